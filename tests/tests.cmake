@@ -1,0 +1,1 @@
+# Integration, fault and style tests that are not beside a source file.
