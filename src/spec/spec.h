@@ -1,0 +1,231 @@
+#pragma once
+// Spec: what banyan.yaml declares, as plain structs. Values only; no YAML, no positions but `at`.
+//
+// load_spec() reads and checks a whole file and reports every problem at once. A Spec that came
+// without errors is complete: defaults filled in, relative paths made absolute against the file's
+// folder, and every reference (route to service, bind to database, move to bucket) names something
+// that exists. Secrets are references until resolve(); a Spec never holds a secret's value.
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+
+namespace banyan::spec {
+
+// Where something stands in the file, counted from 1; 0 when it was not written but defaulted.
+struct Position {
+  int line = 0;
+  int column = 0;
+};
+
+// A text that may be secret: written plainly, or referred to as {env: N} {file: P} {secret: N}.
+struct SecretRef {
+  enum class Kind : std::uint8_t {
+    kPlain,   // `text` is the value itself; only where no secret can hide
+    kEnv,     // environment variable `text`
+    kFile,    // contents of file `text`, without the final newline
+    kSecret,  // environment variable `text`, else the entry `text` of Spec::secrets_file
+  };
+  Kind kind = Kind::kPlain;
+  std::string text;
+  Position at;
+};
+
+struct Health {
+  std::string path = "/healthz";
+  std::optional<std::string> host;  // Host header sent; default: the gateway's public_host
+  std::chrono::milliseconds interval{1000};
+  std::chrono::milliseconds timeout{2000};
+  int rise = 2;
+  int fall = 3;
+};
+
+struct SourceApp {
+  std::string listen;  // "127.0.0.1:8000"
+  std::string recipe;  // "django" or "generic"
+  std::string root;    // folder of the application's code; empty: not known
+  std::optional<Health> health;
+};
+
+struct FileSet {
+  std::string name;
+  std::string path;
+  Position at;
+};
+
+struct Sessions {
+  std::string kind;  // "django-db"
+  Position at;
+};
+
+struct Database {
+  std::string name;
+  SecretRef url;
+  Position at;
+};
+
+struct Source {
+  SourceApp app;
+  std::optional<Database> database;  // its name is "source"
+  std::vector<FileSet> files;
+  std::optional<Sessions> sessions;
+};
+
+struct HoldLimits {
+  std::int64_t max_requests = 10'000;
+  std::int64_t max_bytes = 256 * 1024 * 1024;
+  std::chrono::milliseconds max_wait{10'000};  // spec key: max_ms
+};
+
+struct Gateway {
+  std::vector<std::string> listen;  // "address:port", at least one
+  std::optional<std::string> public_host;
+  HoldLimits hold;
+  std::optional<std::string> access_log;
+};
+
+struct InstanceCount {
+  int min = 1;
+  int max = 1;
+  int min_per_zone = 0;
+};
+
+// One environment variable (or, for "AWS_*", the whole family) taken from a declared resource.
+struct Bind {
+  enum class Kind : std::uint8_t { kDatabase, kRedis, kBucket };
+  std::string variable;  // "DATABASE_URL" or "AWS_*"
+  Kind kind = Kind::kDatabase;
+  std::string name;  // key in Spec::databases, redis or buckets
+  Position at;
+};
+
+struct Service {
+  std::string name;
+  std::string command;  // run by /bin/sh -c; ${PORT} and ${ADDRESS} are the instance's own
+  std::string cwd;
+  std::map<std::string, SecretRef> env;
+  std::vector<Bind> bind;
+  Health health;
+  InstanceCount instances;
+  std::chrono::milliseconds stop_grace{10'000};
+  Position at;
+};
+
+struct Redis {
+  std::string name;
+  SecretRef url;
+  Position at;
+};
+
+struct Bucket {
+  std::string name;    // key in the spec
+  std::string bucket;  // the bucket's name at the endpoint; default: `name`
+  std::string endpoint;
+  std::optional<std::string> root;  // given: Banyan itself serves the endpoint from this folder
+  std::string region = "us-east-1";
+  std::optional<SecretRef> access_key;  // both or neither; neither only when `root` is given
+  std::optional<SecretRef> secret_key;
+  Position at;
+};
+
+struct Zone {
+  std::string name;
+  std::string address_base;  // "127.0.1."
+};
+
+struct Route {
+  std::string id;                    // the match as written, normalised: "GET /progress/:userId"
+  std::vector<std::string> methods;  // empty: every method
+  std::optional<std::string> host;
+  std::string path;           // "/progress/:userId" or "/*"
+  std::string to;             // service, or "source"
+  std::string before_switch;  // spec key `default`: who serves until a migration moves the route
+  Position at;
+};
+
+struct DatabaseMove {
+  std::string from = "source";      // "source" or key in Spec::databases
+  std::string to;                   // key in Spec::databases
+  std::vector<std::string> tables;  // empty: all
+};
+
+struct FilesMove {
+  std::string files;   // name of a source.files entry
+  std::string bucket;  // key in Spec::buckets
+  std::string prefix;  // put before every object's key
+};
+
+struct SessionsMove {
+  std::string kind;                // of source.sessions
+  std::string redis;               // key in Spec::redis
+  std::string mode = "cached_db";  // or "cache": the new side keeps sessions in Redis only
+  std::string key_prefix;
+};
+
+struct Migration {
+  std::string name;
+  std::optional<DatabaseMove> database;
+  std::vector<FilesMove> files;
+  std::optional<SessionsMove> sessions;
+  std::vector<std::string> routes;  // Route::id
+  Position at;
+};
+
+struct Spec {
+  std::string file;       // absolute path it was read from
+  std::string directory;  // the file's folder
+  std::string name;
+  std::optional<std::string> secrets_file;
+  std::optional<Source> source;
+  Gateway gateway;
+  std::vector<Zone> zones;
+  std::map<std::string, Service> services;
+  std::map<std::string, Database> databases;
+  std::map<std::string, Redis> redis;
+  std::map<std::string, Bucket> buckets;
+  std::vector<Route> routes;
+  std::map<std::string, Migration> migrations;
+};
+
+// One thing wrong with the file, in the words a person reads.
+struct Problem {
+  std::string code;  // "BY-0312"
+  std::string file;
+  Position at;
+  std::string what;     // "services.web.healht: unknown key"
+  std::string do_this;  // "did you mean \"health\"?"; never empty
+};
+
+struct SpecOutcome {
+  Spec spec;  // meaningful only when ok()
+  std::vector<Problem> problems;
+  bool ok() const { return problems.empty(); }
+};
+
+SpecOutcome load_spec(const std::string& path);
+// The same on text; `path` gives the folder and the name in problems.
+SpecOutcome parse_spec(std::string_view text, const std::string& path);
+
+// "error BY-0312  what\n   file:line:column   do this\n"
+std::string format(const Problem& problem);
+// All problems as one Error, for callers that only pass it on.
+Result<Spec> require_spec(const std::string& path);
+
+// The secret's value now. Errors name the reference, never the value.
+Result<std::string> resolve(const Spec& spec, const SecretRef& ref);
+// The whole environment of a service: `env` and `bind` resolved. For a bucket bound as "AWS_*":
+// AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_STORAGE_BUCKET_NAME, AWS_S3_ENDPOINT_URL,
+// AWS_ENDPOINT_URL_S3, AWS_S3_REGION_NAME and AWS_DEFAULT_REGION. An embedded bucket without keys
+// gets none of the two key variables: who starts it adds them.
+Result<std::map<std::string, std::string>> environment(const Spec& spec, const Service& service);
+
+// JSON Schema of banyan.yaml, for editors.
+std::string json_schema();
+
+}  // namespace banyan::spec
