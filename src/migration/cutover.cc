@@ -1,0 +1,56 @@
+#include "migration/cutover.h"
+
+#include <array>
+#include <utility>
+
+namespace banyan::migration {
+namespace {
+
+Act after_the_decision(const Observation& seen) {
+  if (!seen.opened) return Act::kOpenTarget;
+  if (!seen.turned) return Act::kTurn;
+  if (!seen.routed_to) return Act::kFlipRoutes;
+  return seen.door == Door::kOpen ? Act::kDone : Act::kRelease;
+}
+
+Act towards_the_old_side(const Observation& seen) {
+  if (seen.fenced) return Act::kUnfence;
+  return seen.door == Door::kOpen ? Act::kDone : Act::kRelease;
+}
+
+// Behind a closed door: everything that must be true on the other side before it may serve.
+Act behind_the_fence(const Observation& seen) {
+  if (!seen.caught_up) return Act::kAwaitBarrier;
+  if (!seen.sequences_set) return Act::kSetSequences;
+  if (!seen.files_drained) return Act::kDrainFiles;
+  if (!seen.sessions_carried) return Act::kCarrySessions;
+  return seen.checked ? Act::kHandOver : Act::kCheck;
+}
+
+Act towards_the_decision(const Observation& seen) {
+  if (!seen.prepared) return Act::kPrepare;
+  if (seen.door == Door::kOpen) return Act::kHold;
+  if (!seen.drained) return Act::kWait;
+  if (seen.door == Door::kRevocable) return Act::kCommitHold;
+  return seen.fenced ? behind_the_fence(seen) : Act::kFence;
+}
+
+constexpr std::array<std::string_view, 17> kActNames = {
+    "done",     "wait",           "prepare", "hold",      "commit-hold", "fence",
+    "catch-up", "sequences",      "files",   "sessions",  "check",       "hand-over",
+    "open",     "turn",           "flip",    "release",   "un-fence",
+};
+
+}  // namespace
+
+std::string_view act_name(Act act) { return kActNames[std::to_underlying(act)]; }
+
+Act next_act(Intent intent, const Observation& seen) {
+  if (seen.handed_over) return after_the_decision(seen);
+  // A fence found behind an open door is somebody's unfinished act: never serve a fenced side.
+  const bool torn = seen.fenced && seen.door != Door::kCommitted;
+  if (intent == Intent::kAbort || seen.past_deadline || torn) return towards_the_old_side(seen);
+  return towards_the_decision(seen);
+}
+
+}  // namespace banyan::migration
