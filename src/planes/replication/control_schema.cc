@@ -1,0 +1,194 @@
+#include "planes/replication/control_schema.h"
+
+#include <fmt/format.h>
+
+#include <random>
+
+namespace banyan::replication {
+namespace {
+
+// Every statement can be run again. The advisory lock serialises two coordinators that start at once:
+// "if not exists" alone races in the catalogs.
+constexpr std::string_view kSchema = R"sql(
+begin;
+select pg_advisory_xact_lock(hashtextextended('banyan.schema', 0));
+set local client_min_messages = warning;
+create schema if not exists banyan;
+create table if not exists banyan.migration(
+  name text primary key, side text not null,
+  state text not null check (state in ('running', 'fenced', 'handed_over', 'passive')),
+  epoch bigint not null, open_lsn pg_lsn, config text,
+  changed_at timestamptz not null default clock_timestamp());
+create table if not exists banyan.secret(name text primary key, nonce text not null);
+revoke all on banyan.secret from public;
+create table if not exists banyan.barrier(
+  name text not null, epoch bigint not null, at timestamptz not null default clock_timestamp(),
+  primary key (name, epoch));
+create table if not exists banyan.heartbeat(
+  name text not null, side text not null, at timestamptz not null default clock_timestamp(),
+  primary key (name, side));
+create table if not exists banyan.progress(
+  stream text not null, part int not null default 0, lsn pg_lsn not null, xid bigint,
+  epoch bigint not null, barrier_epoch bigint not null default 0,
+  changed_at timestamptz not null default clock_timestamp(), primary key (stream, part));
+create table if not exists banyan.applied_chunks(
+  stream text not null, table_name text not null, chunk int not null, lo text, hi text,
+  snapshot text not null, rows bigint not null, primary key (stream, table_name, chunk));
+create table if not exists banyan.relation_map(
+  stream text not null, source_table text not null, target_table text not null,
+  primary key (stream, source_table));
+create or replace function banyan.fence() returns trigger language plpgsql security definer
+set search_path = pg_catalog as $fence$
+begin
+  if exists (select 1 from banyan.secret s
+             where s.name = tg_argv[0] and s.nonce = current_setting('banyan.apply', true)) then
+    return null;
+  end if;
+  raise exception 'table %.% is closed for writing: its data is moving or has moved',
+    tg_table_schema, tg_table_name using errcode = '25006',
+    hint = 'Migration ' || tg_argv[0] || ' of Banyan decides which database is written.';
+end $fence$;
+grant usage on schema banyan to public;
+commit
+)sql";
+
+std::string random_nonce() {
+  std::random_device device;
+  std::string nonce;
+  for (int word = 0; word < 4; word++) nonce += fmt::format("{:08x}", device());
+  return nonce;
+}
+
+// Relations through which a row of the listed tables can be written.
+constexpr std::string_view kMovedTables = R"sql(
+with recursive moved(oid) as (
+    select c.oid from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where c.relkind in ('r', 'p') and c.relpersistence <> 't' and {}
+  union
+    select case when i.inhparent = m.oid then i.inhrelid else i.inhparent end
+    from moved m join pg_catalog.pg_inherits i on m.oid in (i.inhparent, i.inhrelid))
+select c.oid, pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname),
+       exists (select 1 from pg_catalog.pg_trigger t
+               where t.tgrelid = c.oid and t.tgname = 'banyan_fence')
+from moved m join pg_catalog.pg_class c on c.oid = m.oid
+join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where c.relkind in ('r', 'p') order by c.oid
+)sql";
+
+constexpr std::string_view kEveryUserTable =
+    "n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'banyan') and not exists "
+    "(select 1 from pg_catalog.pg_depend d where d.classid = 'pg_catalog.pg_class'::regclass "
+    "and d.objid = c.oid and d.deptype = 'e')";
+
+std::string listed_tables(const TableNames& tables) {
+  std::string list;
+  for (const auto& table : tables) {
+    if (!list.empty()) list += ", ";
+    list += pg::quote_literal(table.contains('.') ? table : "public." + table);
+  }
+  return fmt::format("c.oid = any (array[{}]::pg_catalog.regclass[])", list);
+}
+
+std::string_view mode_words(FenceMode mode) {
+  switch (mode) {
+    case FenceMode::kDisabled: return "disable trigger";
+    case FenceMode::kEnabled: return "enable trigger";
+    case FenceMode::kAlways: return "enable always trigger";
+  }
+  return "";
+}
+
+std::string create_trigger(const FencedTable& table, const std::string& migration) {
+  return fmt::format(
+      "create trigger banyan_fence before insert or update or delete or truncate on {} "
+      "for each statement execute procedure banyan.fence({});",
+      table.qualified, pg::quote_literal(migration));
+}
+
+Result<void> drop_triggers(pg::Connection& db, const TableNames& tables) {
+  TRY(const auto fenced, fenced_tables(db, tables));
+  std::string sql;
+  for (const auto& table : fenced) {
+    if (!table.has_trigger) continue;
+    sql += fmt::format("drop trigger if exists banyan_fence on {};", table.qualified);
+  }
+  if (sql.empty()) return {};
+  return db.exec(sql);
+}
+
+}  // namespace
+
+std::string_view side_name(SideName side) { return side == SideName::kOld ? "old" : "new"; }
+
+Result<void> create_control_schema(pg::Connection& db, const std::string& migration,
+                                   SideName side) {
+  if (auto made = db.exec(std::string(kSchema)); !made) {
+    (void)db.exec("rollback");  // the first failure is the one to report
+    return with_context(std::move(made), "creating schema banyan");
+  }
+  const std::string first_state = side == SideName::kOld ? "running" : "passive";
+  TRY_VOID(db.query(
+      "insert into banyan.migration(name, side, state, epoch) values ($1, $2, $3, 0) "
+      "on conflict (name) do nothing",
+      {migration, std::string(side_name(side)), first_state}));
+  TRY_VOID(db.query("insert into banyan.secret values ($1, $2) on conflict (name) do nothing",
+                    {migration, random_nonce()}));
+  // Both rows exist on both sides before any slot does, so later heartbeats are plain updates.
+  TRY_VOID(db.query("insert into banyan.heartbeat(name, side) values ($1, 'old'), ($1, 'new') "
+                    "on conflict do nothing",
+                    {migration}));
+  return {};
+}
+
+Result<void> pass_fence(pg::Connection& db, const std::string& migration) {
+  TRY(const auto rows,
+      db.query("select pg_catalog.set_config('banyan.apply', nonce, false) from banyan.secret "
+               "where name = $1",
+               {migration}));
+  if (rows.size() == 1) return {};
+  return failure(Code::kNotFound, fmt::format("no secret of migration {} here", migration));
+}
+
+Result<std::vector<FencedTable>> fenced_tables(pg::Connection& db, const TableNames& tables) {
+  const auto which = tables.empty() ? std::string(kEveryUserTable) : listed_tables(tables);
+  TRY(const auto rows, db.query(fmt::format(kMovedTables, which)));
+  std::vector<FencedTable> found;
+  for (std::size_t row = 0; row < rows.size(); row++) {
+    found.push_back({static_cast<std::uint32_t>(rows.integer(row, 0)), rows.str(row, 1),
+                     rows.boolean(row, 2)});
+  }
+  return found;
+}
+
+std::string fence_sql(const std::vector<FencedTable>& tables, const std::string& migration,
+                      FenceMode mode) {
+  std::string sql;
+  for (const auto& table : tables) {
+    if (!table.has_trigger) sql += create_trigger(table, migration);
+    sql += fmt::format("alter table {} {} banyan_fence;", table.qualified, mode_words(mode));
+  }
+  return sql.empty() ? "select 1" : sql;
+}
+
+Result<void> add_missing_fences(pg::Connection& db, const std::string& migration,
+                                const TableNames& tables, FenceMode mode) {
+  TRY(auto missing, fenced_tables(db, tables));
+  std::erase_if(missing, [](const FencedTable& table) { return table.has_trigger; });
+  if (missing.empty()) return {};
+  // A short wait per attempt: a queued ALTER TABLE holds up every writer behind it.
+  const auto sql = "set lock_timeout = '2s';" + fence_sql(missing, migration, mode);
+  auto done = db.exec(sql);
+  (void)db.exec("set lock_timeout = 0");  // a dead session is reported by the next call
+  return with_context(std::move(done), "creating the fence triggers");
+}
+
+Result<void> drop_control_schema(pg::Connection& db, const std::string& migration,
+                                 const TableNames& tables) {
+  TRY_VOID(drop_triggers(db, tables));
+  TRY_VOID(db.query("delete from banyan.migration where name = $1", {migration}));
+  TRY(const auto left, db.query("select 1 from banyan.migration"));
+  if (!left.empty()) return {};
+  return db.exec("set client_min_messages = warning; drop schema banyan cascade");
+}
+
+}  // namespace banyan::replication

@@ -1,0 +1,76 @@
+#pragma once
+// The schema `banyan`: what a migration keeps in the two databases it joins. The same on both sides,
+// created idempotently, with no more than ownership of the moved tables (no superuser).
+//
+//   migration       one row per migration and side: the arbiter (states: act.h)
+//   secret          one nonce per migration and side; readable by its owner only
+//   barrier         published: the row that travels behind the last write of a fenced side
+//   heartbeat       published: keeps a quiet database's slot moving; `side` is who wrote it
+//   progress        on the applying side: how far each stream is durably applied. The row is changed
+//                   in the transaction of the changes, with `where epoch = mine and lsn = last`,
+//                   so a second applier cannot commit. Also published: marks applied transactions.
+//   applied_chunks  on the applying side: chunks of the copy that are durably there
+//   relation_map    on the applying side: which table each published table is written to
+//
+// The fence is a BEFORE statement trigger `banyan_fence` on every moved table. Its function raises
+// 25006 unless the session knows the secret: `pass_fence` sets banyan.apply to the nonce. The nonce
+// is not in the function's source (which everyone may read) but in a table of its owner, read by the
+// function as SECURITY DEFINER. A session that opened its snapshot before the nonce existed is
+// refused, never let through. So our apply sessions need no role of their own and no
+// session_replication_role, and pass ALWAYS triggers too.
+
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "wire/pg/connection.h"
+
+namespace banyan::replication {
+
+// Which side of a migration a database is. The names in JSON are "old" and "new".
+enum class SideName : std::uint8_t { kOld, kNew };
+std::string_view side_name(SideName side);
+inline SideName other_side(SideName side) {
+  return side == SideName::kOld ? SideName::kNew : SideName::kOld;
+}
+
+// The tables of a migration, as "schema.table"; empty means every user table of the database.
+using TableNames = std::vector<std::string>;
+
+// How the fence triggers of a side stand.
+enum class FenceMode : std::uint8_t {
+  kDisabled,  // applications write here
+  kEnabled,   // fires for ordinary sessions: the passive side before its first opening
+  kAlways,    // fires for replica-role sessions too: a side that was active
+};
+
+struct FencedTable {
+  std::uint32_t oid = 0;
+  std::string qualified;     // quoted, ready for SQL
+  bool has_trigger = false;  // exists already, in whatever mode
+};
+
+// Creates or completes schema `banyan` and this migration's rows.
+Result<void> create_control_schema(pg::Connection& db, const std::string& migration, SideName side);
+
+// Lets this session write fenced tables of this side (SET for the session, not the transaction).
+Result<void> pass_fence(pg::Connection& db, const std::string& migration);
+
+// The moved tables with all partitions, inheritance children and parents, in oid order: everything
+// through which one of their rows can be written.
+Result<std::vector<FencedTable>> fenced_tables(pg::Connection& db, const TableNames& tables);
+
+// Statements that bring the triggers of `tables` into `mode`, creating those that are missing.
+// Joined by semicolons: one round trip, to be run inside the caller's transaction.
+std::string fence_sql(const std::vector<FencedTable>& tables, const std::string& migration,
+                      FenceMode mode);
+
+// Creates missing triggers, in `mode`, leaving existing ones as they are. Own transaction.
+Result<void> add_missing_fences(pg::Connection& db, const std::string& migration,
+                                const TableNames& tables, FenceMode mode);
+
+// Drops the triggers and this migration's rows; the schema too when no migration is left in it.
+Result<void> drop_control_schema(pg::Connection& db, const std::string& migration,
+                                 const TableNames& tables);
+
+}  // namespace banyan::replication
