@@ -1,0 +1,83 @@
+#pragma once
+// GatewayMetrics: one worker's counters, a plain value. A scrape copies every worker's (on that
+// worker's thread), merges the copies and writes Prometheus text. No locks, no atomics.
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "planes/gateway/hold.h"
+
+namespace banyan::gateway {
+
+// Log-linear: 8 steps per power of two from 1 µs to about 19 hours; relative error below 7 %.
+class DurationHistogram {
+ public:
+  void record(Duration duration);
+  void merge(const DurationHistogram& other);
+  std::uint64_t count() const { return count_; }
+  double sum_seconds() const { return static_cast<double>(sum_us_) / 1e6; }
+  // How many were at most `bound`, to the precision of a bucket.
+  std::uint64_t count_up_to(Duration bound) const;
+  // The value below which a share `quantile` (0..1) of the recorded lies.
+  Duration quantile(double quantile) const;
+
+ private:
+  static constexpr std::size_t kStepsLog2 = 3;
+  static constexpr std::size_t kBuckets = 34 << kStepsLog2;
+  static std::size_t bucket_of(std::uint64_t us);
+  static std::uint64_t upper_us(std::size_t bucket);
+
+  std::array<std::uint32_t, kBuckets> buckets_{};
+  std::uint64_t count_ = 0;
+  std::uint64_t sum_us_ = 0;
+};
+
+// Of one route; the label is the route's id, so the number of series is bounded by the snapshot.
+struct RouteMetrics {
+  std::array<std::uint64_t, 6> by_class{};  // [2]: 2xx, [5]: 5xx, [0]: no response
+  std::uint64_t bytes_in = 0;
+  std::uint64_t bytes_out = 0;
+  DurationHistogram took;
+  void merge(const RouteMetrics& other);
+};
+
+struct GatewayMetrics {
+  // Requests answered, per route id; "" is "no route matched".
+  std::map<std::string, RouteMetrics, std::less<>> routes;
+  std::map<int, std::uint64_t> own_replies;  // made by the gateway, by status
+  std::map<std::string, std::uint64_t, std::less<>> refused;  // malformed requests, by reason
+  std::uint64_t connections_accepted = 0;
+  std::int64_t connections_open = 0;
+  std::uint64_t upstream_connects = 0;
+  std::uint64_t upstream_connect_failures = 0;
+  std::uint64_t upstream_reuses = 0;
+  std::uint64_t retries = 0;
+  DurationHistogram held;
+  DurationHistogram upstream_connect;
+
+  void count_request(std::string_view route, int status, Duration took);
+  void count_own_reply(int status) { ++own_replies[status]; }
+  void count_refused(std::string_view reason);
+  std::uint64_t requests_total() const;
+  std::uint64_t failures_total() const;  // own replies >= 500
+  void merge(const GatewayMetrics& other);
+};
+
+struct EndpointGauge {
+  std::string backend;
+  std::string address;
+  bool healthy = true;
+  std::int64_t active = 0;
+  std::uint64_t requests = 0;
+};
+
+// Prometheus text exposition format 0.0.4.
+std::string prometheus_text(const GatewayMetrics& metrics, const HoldStats& hold,
+                            const std::vector<EndpointGauge>& endpoints);
+
+}  // namespace banyan::gateway

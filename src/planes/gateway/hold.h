@@ -1,0 +1,230 @@
+#pragma once
+// Hold: the gate every request passes: admitted now, kept waiting in order, or refused.
+//
+//              close                commit
+//     open ─────────────► revocable ─────────────► committed
+//      ▲                    │     │                    │
+//      ├── open ────────────┘     │ bound passed       │
+//      ├── by itself (watchdog) ──┘                    │
+//      └── open (the recorded decision) ───────────────┘
+//
+// open       requests pass; those still queued are released first, in order and paced
+// revocable  requests of held routes wait; at the bound the gate opens by itself, to the old side
+// committed  never opens by itself; each waiting request ends at its own deadline with 503
+//
+// "Is it open?" and "count it in flight" are one step, because a Hold belongs to one worker and
+// that worker's thread: there are no locks and no call from elsewhere. A pure state machine: time
+// comes from the Clock, and tick() is called at next_wake(). The owner persists orders and
+// collects the workers' answers: if one worker refuses commit(), the commit has failed and all
+// must be opened again.
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <list>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "planes/gateway/route_table.h"
+
+namespace banyan::gateway {
+
+enum class Phase : std::uint8_t { kOpen, kRevocable, kCommitted };
+std::string_view phase_name(Phase phase);  // "open", "revocable", "committed"
+
+struct HoldBounds {
+  std::int64_t max_requests = 10'000;       // waiting at once, on this worker
+  std::int64_t max_bytes = 64 << 20;        // buffered for waiting requests, on this worker
+  Duration max_hold = 30s;                  // revocable only: opens by itself after this
+  Duration max_wait = 30s;                  // one request's own deadline
+  bool operator==(const HoldBounds&) const = default;
+  // One of `workers` equal shares (counts and bytes; times are not divided).
+  HoldBounds share(std::int64_t workers) const;
+};
+
+// What the conductor asked for; written to disk by the owner before it is answered.
+struct HoldOrder {
+  Phase phase = Phase::kOpen;
+  std::uint64_t epoch = 0;
+  std::vector<std::string> routes;  // ids; "*": all
+  HoldBounds bounds;
+  bool operator==(const HoldOrder&) const = default;
+
+  nlohmann::json to_json() const;
+  static Result<HoldOrder> from_json(const nlohmann::json& in);
+};
+
+enum class PassKind : std::uint8_t { kRequest, kStream };
+
+class RouteGate;
+
+// "This request is inside." Destroying it says that it is no longer. Must not outlive the Hold.
+class Pass {
+ public:
+  Pass() = default;
+  Pass(Pass&& other) noexcept;
+  Pass& operator=(Pass&& other) noexcept;
+  ~Pass() { leave(); }
+
+  // The response turned out to be endless (upgrade, event stream): no hold waits for it any more.
+  void become_stream();
+  // Leaves now instead of in the destructor.
+  void leave();
+  explicit operator bool() const { return gate_ != nullptr; }
+
+ private:
+  friend class RouteGate;
+  Pass(RouteGate* gate, PassKind kind);
+
+  RouteGate* gate_ = nullptr;
+  PassKind kind_ = PassKind::kRequest;
+};
+
+// One route on one worker: how many of its requests are inside, and whether it is held.
+class RouteGate {
+ public:
+  std::int64_t in_flight() const { return requests_; }
+  std::int64_t streams() const { return streams_; }
+
+ private:
+  friend class Hold;
+  friend class Pass;
+  Pass enter(PassKind kind) { return {this, kind}; }
+  std::int64_t& count(PassKind kind) { return kind == PassKind::kRequest ? requests_ : streams_; }
+
+  std::int64_t requests_ = 0;
+  std::int64_t streams_ = 0;
+  bool held_ = false;
+};
+
+// 503 with this Retry-After.
+struct HoldRefusal {
+  enum class Why : std::uint8_t { kTooMany, kTooManyBytes, kDeadline, kStopping } why;
+  int retry_after_s = 1;
+};
+using Admission = std::variant<Pass, HoldRefusal>;
+
+class Hold;
+
+// A place in the queue. Destroy it when the client has gone: the request is then never sent.
+class Ticket {
+ public:
+  ~Ticket();
+  Ticket(const Ticket&) = delete;
+  Ticket& operator=(const Ticket&) = delete;
+
+  // Called once, from Hold::tick/open/close/stop, on the worker's thread; the ticket has left the
+  // queue by then and may be destroyed inside. Set before returning to the event loop.
+  std::move_only_function<void(Admission)> on_ready;
+
+  // More of the body has been read. False: there is no room; stop reading (do not refuse).
+  bool reserve_bytes(std::int64_t bytes);
+  Mono since() const { return since_; }
+
+ private:
+  friend class Hold;
+  Ticket(Hold& hold, RouteGate& gate, PassKind kind) : hold_(&hold), gate_(&gate), kind_(kind) {}
+
+  Hold* hold_;  // null: no longer in the queue
+  RouteGate* gate_;
+  PassKind kind_;
+  Mono since_{};
+  std::int64_t bytes_ = 0;
+  std::list<Ticket*>::iterator place_;
+};
+
+using Entrance = std::variant<Pass, std::unique_ptr<Ticket>, HoldRefusal>;
+
+// Since the last close(), except where said otherwise.
+struct HoldStats {
+  Phase phase = Phase::kOpen;
+  std::uint64_t epoch = 0;
+  std::int64_t in_flight = 0;  // requests now inside routes that the order covers (all when open)
+  std::int64_t streams = 0;    // endless ones; no hold waits for them
+  std::int64_t waiting = 0;    // now in the queue
+  std::int64_t bytes = 0;      // now buffered
+  std::int64_t held = 0;       // were made to wait
+  std::int64_t held_total = 0;   // since the start of the process
+  std::int64_t refused = 0;    // turned away at the bounds
+  std::int64_t failed = 0;     // ended at their own deadline
+  std::int64_t watchdog_opens = 0;  // since the start of the process
+  Duration longest{};
+  HoldStats& operator+=(const HoldStats& other);  // merges two workers
+};
+
+class Hold {
+ public:
+  explicit Hold(const Clock& clock) : clock_(clock) {}
+  Hold(const Hold&) = delete;
+  Hold& operator=(const Hold&) = delete;
+  ~Hold();
+
+  // The routes from now on; gates of routes with the same id go on counting. Call before admit.
+  void adopt(const RouteTable& table);
+
+  // `route` is Route::index of the adopted table; `head_bytes` is what the caller keeps if queued.
+  Entrance admit(std::size_t route, PassKind kind, std::int64_t head_bytes = 0);
+
+  // Orders. Doing the same again changes nothing.
+  void close(const HoldOrder& order);          // from open or revocable; committed stays
+  Result<void> commit(std::uint64_t epoch);    // conflict unless this hold is still closed
+  // pace_per_s 0: starts at the rate before the hold and doubles every 25 ms.
+  HoldStats open(double pace_per_s = 0);
+  // Back after a restart, as recorded: closed again without a queue.
+  void restore(const HoldOrder& order);
+  // The worker ends: everybody waiting is refused, and so is who comes later on held routes.
+  void stop();
+
+  // Does what is due; call at next_wake() and after every order.
+  void tick();
+  std::optional<Mono> next_wake() const;
+
+  HoldStats stats() const;
+  Phase phase() const { return order_.phase; }
+
+ private:
+  friend class Ticket;
+
+  bool covers(std::string_view route_id) const;
+  void mark_held();
+  bool is_releasing() const { return order_.phase == Phase::kOpen && !queue_.empty(); }
+  Entrance enqueue(RouteGate& gate, PassKind kind, std::int64_t head_bytes);
+  HoldRefusal refuse(HoldRefusal::Why why);
+  void forget(Ticket& ticket);
+  void deliver_front(Admission admission);
+  void release_due();
+  void expire_due();
+  void release_uncovered();
+  double release_rate(Duration since_open) const;
+  void note_admission();
+
+  const Clock& clock_;
+  HoldOrder order_;
+  Mono closed_at_{};
+  Mono opened_at_{};
+  double pace_per_s_ = 0;
+  double credit_ = 0;  // releases earned and not yet used
+  Mono credited_at_{};
+  bool stopping_ = false;
+
+  std::map<std::string, std::unique_ptr<RouteGate>, std::less<>> gates_;
+  std::vector<RouteGate*> by_index_;
+  std::list<Ticket*> queue_;  // oldest first
+  std::int64_t queued_bytes_ = 0;
+  HoldStats stats_;
+
+  // Admissions per second, measured in windows of one second, for the release to start from.
+  Mono window_start_{};
+  std::int64_t window_count_ = 0;
+  double rate_ = 0;
+};
+
+}  // namespace banyan::gateway

@@ -1,0 +1,57 @@
+#pragma once
+// ChunkedDecoder: follows a chunked body as it streams past and says where it ends.
+//
+// The bytes themselves are forwarded as they are, so what it lets pass must mean the same to any
+// reader: sizes are plain hex of at most 15 digits, extensions are short and without control
+// bytes, every line ends in CRLF, trailers are well-formed and name no framing field.
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace banyan::http {
+
+class ChunkedDecoder {
+ public:
+  static constexpr std::size_t kExtensionBytesMax = 256;   // per chunk
+  static constexpr std::size_t kTrailerBytesMax = 8 * 1024;
+
+  enum class State : std::uint8_t { kMore, kDone, kMalformed };
+
+  // Consumes from the front of `bytes` up to the end of the body; returns how many. Bytes behind
+  // the end belong to the next message. After kMalformed nothing is consumed.
+  std::size_t feed(std::string_view bytes) { return advance(bytes, nullptr); }
+  // The same, and appends the payload (without chunk heads and trailers) to `payload`.
+  std::size_t decode(std::string_view bytes, std::string& payload) {
+    return advance(bytes, &payload);
+  }
+
+  State state() const { return state_; }
+  bool done() const { return state_ == State::kDone; }
+  bool malformed() const { return state_ == State::kMalformed; }
+
+ private:
+  enum class Step : std::uint8_t {
+    kSize, kExtension, kSizeLf, kData, kDataCr, kDataLf,
+    kTrailerStart, kTrailerName, kTrailerValue, kTrailerLf, kEndLf,
+  };
+
+  std::size_t advance(std::string_view bytes, std::string* payload);
+  std::size_t take_data(std::string_view rest, std::string* payload);
+  bool take_byte(char c);
+  bool take_size(char c);
+  bool take_extension(char c);
+  bool take_trailer(char c);
+  bool finish_trailer_name();
+
+  Step step_ = Step::kSize;
+  State state_ = State::kMore;
+  std::uint8_t digits_ = 0;
+  std::uint16_t extension_bytes_ = 0;
+  std::uint16_t trailer_bytes_ = 0;
+  std::uint64_t left_ = 0;
+  std::string trailer_name_;
+};
+
+}  // namespace banyan::http
