@@ -48,7 +48,9 @@ class Rows {
   std::string_view column_name(std::size_t column) const [[clang::lifetimebound]];
   // Empty for NULL.
   std::string_view text(std::size_t row, std::size_t column) const [[clang::lifetimebound]];
-  std::string str(std::size_t row, std::size_t column) const { return std::string(text(row, column)); }
+  std::string str(std::size_t row, std::size_t column) const {
+    return std::string(text(row, column));
+  }
   // 0 for NULL or what is not a whole number.
   std::int64_t integer(std::size_t row, std::size_t column) const;
   bool boolean(std::size_t row, std::size_t column) const { return text(row, column) == "t"; }
@@ -59,6 +61,7 @@ class Rows {
 
  private:
   friend class Connection;
+  friend class Pipeline;
   struct Deleter {
     void operator()(pg_result* result) const;
   };
@@ -74,13 +77,15 @@ class Canceller {
 
  private:
   friend class Connection;
+  friend class Pipeline;
   std::shared_ptr<pg_cancel> handle_;
 };
 
 class Connection {
  public:
   // A libpq connection string or postgresql:// URL.
-  static Result<Connection> open(std::string_view conninfo_or_url, const ConnectOptions& options = {});
+  static Result<Connection> open(std::string_view conninfo_or_url,
+                                 const ConnectOptions& options = {});
   Connection(Connection&&) = default;
   Connection& operator=(Connection&&) = default;
 
