@@ -62,6 +62,7 @@ class Rows {
  private:
   friend class Connection;
   friend class Pipeline;
+  friend class ReplicationConnection;
   struct Deleter {
     void operator()(pg_result* result) const;
   };
@@ -77,7 +78,6 @@ class Canceller {
 
  private:
   friend class Connection;
-  friend class Pipeline;
   std::shared_ptr<pg_cancel> handle_;
 };
 
