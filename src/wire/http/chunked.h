@@ -14,7 +14,7 @@ namespace banyan::http {
 
 class ChunkedDecoder {
  public:
-  static constexpr std::size_t kExtensionBytesMax = 256;   // per chunk
+  static constexpr std::size_t kExtensionBytesMax = 256;  // per chunk
   static constexpr std::size_t kTrailerBytesMax = 8 * 1024;
 
   enum class State : std::uint8_t { kMore, kDone, kMalformed };
@@ -33,8 +33,17 @@ class ChunkedDecoder {
 
  private:
   enum class Step : std::uint8_t {
-    kSize, kExtension, kSizeLf, kData, kDataCr, kDataLf,
-    kTrailerStart, kTrailerName, kTrailerValue, kTrailerLf, kEndLf,
+    kSize,
+    kExtension,
+    kSizeLf,
+    kData,
+    kDataCr,
+    kDataLf,
+    kTrailerStart,
+    kTrailerName,
+    kTrailerValue,
+    kTrailerLf,
+    kEndLf,
   };
 
   std::size_t advance(std::string_view bytes, std::string* payload);

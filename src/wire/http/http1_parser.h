@@ -26,7 +26,7 @@ enum class FieldId : std::uint8_t {
   kConnection,
   kContentLength,
   kTransferEncoding,
-  kHopByHop,   // keep-alive, proxy-connection, te, proxy-authorization, ...: never forwarded
+  kHopByHop,  // keep-alive, proxy-connection, te, proxy-authorization, ...: never forwarded
   kUpgrade,
   kExpect,
   kForwardedFor,
@@ -91,9 +91,9 @@ enum class Outcome : std::uint8_t { kComplete, kIncomplete, kRefused };
 
 struct Parsed {
   Outcome outcome = Outcome::kIncomplete;
-  std::size_t size = 0;      // kComplete: bytes consumed from the front
-  int status = 400;          // kRefused: what to answer (400, 405, 417, 431, 501, 505)
-  const char* reason = "";   // kRefused: fixed text for the log, e.g. "bare lf"
+  std::size_t size = 0;     // kComplete: bytes consumed from the front
+  int status = 400;         // kRefused: what to answer (400, 405, 417, 431, 501, 505)
+  const char* reason = "";  // kRefused: fixed text for the log, e.g. "bare lf"
 };
 
 // A client's request. One empty line before it is forgiven.

@@ -1,0 +1,26 @@
+// FUZZ SOURCES: wire/http/chunked.cc wire/http/http1_parser.cc
+// The decoder reaches the same end however the bytes are cut.
+
+#include <string>
+
+#include "base/check.h"
+#include "wire/http/chunked.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t size) {
+  const std::string_view bytes(reinterpret_cast<const char*>(data), size);
+  using banyan::http::ChunkedDecoder;
+  ChunkedDecoder whole;
+  std::string payload;
+  const std::size_t end = whole.decode(bytes, payload);
+  CHECK(payload.size() <= bytes.size());
+
+  ChunkedDecoder piecewise;
+  std::string again;
+  std::size_t at = 0;
+  while (at < bytes.size() && piecewise.state() == ChunkedDecoder::State::kMore) {
+    at += piecewise.decode(bytes.substr(at, 1), again);
+  }
+  CHECK(piecewise.state() == whole.state());
+  CHECK(whole.malformed() || (at == end && again == payload));
+  return 0;
+}
