@@ -1,0 +1,294 @@
+#include "planes/replication/act.h"
+
+#include <fmt/format.h>
+
+#include <thread>
+
+#include "base/log.h"
+
+namespace banyan::replication {
+namespace {
+
+constexpr int kFenceTries = 3;
+constexpr auto kBetweenTries = 20ms;  // lets the writers queued behind the failed try through
+constexpr auto kBarrierPoll = 1ms;
+
+std::string number(Epoch epoch) { return std::to_string(epoch.value()); }
+
+bool is_lock_trouble(const std::string& sqlstate) {
+  return sqlstate == "55P03" || sqlstate == "40P01";  // lock_timeout, deadlock
+}
+
+// Sessions that hold locks with which the fence's SHARE ROW EXCLUSIVE conflicts.
+constexpr std::string_view kBlockers = R"sql(
+select distinct coalesce('pid ' || a.pid, 'prepared transaction') || ' (' ||
+  coalesce(nullif(a.application_name, ''), a.backend_type, '?') || ', ' || coalesce(a.state, '?') || ')'
+from pg_locks l left join pg_stat_activity a on a.pid = l.pid
+where l.locktype = 'relation' and l.granted and l.relation = any ('{{{}}}'::oid[])
+  and l.database = (select oid from pg_database where datname = current_database())
+  and l.mode in ('RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareLock',
+                 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+  and l.pid is distinct from pg_backend_pid() limit 5)sql";
+
+Result<void> without_rows(Result<pg::Rows> result) {
+  if (!result) return std::unexpected(std::move(result).error());
+  return {};
+}
+
+std::string oid_list(const std::vector<FencedTable>& tables) {
+  std::string list;
+  for (const auto& table : tables) {
+    list += fmt::format("{}{}", list.empty() ? "" : ",", table.oid);
+  }
+  return list;
+}
+
+}  // namespace
+
+Result<pg::Connection*> Act::session(SideName side) {
+  auto& kept = side == SideName::kOld ? old_session_ : new_session_;
+  if (kept && kept->is_alive()) return &*kept;
+  pg::ConnectOptions options;
+  options.application_name = "banyan_act";
+  auto opened = pg::Connection::open(sides_.of(side), options);
+  if (!opened) return std::unexpected(std::move(opened).error());
+  kept = std::move(*opened);
+  // What we commit here decides who may write: it must be on disk when we are told so.
+  TRY_VOID(kept->exec("set synchronous_commit = on"));
+  return &*kept;
+}
+
+Result<ArbiterRow> Act::row(SideName side) {
+  TRY(auto* db, session(side));
+  TRY(const auto rows,
+      db->query("select state, epoch from banyan.migration where name = $1", {migration_}));
+  if (rows.size() != 1) {
+    return failure(Code::kNotFound, fmt::format("the {} database knows no migration {}",
+                                                side_name(side), migration_));
+  }
+  const auto state = parse_row_state(rows.text(0, 0));
+  if (!state) return failure(Code::kCorruption, "unknown state in banyan.migration");
+  return ArbiterRow{*state, Epoch(rows.integer(0, 1))};
+}
+
+Result<ArbiterRows> Act::rows() {
+  TRY(const auto old_row, row(SideName::kOld));
+  TRY(const auto new_row, row(SideName::kNew));
+  return ArbiterRows{old_row, new_row};
+}
+
+Result<Standing> Act::state() {
+  TRY(const auto both, rows());
+  return standing(both);
+}
+
+Result<void> Act::in_transaction(SideName side, const std::string& settings, auto&& body) {
+  TRY(auto* db, session(side));
+  TRY_VOID(db->exec("begin;" + settings));
+  Result<void> done = body(*db);
+  if (done) done = db->exec("commit");
+  if (done) return {};
+  const auto sqlstate = db->last_sqlstate();
+  (void)db->exec("rollback");  // if this fails too, the session is dead and so is its transaction
+  if (!is_lock_trouble(sqlstate)) return done;
+  return failure(Code::kTimeout, done.error().message(), Retry::kSafe);
+}
+
+Result<void> Act::change_row(SideName side, const ArbiterRow& before, const ArbiterRow& after) {
+  TRY(auto* db, session(side));
+  auto changed = db->query_one(
+      "update banyan.migration set state = $4, epoch = $5, changed_at = clock_timestamp() "
+      "where name = $1 and state = $2 and epoch = $3",
+      {migration_, std::string(row_state_name(before.state)), number(before.epoch),
+       std::string(row_state_name(after.state)), number(after.epoch)});
+  return with_context(without_rows(std::move(changed)),
+                      fmt::format("changing the arbiter row of the {} side", side_name(side)));
+}
+
+Result<void> Act::set_triggers(SideName side, FenceMode mode) {
+  TRY(auto* db, session(side));
+  TRY(const auto tables, fenced_tables(*db, tables_));
+  return db->exec(fence_sql(tables, migration_, mode));
+}
+
+Error Act::refused(std::string_view verb, Epoch epoch, const ArbiterRow& row) const {
+  return Error(Code::kConflict,
+               fmt::format("cannot {} migration {} with epoch {}: it is {} with epoch {}", verb,
+                           migration_, epoch.value(), row_state_name(row.state), row.epoch.value()))
+      .with_remedy("Read act.state: another coordinator has moved on.");
+}
+
+void Act::cancel_autovacuum(SideName side) {
+  auto db = session(side);
+  if (!db) return;
+  auto tables = fenced_tables(**db, tables_);
+  if (!tables || tables->empty()) return;
+  // Best effort: without pg_signal_backend we wait for the worker to give way by itself.
+  (void)(*db)->query(fmt::format(
+      "select pg_cancel_backend(a.pid) from pg_stat_activity a join pg_locks l on l.pid = a.pid "
+      "where a.backend_type = 'autovacuum worker' and l.relation = any ('{{{}}}'::oid[])",
+      oid_list(*tables)));
+}
+
+std::string Act::blockers(SideName side) {
+  auto db = session(side);
+  if (!db) return "unknown";
+  auto tables = fenced_tables(**db, tables_);
+  if (!tables) return "unknown";
+  auto rows = (*db)->query(fmt::format(kBlockers, oid_list(*tables)));
+  std::string list;
+  for (std::size_t row = 0; rows && row < rows->size(); row++) {
+    list += (row > 0 ? ", " : "") + rows->str(row, 0);
+  }
+  return list.empty() ? "already gone" : list;
+}
+
+Result<void> Act::fence_in_transaction(SideName active, Epoch epoch) {
+  TRY(const auto before, row(active));
+  const auto after = after_fence(before, epoch);
+  if (!after) return std::unexpected(refused("fence", epoch, before));
+  if (*after == before) return {};
+  // The row first: its lock lets one coordinator at a time to the tables.
+  TRY_VOID(change_row(active, before, *after));
+  TRY_VOID(set_triggers(active, FenceMode::kAlways));
+  TRY(auto* db, session(active));
+  return without_rows(db->query_one("insert into banyan.barrier(name, epoch) values ($1, $2)",
+                                    {migration_, number(epoch)}));
+}
+
+Result<void> Act::fence_once(SideName active, Epoch epoch, Duration lock_timeout) {
+  const auto settings = fmt::format("set local lock_timeout = {}", std::max(1L, to_ms(lock_timeout)));
+  return in_transaction(active, settings,
+                        [&](pg::Connection&) { return fence_in_transaction(active, epoch); });
+}
+
+Result<pg::Lsn> Act::fence(Epoch epoch, Duration lock_timeout) {
+  TRY(const auto now, state());
+  if (now.act == ActState::kHandedOver) {
+    return std::unexpected(refused("fence", epoch, {RowState::kHandedOver, now.epoch}));
+  }
+  Result<void> fenced;
+  for (int attempt = 1; attempt <= kFenceTries; attempt++) {
+    if (attempt > 1) cancel_autovacuum(now.active);
+    fenced = fence_once(now.active, epoch, lock_timeout);
+    if (fenced || fenced.error().code() != Code::kTimeout) break;
+    log_warn("fence waits for writers", {{"attempt", attempt}});
+    if (attempt < kFenceTries) std::this_thread::sleep_for(kBetweenTries);
+  }
+  if (!fenced && fenced.error().code() == Code::kTimeout) {
+    return std::unexpected(
+        Error(Code::kTimeout, "open writers did not end in time; nothing is fenced")
+            .with_remedy("End these sessions or wait for them: " + blockers(now.active)));
+  }
+  if (!fenced) return std::unexpected(std::move(fenced).error());
+  TRY(auto* db, session(now.active));
+  TRY(const auto lsn, db->query("select pg_current_wal_lsn()"));
+  return pg::parse_lsn(lsn.text(0, 0));
+}
+
+Result<void> Act::await(Epoch epoch, Duration timeout) {
+  TRY(const auto now, state());
+  if (now.epoch != epoch || now.act == ActState::kRunning) {
+    return failure(Code::kConflict, fmt::format("nothing is fenced with epoch {}", epoch.value()));
+  }
+  if (now.act != ActState::kFenced) return {};  // handed over: it had arrived before
+  TRY(auto* db, session(other_side(now.active)));
+  const auto deadline = std::chrono::steady_clock::now() + timeout;
+  while (true) {
+    TRY(const auto arrived, db->query("select 1 from banyan.barrier where name = $1 and epoch = $2",
+                                      {migration_, number(epoch)}));
+    if (!arrived.empty()) break;
+    if (std::chrono::steady_clock::now() > deadline) {
+      return failure(Code::kTimeout, "the barrier did not arrive in time", Retry::kSafe);
+    }
+    std::this_thread::sleep_for(kBarrierPoll);
+  }
+  // The stream may commit asynchronously: our synchronous commit puts everything before it on disk.
+  return without_rows(db->query_one(
+      "update banyan.migration set changed_at = clock_timestamp() where name = $1", {migration_}));
+}
+
+Result<void> Act::handover(Epoch epoch) {
+  TRY(const auto now, state());
+  const bool done = now.act == ActState::kHandedOver || now.act == ActState::kOpen;
+  if (done && now.epoch == epoch) return {};
+  TRY(const auto before, row(now.active));
+  const auto after = now.act == ActState::kFenced ? after_handover(before, epoch) : std::nullopt;
+  if (!after) return std::unexpected(refused("hand over", epoch, before));
+  // I8, before the point of no return: the passive side has what the barrier follows.
+  TRY_VOID(await(epoch, 0ms));
+  return change_row(now.active, before, *after);
+}
+
+Result<void> Act::open_in_transaction(SideName side, Epoch epoch) {
+  TRY(const auto before, row(side));
+  TRY(const auto other, row(other_side(side)));
+  const auto after = after_open(before, other, epoch);
+  if (!after) return std::unexpected(refused("open", epoch, before));
+  if (*after == before) return {};
+  TRY_VOID(change_row(side, before, *after));
+  TRY_VOID(set_triggers(side, FenceMode::kDisabled));
+  TRY(auto* db, session(side));
+  // Nothing an application writes can commit before this position: the tables are still ours.
+  TRY_VOID(db->query_one("update banyan.migration set open_lsn = pg_current_wal_insert_lsn() "
+                         "where name = $1",
+                         {migration_}));
+  return db->exec("update banyan.progress set epoch = epoch + 1");
+}
+
+Result<void> Act::open(Epoch epoch) {
+  TRY(const auto now, state());
+  const std::string settings =
+      "set local lock_timeout = '2s';"
+      "select pg_advisory_xact_lock(hashtextextended('banyan.slots', 0))";
+  return in_transaction(now.active, settings,
+                        [&](pg::Connection&) { return open_in_transaction(now.active, epoch); });
+}
+
+Result<void> Act::abort_in_transaction(SideName side, Epoch epoch) {
+  TRY(const auto before, row(side));
+  const auto after = after_abort(before, epoch);
+  if (!after) return std::unexpected(refused("abort", epoch, before));
+  if (*after == before) return {};
+  TRY_VOID(change_row(side, before, *after));
+  return set_triggers(side, FenceMode::kDisabled);
+}
+
+Error Act::handed_over(Epoch epoch) const {
+  return Error(Code::kConflict, fmt::format("epoch {} of migration {} is handed over",
+                                            epoch.value(), migration_))
+      .with_remedy("Roll forward with act.open; then switch back with a new epoch.");
+}
+
+Result<void> Act::abort(Epoch epoch) {
+  // The passive side may be dead: the row of the side that can be written is enough.
+  std::optional<Error> trouble;
+  std::optional<SideName> active;
+  for (const auto side : {SideName::kOld, SideName::kNew}) {
+    auto found = row(side);
+    if (!found) {
+      trouble = std::move(found).error();
+      continue;
+    }
+    if (*found == ArbiterRow{RowState::kHandedOver, epoch}) return std::unexpected(handed_over(epoch));
+    const bool is_active = found->state == RowState::kFenced || found->state == RowState::kRunning;
+    if (is_active) active = side;
+  }
+  if (active) {
+    return in_transaction(*active, "set local lock_timeout = '2s'", [&](pg::Connection&) {
+      return abort_in_transaction(*active, epoch);
+    });
+  }
+  if (trouble) return std::unexpected(std::move(*trouble));
+  return std::unexpected(handed_over(epoch));
+}
+
+Result<pg::Lsn> Act::open_lsn(SideName side) {
+  TRY(auto* db, session(side));
+  TRY(const auto rows, db->query("select coalesce(open_lsn, '0/0') from banyan.migration where name = $1",
+                                 {migration_}));
+  if (rows.size() != 1) return failure(Code::kNotFound, "no such migration here");
+  return pg::parse_lsn(rows.text(0, 0));
+}
+
+}  // namespace banyan::replication

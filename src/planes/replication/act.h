@@ -1,0 +1,73 @@
+#pragma once
+// Act: moves the right to be written from the active database to the passive one, and back. The
+// protocol and its states are in act_rules.h; here are the transactions that perform it:
+//
+//   fence     active:  one transaction: row -> fenced, ALWAYS triggers on every moved table (waits for
+//                      open writers, at most lock_timeout, 3 tries), barrier row
+//   await     passive: the barrier row has arrived, and is on its disk
+//   handover  active:  row -> handed_over; the point of no return
+//   open      passive: one transaction: row -> running, triggers off, open_lsn noted, the inbound
+//                      stream's epoch moved on, so that a forgotten applier cannot commit any more
+//   abort     active:  one transaction: row -> running, triggers off; needs the active side only
+//
+// Everything is symmetric and idempotent; each verb finds out by itself from the two rows which side
+// is active. Keeps one warm session per side, reopened when it died. One thread at a time.
+
+#include <optional>
+#include <string>
+
+#include "base/clock.h"
+#include "planes/replication/act_rules.h"
+
+namespace banyan::replication {
+
+struct Sides {
+  std::string old_url;
+  std::string new_url;
+  const std::string& of(SideName side) const { return side == SideName::kOld ? old_url : new_url; }
+};
+
+class Act {
+ public:
+  Act(std::string migration, Sides sides, TableNames tables)
+      : migration_(std::move(migration)), sides_(std::move(sides)), tables_(std::move(tables)) {}
+
+  Result<Standing> state();
+  // The position of the barrier in the active side's log (all of it lies before).
+  Result<pg::Lsn> fence(Epoch epoch, Duration lock_timeout);
+  // kTimeout when the barrier did not arrive; the fence then still stands.
+  Result<void> await(Epoch epoch, Duration timeout);
+  Result<void> handover(Epoch epoch);
+  Result<void> open(Epoch epoch);
+  // kConflict after the handover.
+  Result<void> abort(Epoch epoch);
+
+  // From where in `side`'s log its writes since its last opening are streamed; 0 before the first.
+  Result<pg::Lsn> open_lsn(SideName side);
+  // The warm session of one side.
+  Result<pg::Connection*> session(SideName side);
+
+ private:
+  Result<ArbiterRow> row(SideName side);
+  Result<ArbiterRows> rows();
+  Result<void> fence_once(SideName active, Epoch epoch, Duration lock_timeout);
+  Result<void> fence_in_transaction(SideName active, Epoch epoch);
+  Result<void> open_in_transaction(SideName side, Epoch epoch);
+  Result<void> abort_in_transaction(SideName side, Epoch epoch);
+  // Sets the row to `after` provided it is still `before`.
+  Result<void> change_row(SideName side, const ArbiterRow& before, const ArbiterRow& after);
+  Result<void> set_triggers(SideName side, FenceMode mode);
+  Result<void> in_transaction(SideName side, const std::string& settings, auto&& body);
+  Error handed_over(Epoch epoch) const;
+  Error refused(std::string_view verb, Epoch epoch, const ArbiterRow& row) const;
+  void cancel_autovacuum(SideName side);
+  std::string blockers(SideName side);
+
+  std::string migration_;
+  Sides sides_;
+  TableNames tables_;
+  std::optional<pg::Connection> old_session_;
+  std::optional<pg::Connection> new_session_;
+};
+
+}  // namespace banyan::replication
