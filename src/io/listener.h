@@ -1,0 +1,57 @@
+#pragma once
+// Listener: a listening socket on one loop. Every worker opens its own on the same address
+// (SO_REUSEPORT), and the kernel spreads connections over them.
+
+#include <coroutine>
+#include <memory>
+
+#include "base/error.h"
+#include "io/address.h"
+#include "io/loop.h"
+
+namespace banyan::io {
+
+class Listener final : private Pollable {
+  struct Descriptor {
+    int fd;
+  };
+
+ public:
+  static Result<std::unique_ptr<Listener>> open(Loop& loop, const Address& at);
+  Listener(Loop& loop, Descriptor descriptor) : loop_(loop), fd_(descriptor.fd) {}  // `open` only
+  ~Listener() { close(); }
+  Listener(const Listener&) = delete;
+  Listener& operator=(const Listener&) = delete;
+
+  // The bound address, with the port the kernel chose for port 0.
+  Address address() const { return Address::of_local(fd_); }
+  // A non-blocking descriptor; -1 when the process has no descriptor left (wait and try again), and
+  // -2 once the listener is closed.
+  static constexpr int kExhausted = -1;
+  static constexpr int kClosed = -2;
+  struct Accept {
+    Listener& listener;
+    int fd = kClosed;
+    std::coroutine_handle<> handle;
+
+    bool await_ready() { return attempt(); }
+    void await_suspend(std::coroutine_handle<> waiting) {
+      handle = waiting;
+      listener.waiter_ = this;
+    }
+    int await_resume() const { return fd; }
+    bool attempt();
+  };
+  Accept accept() { return {.listener = *this, .fd = kClosed, .handle = {}}; }
+  // Ends a waiting accept with kClosed. Connections already accepted are not touched.
+  void close();
+
+ private:
+  void on_ready(std::uint32_t events) override;
+
+  Loop& loop_;
+  int fd_;
+  Accept* waiter_ = nullptr;
+};
+
+}  // namespace banyan::io
