@@ -15,14 +15,9 @@
 #include <vector>
 
 #include "base/error.h"
+#include "spec/problem.h"
 
 namespace banyan::spec {
-
-// Where something stands in the file, counted from 1; 0 when it was not written but defaulted.
-struct Position {
-  int line = 0;
-  int column = 0;
-};
 
 // A text that may be secret: written plainly, or referred to as {env: N} {file: P} {secret: N}.
 struct SecretRef {
@@ -191,15 +186,6 @@ struct Spec {
   std::map<std::string, Bucket> buckets;
   std::vector<Route> routes;
   std::map<std::string, Migration> migrations;
-};
-
-// One thing wrong with the file, in the words a person reads.
-struct Problem {
-  std::string code;  // "BY-0312"
-  std::string file;
-  Position at;
-  std::string what;     // "services.web.healht: unknown key"
-  std::string do_this;  // "did you mean \"health\"?"; never empty
 };
 
 struct SpecOutcome {

@@ -1,0 +1,447 @@
+// Reads banyan.yaml into a Spec: the declaration of every setting, its type, default and range.
+
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "spec/reader.h"
+#include "spec/references.h"
+#include "spec/spec.h"
+#include "spec/value.h"
+
+namespace banyan::spec {
+namespace {
+
+namespace fs = std::filesystem;
+using std::chrono::milliseconds;
+
+constexpr Range kWaitMs{1, 3'600'000};
+constexpr Range kCount{1, 1'000'000};
+
+// Paths are taken against the folder of the file.
+class Folder {
+ public:
+  explicit Folder(fs::path path) : path_(std::move(path)) {}
+  std::string absolute(const std::string& path) const {
+    if (path.empty()) return path;
+    auto whole = (path_ / path).lexically_normal().string();
+    if (whole.size() > 1 && whole.ends_with('/')) whole.pop_back();
+    return whole;
+  }
+
+ private:
+  fs::path path_;
+};
+
+// What the functions below need besides the reader.
+struct Loader {
+  Folder folder;
+
+  Health health(Reader& reader) const;
+  SourceApp source_app(Reader& reader) const;
+  Source source(Reader& reader) const;
+  Gateway gateway(Reader& reader) const;
+  Service service(const std::string& name, Reader& reader) const;
+  Bucket bucket(const std::string& name, Reader& reader) const;
+  Migration migration(const std::string& name, Reader& reader) const;
+  Spec spec(Reader& reader) const;
+  std::optional<std::string> path(Reader& reader, const Setting& setting) const;
+};
+
+void check_address(Reader& reader, std::string_view key, const std::string& address) {
+  if (address.empty() || parse_address(address)) return;
+  reader.problem("BY-0313", key, fmt::format("\"{}\" is not an address", address),
+                 "write address:port, such as 127.0.0.1:8080");
+}
+
+std::optional<std::string> Loader::path(Reader& reader, const Setting& setting) const {
+  auto path = reader.optional_text(setting);
+  if (path) path = folder.absolute(*path);
+  return path;
+}
+
+Health Loader::health(Reader& reader) const {
+  Health health;
+  health.path =
+      reader.text({"path", "Path asked for; a 2xx or 3xx answer is healthy"}, health.path);
+  health.host = reader.optional_text({"host", "Host header sent (default: gateway.public_host)"});
+  health.interval =
+      reader.duration({"interval", "Time between two checks"}, kWaitMs, health.interval);
+  health.timeout = reader.duration({"timeout", "Time an answer may take"}, kWaitMs, health.timeout);
+  health.rise =
+      reader.integer({"rise", "Good answers in a row until healthy"}, {1, 100}, health.rise);
+  health.fall =
+      reader.integer({"fall", "Bad answers in a row until unhealthy"}, {1, 100}, health.fall);
+  if (!health.path.starts_with('/')) {
+    reader.problem("BY-0313", "path", "a path starts with /", "write, for example, /healthz");
+  }
+  return health;
+}
+
+SourceApp Loader::source_app(Reader& reader) const {
+  SourceApp app;
+  app.listen =
+      reader.text({"listen", "Address where the application answers today", Need::kRequired});
+  check_address(reader, "listen", app.listen);
+  app.recipe =
+      reader.choice({"recipe", "What is known about its framework"}, {"generic", "django"});
+  app.root = path(reader, {"root", "Folder of its code, for assess"}).value_or("");
+  reader.mapping({"health", "How to see that it is alive"},
+                 [&](Reader& inner) { app.health = health(inner); });
+  return app;
+}
+
+SecretRef url(Reader& reader, std::string_view help) {
+  auto ref = reader.secret({"url", help, Need::kRequired}, Plain::kWithoutPassword);
+  return ref.value_or(SecretRef{});
+}
+
+Database database(const std::string& name, Reader& reader) {
+  return {.name = name,
+          .url = url(reader, "postgresql:// URL, or a reference to one"),
+          .at = reader.at()};
+}
+
+Source Loader::source(Reader& reader) const {
+  Source source;
+  reader.mapping({"app", "The application as it runs today", Need::kRequired},
+                 [&](Reader& inner) { source.app = source_app(inner); });
+  reader.mapping({"database", "Its PostgreSQL"},
+                 [&](Reader& inner) { source.database = database("source", inner); });
+  reader.list({"files", "Folders with files that users uploaded"}, [&](Reader& inner) {
+    FileSet files;
+    files.name = inner.text({"name", "A name for the folder", Need::kRequired});
+    files.path = path(inner, {"path", "The folder", Need::kRequired}).value_or("");
+    files.at = inner.at();
+    source.files.push_back(std::move(files));
+  });
+  reader.mapping({"sessions", "Where logged-in users are remembered"}, [&](Reader& inner) {
+    const auto kind =
+        inner.choice({"kind", "Kind of session store", Need::kRequired}, {"django-db"});
+    source.sessions = Sessions{kind, inner.at()};
+  });
+  return source;
+}
+
+HoldLimits hold_limits(Reader& reader) {
+  HoldLimits hold;
+  hold.max_requests =
+      reader.integer({"max_requests", "Requests that may wait; more are answered 503"}, kCount,
+                     static_cast<int>(hold.max_requests));
+  hold.max_bytes = reader.size({"max_bytes", "Bytes of their bodies kept in memory"},
+                               {1, std::int64_t{1} << 40}, hold.max_bytes);
+  hold.max_wait =
+      reader.duration({"max_ms", "Longest time a request waits"}, {100, 600'000}, hold.max_wait);
+  return hold;
+}
+
+Gateway Loader::gateway(Reader& reader) const {
+  Gateway gateway;
+  gateway.listen = reader.texts({"listen", "Address or addresses users connect to"});
+  for (const auto& address : gateway.listen) check_address(reader, "listen", address);
+  gateway.public_host = reader.optional_text({"public_host", "Host name users see"});
+  reader.mapping({"hold", "Bounds of holding requests during a switch"},
+                 [&](Reader& inner) { gateway.hold = hold_limits(inner); });
+  gateway.access_log = path(reader, {"access_log", "File with one line a request"});
+  return gateway;
+}
+
+InstanceCount instance_count(Reader& reader) {
+  InstanceCount count;
+  count.min = reader.integer({"min", "Copies that always run"}, {1, 1000}, 1);
+  count.max = reader.integer({"max", "Copies that may run (default: min)"}, {1, 1000}, count.min);
+  count.min_per_zone = reader.integer({"min_per_zone", "Copies in every zone"}, {0, 1000}, 0);
+  return count;
+}
+
+// "database.main" → {kDatabase, "main"}; the plural section names mean the same.
+std::optional<Bind> parse_bind(const Entry& entry) {
+  const std::string_view target = entry.value.text;
+  const auto dot = target.find('.');
+  if (dot == std::string_view::npos) return std::nullopt;
+  const auto section = target.substr(0, dot);
+  Bind bind{.variable = entry.key, .name = std::string(target.substr(dot + 1)), .at = entry.at};
+  if (section == "database" || section == "databases") {
+    bind.kind = Bind::Kind::kDatabase;
+  } else if (section == "redis") {
+    bind.kind = Bind::Kind::kRedis;
+  } else if (section == "bucket" || section == "buckets") {
+    bind.kind = Bind::Kind::kBucket;
+  } else {
+    return std::nullopt;
+  }
+  return bind;
+}
+
+std::vector<Bind> binds(Reader& reader) {
+  std::vector<Bind> binds;
+  const auto pairs = reader.pairs({"bind", "Variable: database.NAME, redis.NAME or bucket.NAME"});
+  for (const Entry& entry : pairs) {
+    if (auto bind = parse_bind(entry)) {
+      binds.push_back(*std::move(bind));
+    } else {
+      reader.problem("BY-0313", "bind",
+                     fmt::format("{}: \"{}\" is not a resource", entry.key, entry.value.text),
+                     "write database.NAME, redis.NAME or bucket.NAME");
+    }
+  }
+  return binds;
+}
+
+Service Loader::service(const std::string& name, Reader& reader) const {
+  Service service;
+  service.name = name;
+  service.at = reader.at();
+  service.command = reader.text(
+      {"command", "Shell command that starts one copy; it listens on ${PORT}", Need::kRequired});
+  service.cwd = path(reader, {"cwd", "Folder it starts in"}).value_or(folder.absolute("."));
+  service.env = reader.variables({"env", "Environment variables"});
+  service.bind = binds(reader);
+  reader.mapping({"health", "How to see that a copy is ready"},
+                 [&](Reader& inner) { service.health = health(inner); });
+  reader.mapping({"instances", "How many copies run"},
+                 [&](Reader& inner) { service.instances = instance_count(inner); });
+  service.stop_grace = reader.duration({"stop_grace", "Time between SIGTERM and SIGKILL"}, kWaitMs,
+                                       service.stop_grace);
+  return service;
+}
+
+Redis redis(const std::string& name, Reader& reader) {
+  return {
+      .name = name, .url = url(reader, "redis:// URL, or a reference to one"), .at = reader.at()};
+}
+
+Bucket Loader::bucket(const std::string& name, Reader& reader) const {
+  Bucket bucket;
+  bucket.name = name;
+  bucket.at = reader.at();
+  bucket.bucket = reader.text({"bucket", "Its name at the endpoint (default: the key)"}, name);
+  bucket.root = path(reader, {"root", "Folder from which Banyan itself serves the endpoint"});
+  const Need need = bucket.root ? Need::kOptional : Need::kRequired;
+  bucket.endpoint = reader.text({"endpoint", "http:// or https:// URL of the S3 service", need});
+  if (bucket.endpoint.empty()) bucket.endpoint = "http://127.0.0.1:9000";
+  bucket.region = reader.text({"region", "Region of the S3 service"}, bucket.region);
+  bucket.access_key = reader.secret({"access_key", "S3 access key"}, Plain::kWithoutPassword);
+  bucket.secret_key = reader.secret({"secret_key", "S3 secret key"}, Plain::kNever);
+  if (!bucket.endpoint.starts_with("http://") && !bucket.endpoint.starts_with("https://")) {
+    reader.problem("BY-0313", "endpoint", "not an http:// or https:// URL",
+                   "write, for example, http://127.0.0.1:9000");
+  }
+  return bucket;
+}
+
+Zone zone(Reader& reader) {
+  Zone zone;
+  zone.name = reader.text({"name", "A name", Need::kRequired});
+  zone.address_base = reader.text(
+      {"address_base", "First three parts of its addresses: \"127.0.1.\"", Need::kRequired});
+  const bool ends_well = zone.address_base.empty() || zone.address_base.ends_with('.');
+  if (!ends_well || !parse_address(zone.address_base + "1:1")) {
+    reader.problem("BY-0313", "address_base", "not the first three parts of an IPv4 address",
+                   "write, for example, \"127.0.1.\"");
+  }
+  return zone;
+}
+
+Route route(Reader& reader) {
+  Route route;
+  route.at = reader.at();
+  const auto text =
+      reader.text({"match", "\"GET /progress/:id\", \"/static/*\", ...", Need::kRequired});
+  auto match = parse_match(text);
+  if (!match && !text.empty()) {
+    reader.problem("BY-0313", "match", fmt::format("\"{}\" is not a match", text),
+                   "write METHOD /path, with :name for one part and * for the rest at the end");
+  }
+  if (match) {
+    route.id = match->id();
+    route.methods = std::move(match->methods);
+    route.path = std::move(match->path);
+  }
+  route.host = reader.optional_text({"host", "Only requests for this host name"});
+  if (route.host) route.id = *route.host + " " + route.id;
+  route.to = reader.text({"to", "Service that answers, or \"source\"", Need::kRequired});
+  route.before_switch = reader.text({"default", "Who answers until a migration moves the route"});
+  return route;
+}
+
+// "databases.main", "database.main" and "main" all name main.
+std::string without_section(std::string name) {
+  if (name == "source.database") return "source";
+  const auto dot = name.find('.');
+  return dot == std::string::npos ? name : name.substr(dot + 1);
+}
+
+void read_move(Reader& reader, Migration& migration) {
+  DatabaseMove database;
+  const auto database_given =
+      reader.all_or({"database", "Tables to move"}, Reader::Form::kMapping, [&](Reader& inner) {
+        database.from =
+            without_section(inner.text({"from", "Database they are in"}, "source.database"));
+        database.to = without_section(inner.text({"to", "Database they go to"}));
+        database.tables = inner.all_or_texts({"tables", "Which (default: all)"})
+                              .value_or(std::vector<std::string>());
+      });
+  if (database_given.given) migration.database = std::move(database);
+
+  const auto files_given =
+      reader.all_or({"files", "Folders to move"}, Reader::Form::kList, [&](Reader& inner) {
+        FilesMove files;
+        files.files = inner.text({"name", "One of source.files", Need::kRequired});
+        files.bucket = without_section(inner.text({"to", "Bucket they go to"}));
+        files.prefix = inner.text({"prefix", "Put before every object's key"});
+        migration.files.push_back(std::move(files));
+      });
+  if (files_given.all) migration.files.emplace_back();
+
+  SessionsMove sessions;
+  const auto sessions_given = reader.all_or(
+      {"sessions", "Logged-in users to move"}, Reader::Form::kMapping, [&](Reader& inner) {
+        sessions.redis = without_section(inner.text({"to", "Redis they go to"}));
+        sessions.mode = inner.choice({"mode", "Does the new side keep them in Redis only (cache)?"},
+                                     {"cached_db", "cache"});
+        sessions.key_prefix = inner.text({"key_prefix", "Cache key prefix of the application"});
+      });
+  if (sessions_given.given) migration.sessions = std::move(sessions);
+
+  auto routes = reader.all_or_texts({"routes", "Routes to move, as in their match"});
+  if (routes && routes->empty()) routes->emplace_back(kAllRoutes);
+  if (routes) migration.routes = *std::move(routes);
+}
+
+Migration Loader::migration(const std::string& name, Reader& reader) const {
+  Migration migration;
+  migration.name = name;
+  migration.at = reader.at();
+  reader.mapping({"move", "What moves together in one switch", Need::kRequired},
+                 [&](Reader& inner) { read_move(inner, migration); });
+  return migration;
+}
+
+void check_version(Reader& reader) {
+  const int version =
+      reader.integer({"banyan", "Version of this format: 1", Need::kRequired}, {1, 1}, 1);
+  (void)version;  // there is only one
+}
+
+void read_resources(const Loader& loader, Reader& reader, Spec& spec) {
+  reader.each({"services", "What runs on the new side"},
+              [&](const std::string& name, Reader& inner) {
+                spec.services[name] = loader.service(name, inner);
+              });
+  reader.each({"databases", "PostgreSQL databases of the new side"},
+              [&](const std::string& name, Reader& inner) {
+                spec.databases[name] = database(name, inner);
+              });
+  reader.each(
+      {"redis", "Redis databases of the new side"},
+      [&](const std::string& name, Reader& inner) { spec.redis[name] = redis(name, inner); });
+  reader.each({"buckets", "Buckets of S3 services"}, [&](const std::string& name, Reader& inner) {
+    spec.buckets[name] = loader.bucket(name, inner);
+  });
+}
+
+Spec Loader::spec(Reader& reader) const {
+  Spec spec;
+  check_version(reader);
+  spec.name = reader.text({"name", "Name of the whole system", Need::kRequired});
+  reader.mapping({"secrets", "Where {secret: NAME} is looked up besides the environment"},
+                 [&](Reader& inner) {
+                   spec.secrets_file = path(inner, {"file", "File of NAME=value lines"});
+                 });
+  reader.mapping({"source", "What runs today"},
+                 [&](Reader& inner) { spec.source = source(inner); });
+  reader.mapping({"gateway", "Where users' requests arrive"},
+                 [&](Reader& inner) { spec.gateway = gateway(inner); });
+  reader.list({"zones", "Failure zones that copies are spread over (default: a, b, c)"},
+              [&](Reader& inner) { spec.zones.push_back(zone(inner)); });
+  read_resources(*this, reader, spec);
+  reader.list({"routes", "Who answers which requests; the most specific match counts"},
+              [&](Reader& inner) { spec.routes.push_back(route(inner)); });
+  reader.each({"migrations", "Live moves from the old side to the new"},
+              [&](const std::string& name, Reader& inner) {
+                spec.migrations[name] = migration(name, inner);
+              });
+  reader.finish();
+  return spec;
+}
+
+void fill_defaults(Spec& spec) {
+  if (spec.gateway.listen.empty()) spec.gateway.listen = {"127.0.0.1:8080"};
+  if (spec.zones.empty()) {
+    spec.zones = {{"a", "127.0.1."}, {"b", "127.0.2."}, {"c", "127.0.3."}};
+  }
+  for (Route& route : spec.routes) {
+    if (route.before_switch.empty()) route.before_switch = spec.source ? "source" : route.to;
+  }
+}
+
+}  // namespace
+
+SpecOutcome parse_spec(std::string_view text, const std::string& path) {
+  Problems problems(path);
+  SpecOutcome outcome;
+  const fs::path file = fs::path(path).is_absolute() ? fs::path(path) : fs::current_path() / path;
+  if (const auto root = parse_document(text, problems)) {
+    Reader reader(*root, "", problems);
+    outcome.spec = Loader{Folder(file.parent_path())}.spec(reader);
+    fill_defaults(outcome.spec);
+    settle_references(outcome.spec, problems);
+  }
+  outcome.spec.file = file.lexically_normal().string();
+  outcome.spec.directory = file.parent_path().lexically_normal().string();
+  outcome.problems = problems.list();
+  return outcome;
+}
+
+SpecOutcome load_spec(const std::string& path) {
+  std::error_code error;
+  std::ifstream file(path, std::ios::binary);
+  if (!file || fs::is_directory(path, error)) {
+    SpecOutcome outcome;
+    outcome.problems.push_back({"BY-0301",
+                                path,
+                                {},
+                                "cannot read the spec",
+                                "write one with `banyan init`, or name it with --spec FILE"});
+    return outcome;
+  }
+  std::ostringstream text;
+  text << file.rdbuf();
+  return parse_spec(text.str(), path);
+}
+
+std::string format(const Problem& problem) {
+  const auto where = problem.at.line == 0 ? problem.file
+                                          : fmt::format("{}:{}:{}", problem.file, problem.at.line,
+                                                        problem.at.column);
+  return fmt::format("error {}  {}\n   {}   {}\n", problem.code, problem.what, where,
+                     problem.do_this);
+}
+
+Result<Spec> require_spec(const std::string& path) {
+  auto outcome = load_spec(path);
+  if (outcome.ok()) return std::move(outcome.spec);
+  std::string message = fmt::format("{} has {} problem{}\n", path, outcome.problems.size(),
+                                    outcome.problems.size() == 1 ? "" : "s");
+  for (const auto& problem : outcome.problems) message += format(problem);
+  message.pop_back();
+  return std::unexpected(Error(Code::kInvalidArgument, std::move(message))
+                             .with_remedy("correct the file, then run `banyan validate`"));
+}
+
+std::string json_schema() {
+  Reader::Json schema = {{"$schema", "https://json-schema.org/draft/2020-12/schema"},
+                         {"title", "banyan.yaml"},
+                         {"description", "What Banyan runs and moves"}};
+  Node empty;
+  empty.kind = Node::Kind::kMapping;
+  Problems ignored("");
+  Reader reader(empty, "", ignored, &schema);
+  (void)Loader{Folder("/")}.spec(reader);  // only its description is wanted
+  return schema.dump(2) + "\n";
+}
+
+}  // namespace banyan::spec
