@@ -1,1 +1,2 @@
 # Integration, fault and style tests that are not beside a source file.
+include(tests/spec/tests.cmake)

@@ -1,0 +1,222 @@
+#include "spec/spec.h"
+
+#include <gmock/gmock.h>
+#include <stdlib.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+namespace banyan::spec {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+constexpr std::string_view kLift = R"(banyan: 1
+name: eaglebox
+source:
+  app:      { listen: 127.0.0.1:8000, recipe: django, root: code }
+  database: { url: { secret: OLD_DATABASE_URL } }
+  files:    [ { name: documents, path: /srv/media/ } ]
+  sessions: { kind: django-db }
+services:
+  web:
+    command: "gunicorn eaglebox.wsgi -b 0.0.0.0:${PORT}"
+    health: { path: /healthz, interval: 500ms }
+    instances: { min: 3, max: 12, min_per_zone: 1 }
+    bind: { DATABASE_URL: database.main, CACHE_URL: redis.sessions, "AWS_*": bucket.documents }
+databases: { main: { url: { secret: NEW_DATABASE_URL } } }
+redis:    { sessions: { url: redis://127.0.0.1:6379/0 } }
+buckets:  { documents: { endpoint: http://127.0.0.1:9000, root: objects } }
+routes:   [ { match: /*, to: web, default: source } ]
+migrations:
+  lift: { move: { database: all, files: all, sessions: all, routes: all } }
+)";
+
+SpecOutcome parse(std::string_view text) {
+  return parse_spec(text, "/etc/banyan/banyan.yaml");
+}
+
+// kLift with one line exchanged for another.
+SpecOutcome parse_with(const std::string& line, const std::string& other) {
+  std::string text(kLift);
+  const auto at = text.find(line);
+  EXPECT_NE(at, std::string::npos) << line;
+  text.replace(at, line.size(), other);
+  return parse(text);
+}
+
+void expect_problem(const SpecOutcome& outcome, const std::string& code, const std::string& what) {
+  for (const auto& problem : outcome.problems) {
+    const bool found = problem.code == code && problem.what.find(what) != std::string::npos;
+    if (found) return;
+  }
+  ADD_FAILURE() << code << " " << what << " is not among " << outcome.problems.size()
+                << " problems, first: "
+                << (outcome.problems.empty() ? "none" : format(outcome.problems.front()));
+}
+
+TEST(Spec, TheMinimalFileIsComplete) {
+  const auto outcome = parse(kLift);
+  for (const auto& problem : outcome.problems) ADD_FAILURE() << format(problem);
+  const Spec& spec = outcome.spec;
+  EXPECT_EQ(spec.directory, "/etc/banyan");
+  EXPECT_EQ(spec.source->app.root, "/etc/banyan/code");
+  EXPECT_EQ(spec.source->files[0].path, "/srv/media");
+  EXPECT_EQ(spec.source->database->url.kind, SecretRef::Kind::kSecret);
+  EXPECT_EQ(spec.services.at("web").health.interval, std::chrono::milliseconds(500));
+  EXPECT_EQ(spec.services.at("web").bind.size(), 3U);
+  EXPECT_EQ(spec.buckets.at("documents").root, "/etc/banyan/objects");
+  EXPECT_EQ(spec.zones.size(), 3U);
+  EXPECT_EQ(spec.zones[1].address_base, "127.0.2.");
+  EXPECT_THAT(spec.gateway.listen, ElementsAre("127.0.0.1:8080"));
+}
+
+TEST(Spec, AllMeansWhatTheFileDeclares) {
+  const auto lift = parse(kLift).spec.migrations.at("lift");
+  EXPECT_EQ(lift.database->from, "source");
+  EXPECT_EQ(lift.database->to, "main");
+  EXPECT_TRUE(lift.database->tables.empty());
+  ASSERT_EQ(lift.files.size(), 1U);
+  EXPECT_EQ(lift.files[0].bucket, "documents");
+  EXPECT_EQ(lift.sessions->redis, "sessions");
+  EXPECT_EQ(lift.sessions->kind, "django-db");
+  EXPECT_THAT(lift.routes, ElementsAre("/*"));
+}
+
+TEST(Spec, AnUnknownKeyNamesItsNeighbour) {
+  const auto outcome = parse_with("    health: {", "    healht: {");
+  ASSERT_EQ(outcome.problems.size(), 1U);
+  EXPECT_EQ(format(outcome.problems[0]),
+            "error BY-0312  services.web.healht: unknown key\n"
+            "   /etc/banyan/banyan.yaml:11:5   did you mean \"health\"?\n");
+}
+
+TEST(Spec, KeysWithXAreIgnored) {
+  EXPECT_TRUE(parse(std::string(kLift) + "x-note: { anything: [1] }\n").ok());
+}
+
+TEST(Spec, AllProblemsAreReportedTogether) {
+  const auto outcome =
+      parse("banyan: 2\nnaem: x\nservices: { web: { instances: { min: many } } }\n");
+  expect_problem(outcome, "BY-0313", "banyan: 2 is out of range");
+  expect_problem(outcome, "BY-0310", "name: missing");
+  expect_problem(outcome, "BY-0312", "naem: unknown key");
+  expect_problem(outcome, "BY-0310", "services.web.command: missing");
+  expect_problem(outcome, "BY-0311", "services.web.instances.min: expected a whole number");
+}
+
+TEST(Spec, LiteralSecretsAreRefused) {
+  expect_problem(parse_with("{ url: { secret: NEW_DATABASE_URL } }",
+                            "{ url: 'postgresql://u:p@localhost/x' }"),
+                 "BY-0320", "databases.main.url");
+  expect_problem(parse_with("root: objects", "access_key: a, secret_key: b"), "BY-0320",
+                 "buckets.documents.secret_key");
+  expect_problem(parse_with("    command:", "    env: { SECRET_KEY: abc }\n    command:"),
+                 "BY-0320", "services.web.env.SECRET_KEY");
+}
+
+TEST(Spec, ReferencesToNothingAreProblems) {
+  expect_problem(parse_with("to: web", "to: wbe"), "BY-0330",
+                 "routes[0].to: no service is named \"wbe\"");
+  expect_problem(parse_with("database.main", "database.mian"), "BY-0330",
+                 "no database is named \"mian\"");
+  expect_problem(parse_with("redis.sessions", "cache.sessions"), "BY-0313", "is not a resource");
+  expect_problem(parse_with("database: all", "database: { to: other }"), "BY-0330", "\"other\"");
+  expect_problem(parse_with("routes: all", "routes: [ /none ]"), "BY-0330", "\"/none\"");
+  expect_problem(parse_with("  sessions: { kind: django-db }\n", ""), "BY-0330",
+                 "migrations.lift.move.sessions: nothing to move from");
+}
+
+TEST(Spec, AChoiceThatIsOpenIsAProblem) {
+  expect_problem(parse_with("{ main: { url: { secret: NEW_DATABASE_URL } } }",
+                            "{ a: { url: { env: A } }, b: { url: { env: B } } }"),
+                 "BY-0332", "several database to choose from");
+}
+
+TEST(Spec, CountsFitTogether) {
+  expect_problem(parse_with("max: 12", "max: 2"), "BY-0333", "max 2 is below min 3");
+  expect_problem(parse_with("min_per_zone: 1", "min_per_zone: 5"), "BY-0333", "in each of 3 zones");
+  expect_problem(parse_with(", root: objects", ""), "BY-0310", "no access_key and secret_key");
+}
+
+TEST(Spec, TwoRoutesWithOneMatchAreAProblem) {
+  expect_problem(parse_with("[ { match: /*, to: web, default: source } ]",
+                            "[ { match: /*, to: web }, { match: /*, to: source } ]"),
+                 "BY-0331", "routes[1].match");
+}
+
+TEST(Spec, AMissingFileIsAProblemWithARemedy) {
+  const auto outcome = load_spec("/nonexistent/banyan.yaml");
+  ASSERT_EQ(outcome.problems.size(), 1U);
+  EXPECT_EQ(outcome.problems[0].code, "BY-0301");
+  EXPECT_EQ(require_spec("/nonexistent/banyan.yaml").error().code(), Code::kInvalidArgument);
+}
+
+class SecretFiles : public testing::Test {
+ protected:
+  SecretFiles() {
+    std::string name = (std::filesystem::temp_directory_path() / "specXXXXXX").string();
+    folder_ = mkdtemp(name.data());
+    spec_.directory = folder_.string();
+  }
+  ~SecretFiles() override { std::filesystem::remove_all(folder_); }
+  void write(const std::string& name, const std::string& text) const {
+    std::ofstream(folder_ / name) << text;
+  }
+  std::filesystem::path folder_;
+  Spec spec_;
+};
+
+TEST_F(SecretFiles, AreFoundInTheEnvironmentFirst) {
+  write(".env", "# comment\nexport BANYAN_TEST_A=\"from file\"\nBANYAN_TEST_B = 'b'\n");
+  spec_.secrets_file = (folder_ / ".env").string();
+  const SecretRef a{SecretRef::Kind::kSecret, "BANYAN_TEST_A", {}};
+  const SecretRef b{SecretRef::Kind::kSecret, "BANYAN_TEST_B", {}};
+  EXPECT_EQ(*resolve(spec_, a), "from file");
+  EXPECT_EQ(*resolve(spec_, b), "b");
+  setenv("BANYAN_TEST_A", "from environment", 1);
+  EXPECT_EQ(*resolve(spec_, a), "from environment");
+  unsetenv("BANYAN_TEST_A");
+}
+
+TEST_F(SecretFiles, LoseOnlyTheirLastNewline) {
+  write("key", "line one\nline two\n");
+  EXPECT_EQ(*resolve(spec_, {SecretRef::Kind::kFile, "key", {}}), "line one\nline two");
+}
+
+TEST_F(SecretFiles, AMissingSecretSaysWhereItWasLookedUp) {
+  const auto missing = resolve(spec_, {SecretRef::Kind::kSecret, "BANYAN_TEST_NONE", {}});
+  EXPECT_EQ(missing.error().code(), Code::kNotFound);
+  EXPECT_THAT(missing.error().message(), HasSubstr("BANYAN_TEST_NONE"));
+  EXPECT_THAT(missing.error().remedy(), HasSubstr("secrets: { file: .env }"));
+  EXPECT_FALSE(resolve(spec_, {SecretRef::Kind::kEnv, "BANYAN_TEST_NONE", {}}));
+  EXPECT_FALSE(resolve(spec_, {SecretRef::Kind::kFile, "none", {}}));
+}
+
+TEST(Spec, TheEnvironmentOfAServiceHoldsItsBinds) {
+  setenv("NEW_DATABASE_URL", "postgresql://new", 1);
+  const auto spec = parse(kLift).spec;
+  const auto variables = environment(spec, spec.services.at("web"));
+  unsetenv("NEW_DATABASE_URL");
+  ASSERT_TRUE(variables) << variables.error().message();
+  EXPECT_EQ(variables->at("DATABASE_URL"), "postgresql://new");
+  EXPECT_EQ(variables->at("CACHE_URL"), "redis://127.0.0.1:6379/0");
+  EXPECT_EQ(variables->at("AWS_STORAGE_BUCKET_NAME"), "documents");
+  EXPECT_EQ(variables->at("AWS_S3_ENDPOINT_URL"), "http://127.0.0.1:9000");
+  EXPECT_FALSE(variables->contains("AWS_SECRET_ACCESS_KEY"));
+}
+
+TEST(Spec, TheSchemaDescribesEverySection) {
+  const auto schema = nlohmann::json::parse(json_schema());
+  for (const char* key : {"source", "gateway", "services", "routes", "migrations", "buckets"}) {
+    EXPECT_TRUE(schema["properties"].contains(key)) << key;
+  }
+  const auto& service = schema["properties"]["services"]["additionalProperties"];
+  EXPECT_EQ(service["required"][0], "command");
+  EXPECT_EQ(service["properties"]["health"]["properties"]["rise"]["maximum"], 100);
+}
+
+}  // namespace
+}  // namespace banyan::spec

@@ -1,0 +1,1 @@
+add_test(NAME spec_schema COMMAND /usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/spec/schema.py)
