@@ -40,6 +40,11 @@ Result<json> Client::call(const std::string& verb, const json& in, Duration time
   return with_context(parse_answer(*answer), role_);
 }
 
+bool Client::is_listening() const {
+  const auto answer = call("ping", json::object(), 1s);
+  return answer || answer.error().retry() == Retry::kNever;
+}
+
 Result<json> Client::call_patiently(const std::string& verb, const json& in,
                                     Duration patience) const {
   const Mono deadline = SystemClock().now() + patience;

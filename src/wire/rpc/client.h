@@ -23,6 +23,8 @@ class Client {
   // The same, asked again while nobody listens, until `patience` is over: a role being restarted.
   Result<nlohmann::json> call_patiently(const std::string& verb, const nlohmann::json& in,
                                         Duration patience) const;
+  // Whether anybody accepts connections there right now.
+  bool is_listening() const;
   const std::string& role() const { return role_; }
 
  private:

@@ -61,6 +61,7 @@ Server::Server() : state_(std::make_unique<State>()) {
   };
   state_->http.set_keep_alive_max_count(1);
   state_->http.set_read_timeout(10, 0);
+  on("ping", [](const json&) -> Result<json> { return json::object(); });
 }
 
 Server::~Server() { stop(); }

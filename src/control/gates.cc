@@ -1,0 +1,148 @@
+#include "control/gates.h"
+
+#include <algorithm>
+
+namespace banyan::control {
+
+using migration::Gate;
+using migration::Parts;
+using migration::Side;
+using nlohmann::json;
+
+namespace {
+
+constexpr long kLagMaxMs = 2000;
+constexpr long kDirtyAgeMaxMs = 5000;
+constexpr Duration kVerifiedFor = 1h;
+
+json ask(const rpc::Client& role, const std::string& verb, const json& in) {
+  auto answer = role.call(verb, in, 3s);
+  return answer ? *answer : json{{"error", answer.error().message()}};
+}
+
+bool has_error(const json& report) { return report.contains("error") && !report["error"].is_null(); }
+
+std::string error_text(const json& report) {
+  return report["error"].is_string() ? report["error"].get<std::string>() : report["error"].dump();
+}
+
+bool is_following(const json& database) { return database.value("state", "") == "following"; }
+bool is_fresh(const MigrationRecord& record, Wall now) {
+  const auto age = now.time_since_epoch() - std::chrono::milliseconds(record.verified_at_ms);
+  return record.verified_at_ms > 0 && age < kVerifiedFor;
+}
+
+Gate database_gate(const json& database) {
+  if (has_error(database)) return {"database", false, error_text(database)};
+  const long lag = database.value("lag_ms", -1L);
+  const bool green = is_following(database) && lag >= 0 && lag <= kLagMaxMs;
+  return {"database", green, fmt::format("{}, lag {} ms", database.value("state", "?"), lag)};
+}
+
+Gate files_gate(const std::string& name, const json& files) {
+  if (has_error(files)) return {"files " + name, false, error_text(files)};
+  const long age = files.value("oldest_dirty_ms", 0L);
+  const bool green = files.value("state", "") == "watching" && age <= kDirtyAgeMaxMs;
+  return {"files " + name, green,
+          fmt::format("{}, {} behind", files.value("state", "?"), files.value("dirty", 0L))};
+}
+
+Gate sessions_gate(const json& sessions) {
+  if (has_error(sessions)) return {"sessions", false, error_text(sessions)};
+  const long known = sessions.value("sessions", 0L);
+  const long carried = sessions.value("carried", 0L);
+  return {"sessions", true, fmt::format("{} of {} carried", carried, known)};
+}
+
+Gate service_gate(const spec::Service& service, const json& fleet) {
+  const json services = fleet.value("services", json::array());
+  const auto found = std::ranges::find_if(
+      services, [&](const json& s) { return s.value("name", "") == service.name; });
+  const int ready = found == services.end() ? 0 : found->value("ready", 0);
+  return {"service " + service.name, ready >= service.instances.min,
+          fmt::format("{} of {} instances ready", ready, service.instances.min)};
+}
+
+bool serves(const json& gateway, const std::string& backend) {
+  for (const json& known : gateway.value("backends", json::array()))
+    if (known.value("name", "") == backend)
+      for (const json& endpoint : known.value("endpoints", json::array()))
+        if (endpoint.value("healthy", false)) return true;
+  return false;
+}
+
+Gate backend_gate(const json& gateway, const std::string& backend) {
+  if (has_error(gateway)) return {"gateway", false, error_text(gateway)};
+  const bool green = serves(gateway, backend);
+  return {"gateway to " + backend, green, green ? "healthy" : "no healthy endpoint"};
+}
+
+void add_new_side(const spec::Spec& spec, const spec::Migration& migration, const Sight& sight,
+                  std::vector<Gate>& gates) {
+  for (const auto& [name, service] : spec.services) {
+    const bool moved = std::ranges::any_of(spec.routes, [&](const spec::Route& route) {
+      return route.to == name && std::ranges::find(migration.routes, route.id) != migration.routes.end();
+    });
+    if (!moved) continue;
+    gates.push_back(service_gate(service, sight.fleet));
+    gates.push_back(backend_gate(sight.gateway, name));
+  }
+}
+
+Gate verified_gate(const MigrationRecord& record, Wall now) {
+  const bool green = is_fresh(record, now);
+  return {"verified", green,
+          green ? "within the last hour"
+                : record.verified_at_ms > 0 ? "more than an hour ago" : "not yet"};
+}
+
+}  // namespace
+
+Sight look(const Project& project, const spec::Migration& migration) {
+  Sight sight;
+  const json name = {{"name", migration.name}};
+  sight.gateway = ask(project.gateway(), "status", json::object());
+  sight.database = ask(project.replicate(), "status", name);
+  sight.fleet = ask(project.agent(), "fleet.status", json::object());
+  if (migration.sessions) sight.sessions = ask(project.agent(), "sessions.status", name);
+  for (const auto& move : migration.files)
+    sight.files.emplace_back(move.files,
+                             ask(project.agent(), "files.status", {{"name", move.files}}));
+  return sight;
+}
+
+std::vector<Gate> gates_for(const spec::Spec& spec, const spec::Migration& migration,
+                            const Sight& sight, const MigrationRecord& record, Side to, Wall now) {
+  std::vector<Gate> gates = {database_gate(sight.database)};
+  for (const auto& [name, files] : sight.files) gates.push_back(files_gate(name, files));
+  if (migration.sessions) gates.push_back(sessions_gate(sight.sessions));
+  if (to == Side::kOld) {
+    gates.push_back(backend_gate(sight.gateway, "source"));
+    return gates;
+  }
+  gates.push_back(verified_gate(record, now));
+  add_new_side(spec, migration, sight, gates);
+  return gates;
+}
+
+Parts parts_of(const Sight& sight, const MigrationRecord& record, Wall now) {
+  const std::string data = sight.database.value("state", "");
+  const bool files_follow = std::ranges::all_of(
+      sight.files, [](const auto& f) { return f.second.value("state", "") == "watching"; });
+  Parts parts;
+  parts.cancelled = record.cancelled;
+  parts.completed = record.completed;
+  parts.assessed = record.assessed;
+  parts.adopted = !has_error(sight.gateway) && sight.gateway.value("epoch", 0L) > 0;
+  parts.following = is_following(sight.database) && files_follow;
+  parts.copying = record.created && !parts.following && data != "failed";
+  parts.verified = is_fresh(record, now) && parts.following;
+  parts.new_side_active = record.side == Side::kNew;
+  parts.ever_switched = record.ever_switched;
+  parts.blocked = data == "failed" || std::ranges::any_of(sight.files, [](const auto& f) {
+                    return f.second.value("state", "") == "failed";
+                  });
+  return parts;
+}
+
+}  // namespace banyan::control

@@ -1,0 +1,49 @@
+#include "control/layout.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <functional>
+
+namespace banyan::control {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kSocketPathMax = 107;
+constexpr std::size_t kLongestSocketName = 20;
+
+Result<void> make_private(const std::string& path) {
+  std::error_code error;
+  fs::create_directories(path, error);
+  if (error) return failure(Code::kPermission, "cannot create " + path + ": " + error.message());
+  ::chmod(path.c_str(), 0700);
+  return {};
+}
+
+std::string run_dir_for(const std::string& state_dir) {
+  const std::string beside = state_dir + "/run";
+  if (beside.size() + kLongestSocketName <= kSocketPathMax) return beside;
+  return fmt::format("{}/banyan-{}-{:x}", fs::temp_directory_path().string(), ::getuid(),
+                     std::hash<std::string>{}(state_dir));
+}
+
+}  // namespace
+
+Result<Layout> Layout::create(const std::string& spec_file, std::string state_dir) {
+  Layout layout;
+  layout.spec_file_ = fs::absolute(spec_file).lexically_normal();
+  const std::string folder = fs::path(layout.spec_file_).parent_path();
+  layout.state_dir_ = state_dir.empty() ? folder + "/.banyan"
+                                        : fs::absolute(state_dir).lexically_normal().string();
+  layout.run_dir_ = run_dir_for(layout.state_dir_);
+  for (const std::string& path :
+       {layout.state_dir_, layout.run_dir_, layout.state_dir_ + "/log", layout.role_dir("gateway"),
+        layout.role_dir("replicate"), layout.role_dir("agent")})
+    TRY_VOID(make_private(path));
+  return layout;
+}
+
+}  // namespace banyan::control

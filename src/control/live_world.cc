@@ -1,0 +1,176 @@
+#include "control/live_world.h"
+
+namespace banyan::control {
+
+using migration::Act;
+using migration::Attempt;
+using migration::Door;
+using migration::Observation;
+using migration::Receipts;
+using migration::Side;
+using nlohmann::json;
+
+namespace {
+
+constexpr long kFenceLockTimeoutMs = 300;
+constexpr long kAwaitMs = 5000;
+constexpr long kFileBarrierMs = 3000;
+
+Door door_of(const json& status) {
+  const std::string phase = status.value("phase", "open");
+  return phase == "committed" ? Door::kCommitted : phase == "revocable" ? Door::kRevocable : Door::kOpen;
+}
+
+void see_gateway(const json& status, const Attempt& attempt, Observation& seen) {
+  const bool ours = status.value("hold_epoch", std::int64_t{0}) == attempt.epoch;
+  seen.door = door_of(status);
+  if (seen.door == Door::kRevocable && !ours) seen.door = Door::kOpen;
+  seen.drained = seen.door != Door::kOpen && status.value("in_flight", 1) == 0;
+  seen.routed_to = status.value("epoch", std::int64_t{0}) >= attempt.epoch;
+}
+
+void see_database(const json& state, const Attempt& attempt, Observation& seen) {
+  const bool on_new = state.value("active", "old") == "new";
+  const std::string act = state.value("act", "running");
+  const bool arrived = on_new == (attempt.to == Side::kNew);
+  seen.handed_over = arrived || act == "handed_over";
+  seen.fenced = seen.handed_over || act == "fenced";
+  seen.opened = arrived && act != "handed_over";
+}
+
+void see_receipts(const Receipts& receipts, Observation& seen) {
+  seen.prepared = receipts.contains(Act::kPrepare);
+  seen.caught_up = receipts.contains(Act::kAwaitBarrier);
+  seen.sequences_set = receipts.contains(Act::kSetSequences);
+  seen.files_drained = receipts.contains(Act::kDrainFiles);
+  seen.sessions_carried = receipts.contains(Act::kCarrySessions);
+  seen.checked = receipts.contains(Act::kCheck);
+  seen.turned = receipts.contains(Act::kTurn);
+}
+
+}  // namespace
+
+const spec::Migration& LiveWorld::migration(const Attempt& attempt) const {
+  return spec_.migrations.at(attempt.migration);
+}
+
+Result<Observation> LiveWorld::observe(const Attempt& attempt, const Receipts& receipts) {
+  Observation seen;
+  TRY(const json gateway, project_.gateway().call("status"));
+  TRY(const json state, project_.replicate().call("act.state", {{"name", attempt.migration}}));
+  see_gateway(gateway, attempt, seen);
+  see_database(state, attempt, seen);
+  see_receipts(receipts, seen);
+  decided_ = seen.handed_over;
+  act_epoch_ = state.value("epoch", attempt.epoch);
+  return seen;
+}
+
+Result<json> LiveWorld::perform(const Attempt& attempt, Act act) {
+  switch (act) {
+    case Act::kHold:
+    case Act::kCommitHold:
+    case Act::kFlipRoutes:
+    case Act::kRelease: return traffic(attempt, act);
+    case Act::kDrainFiles:
+    case Act::kCarrySessions:
+    case Act::kTurn: return companions(attempt, act);
+    default: return data(attempt, act);
+  }
+}
+
+Result<json> LiveWorld::traffic(const Attempt& attempt, Act act) {
+  switch (act) {
+    case Act::kHold: return hold(attempt);
+    case Act::kCommitHold: return project_.gateway().call("hold.commit", {{"epoch", attempt.epoch}});
+    case Act::kFlipRoutes: return flip(attempt);
+    default: return release(attempt);
+  }
+}
+
+Result<json> LiveWorld::hold(const Attempt& attempt) {
+  const auto& bounds = spec_.gateway.hold;
+  return project_.gateway().call("hold.close", {{"epoch", attempt.epoch},
+                                                {"routes", migration(attempt).routes},
+                                                {"max_requests", bounds.max_requests},
+                                                {"max_bytes", bounds.max_bytes},
+                                                {"max_ms", bounds.max_wait.count()}});
+}
+
+Result<json> LiveWorld::put_routes(const Attempt& attempt, Side side) {
+  TRY(auto sides, records_.sides());
+  sides[attempt.migration] = side;
+  TRY(const json fleet, project_.agent().call("fleet.status"));
+  const json snapshot = route_snapshot(spec_, fleet, sides, attempt.epoch);
+  return project_.gateway().call("snapshot.put", {{"snapshot", snapshot}});
+}
+
+// The side is recorded before the routes lead there: whoever rebuilds the routes later agrees.
+Result<json> LiveWorld::flip(const Attempt& attempt) {
+  TRY(auto record, records_.migration(attempt.migration));
+  record.side = attempt.to;
+  record.ever_switched = true;
+  TRY_VOID(records_.put(attempt.migration, record));
+  TRY_VOID(put_routes(attempt, attempt.to));
+  return json{{"note", fmt::format("epoch {}", attempt.epoch)}};
+}
+
+Result<json> LiveWorld::release(const Attempt& attempt) {
+  if (!decided_) TRY_VOID(put_routes(attempt, migration::other(attempt.to)));
+  return project_.gateway().call("hold.open", {{"epoch", attempt.epoch}});
+}
+
+Result<json> LiveWorld::call_data(const Attempt& attempt, const std::string& verb, json extra) {
+  extra["name"] = attempt.migration;
+  extra["epoch"] = verb == "act.abort" ? act_epoch_ : attempt.epoch;
+  return project_.replicate().call(verb, extra, 15s);
+}
+
+Result<json> LiveWorld::data(const Attempt& attempt, Act act) {
+  switch (act) {
+    case Act::kPrepare: return call_data(attempt, "act.prepare", json::object());
+    case Act::kFence:
+      return call_data(attempt, "act.fence", {{"lock_timeout_ms", kFenceLockTimeoutMs}});
+    case Act::kAwaitBarrier: return call_data(attempt, "act.await", {{"timeout_ms", kAwaitMs}});
+    case Act::kSetSequences: return call_data(attempt, "act.sequences", json::object());
+    case Act::kCheck: return call_data(attempt, "act.check", json::object());
+    case Act::kHandOver: return call_data(attempt, "act.handover", json::object());
+    case Act::kOpenTarget: return call_data(attempt, "act.open", json::object());
+    case Act::kUnfence: return call_data(attempt, "act.abort", json::object());
+    default: return failure(Code::kInternal, "not an act of the database");
+  }
+}
+
+Result<json> LiveWorld::companions(const Attempt& attempt, Act act) {
+  switch (act) {
+    case Act::kDrainFiles: return drain_files(attempt);
+    case Act::kCarrySessions: return carry_sessions(attempt);
+    default: return turn(attempt);
+  }
+}
+
+Result<json> LiveWorld::drain_files(const Attempt& attempt) {
+  json drained = json::array();
+  for (const auto& move : migration(attempt).files) {
+    TRY(json one, project_.agent().call("files.barrier", {{"name", move.files}, {"timeout_ms", kFileBarrierMs}}));
+    drained.push_back(std::move(one));
+  }
+  return json{{"files", drained}};
+}
+
+Result<json> LiveWorld::carry_sessions(const Attempt& attempt) {
+  if (!migration(attempt).sessions) return json::object();
+  const std::string direction = attempt.to == Side::kNew ? "to_new" : "to_old";
+  return project_.agent().call("sessions.final",
+                               {{"name", attempt.migration}, {"direction", direction}});
+}
+
+Result<json> LiveWorld::turn(const Attempt& attempt) {
+  const std::string direction = attempt.to == Side::kNew ? "to_disk" : "to_bucket";
+  for (const auto& move : migration(attempt).files)
+    TRY_VOID(project_.agent().call("files.direction",
+                                   {{"name", move.files}, {"direction", direction}}));
+  return json{{"files", direction}};
+}
+
+}  // namespace banyan::control

@@ -1,0 +1,74 @@
+#include "control/project.h"
+
+
+#include <fcntl.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <array>
+#include <fstream>
+#include <sstream>
+
+#include "base/check.h"
+
+namespace banyan::control {
+namespace {
+
+std::string random_hex(std::size_t bytes) {
+  std::string raw(bytes, '\0');
+  CHECK(::getrandom(raw.data(), raw.size(), 0) == static_cast<ssize_t>(raw.size()));
+  std::string hex;
+  for (const char c : raw) hex += fmt::format("{:02x}", static_cast<unsigned char>(c));
+  return hex;
+}
+
+std::string read_file(const std::string& path) {
+  std::ifstream in(path);
+  std::ostringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+// Creates the file with a fresh secret unless it is there; two callers agree on one secret.
+Result<std::string> secret_in(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (fd >= 0) {
+    const std::string secret = random_hex(20);
+    const bool written = ::write(fd, secret.data(), secret.size()) == 40;
+    ::fsync(fd);
+    ::close(fd);
+    if (!written) return failure(Code::kUnavailable, "cannot write " + path);
+  }
+  std::string secret = read_file(path);
+  if (secret.empty()) return failure(Code::kPermission, "cannot read " + path);
+  return secret;
+}
+
+}  // namespace
+
+Result<BucketKeys> bucket_keys(const Project& project, const spec::Spec& spec,
+                               const spec::Bucket& bucket) {
+  if (bucket.access_key && bucket.secret_key) {
+    TRY(auto access, spec::resolve(spec, *bucket.access_key));
+    TRY(auto secret, spec::resolve(spec, *bucket.secret_key));
+    return BucketKeys{std::move(access), std::move(secret), ""};
+  }
+  const std::string file = project.layout().state_dir() + "/bucket-" + bucket.name + ".key";
+  TRY(auto secret, secret_in(file));
+  return BucketKeys{"banyan-" + bucket.name, std::move(secret), file};
+}
+
+Result<std::map<std::string, std::string>> service_environment(const Project& project,
+                                                               const spec::Spec& spec,
+                                                               const spec::Service& service) {
+  TRY(auto environment, spec::environment(spec, service));
+  for (const spec::Bind& bind : service.bind) {
+    if (bind.kind != spec::Bind::Kind::kBucket || bind.variable != "AWS_*") continue;
+    TRY(const auto keys, bucket_keys(project, spec, spec.buckets.at(bind.name)));
+    environment["AWS_ACCESS_KEY_ID"] = keys.access_key;
+    environment["AWS_SECRET_ACCESS_KEY"] = keys.secret_key;
+  }
+  return environment;
+}
+
+}  // namespace banyan::control

@@ -1,0 +1,72 @@
+#include "control/records.h"
+
+#include <algorithm>
+
+namespace banyan::control {
+
+using migration::Side;
+using nlohmann::json;
+
+namespace {
+
+json to_json(const MigrationRecord& r) {
+  return {{"created", r.created},       {"assessed", r.assessed},
+          {"cancelled", r.cancelled},   {"completed", r.completed},
+          {"ever_switched", r.ever_switched}, {"side", side_name(r.side)},
+          {"verified_at_ms", r.verified_at_ms}, {"verified", r.verified}};
+}
+
+MigrationRecord from_json(const json& in) {
+  return {.created = in.value("created", false),
+          .assessed = in.value("assessed", false),
+          .cancelled = in.value("cancelled", false),
+          .completed = in.value("completed", false),
+          .ever_switched = in.value("ever_switched", false),
+          .side = in.value("side", "old") == "new" ? Side::kNew : Side::kOld,
+          .verified_at_ms = in.value("verified_at_ms", std::int64_t{0}),
+          .verified = in.value("verified", json())};
+}
+
+constexpr std::string_view kMigrationPrefix = "migration/";
+
+std::string key_of(const std::string& name) { return std::string(kMigrationPrefix) + name; }
+
+}  // namespace
+
+Result<std::int64_t> Records::next_epoch(std::int64_t seen) {
+  TRY(const auto stored, store_.get("epoch"));
+  const std::int64_t last = stored ? stored->value.get<std::int64_t>() : 0;
+  const std::int64_t next = std::max(last, seen) + 1;
+  TRY([[maybe_unused]] const auto version,
+      store_.compare_and_swap("epoch", stored ? stored->version : 0, next));
+  return next;
+}
+
+Result<MigrationRecord> Records::migration(const std::string& name) {
+  TRY(const auto stored, store_.get(key_of(name)));
+  return stored ? from_json(stored->value) : MigrationRecord{};
+}
+
+Result<void> Records::put(const std::string& name, const MigrationRecord& record) {
+  return store_.put(key_of(name), to_json(record));
+}
+
+Result<Sides> Records::sides() {
+  Sides sides;
+  TRY(const auto keys, store_.keys(kMigrationPrefix));
+  for (const std::string& key : keys) {
+    const std::string name = key.substr(kMigrationPrefix.size());
+    TRY(const auto record, migration(name));
+    sides[name] = record.side;
+  }
+  return sides;
+}
+
+Result<std::string> Records::applied() {
+  TRY(const auto stored, store_.get("applied"));
+  return stored ? stored->value.get<std::string>() : "";
+}
+
+Result<void> Records::set_applied(const std::string& hash) { return store_.put("applied", hash); }
+
+}  // namespace banyan::control

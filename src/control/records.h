@@ -1,0 +1,45 @@
+#pragma once
+// Records: the few things control must remember because they cannot be observed: epochs, which
+// migrations were created, cancelled or completed, when they were verified, which side they are on.
+// Each survives a restart (StateStore). The side is a copy of what the database's arbiter row says,
+// written before the routes are flipped.
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "base/clock.h"
+#include "control/routing.h"
+#include "store/journal.h"
+
+namespace banyan::control {
+
+struct MigrationRecord {
+  bool created = false;
+  bool assessed = false;
+  bool cancelled = false;
+  bool completed = false;
+  bool ever_switched = false;
+  migration::Side side = migration::Side::kOld;
+  std::int64_t verified_at_ms = 0;  // wall clock; 0 = never
+  nlohmann::json verified;          // what was compared
+};
+
+class Records {
+ public:
+  explicit Records(store::StateStore& store) : store_(store) {}
+
+  // A number above every epoch given before and above `seen`.
+  Result<std::int64_t> next_epoch(std::int64_t seen);
+  Result<MigrationRecord> migration(const std::string& name);
+  Result<void> put(const std::string& name, const MigrationRecord& record);
+  Result<Sides> sides();
+  // The plan that was last applied, by hash; empty when none was.
+  Result<std::string> applied();
+  Result<void> set_applied(const std::string& hash);
+
+ private:
+  store::StateStore& store_;
+};
+
+}  // namespace banyan::control

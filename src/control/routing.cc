@@ -1,0 +1,95 @@
+#include "control/routing.h"
+
+#include <algorithm>
+
+namespace banyan::control {
+
+using migration::Side;
+using nlohmann::json;
+
+namespace {
+
+json health_json(const spec::Spec& spec, const spec::Health& health) {
+  json out = {{"path", health.path},
+              {"interval_ms", health.interval.count()},
+              {"timeout_ms", health.timeout.count()},
+              {"rise", health.rise},
+              {"fall", health.fall}};
+  if (health.host) out["host"] = *health.host;
+  if (!health.host && spec.gateway.public_host) out["host"] = *spec.gateway.public_host;
+  return out;
+}
+
+json source_backend(const spec::Spec& spec) {
+  json out = {{"endpoints", {{{"address", spec.source->app.listen}, {"zone", "old"}}}}};
+  if (spec.source->app.health) out["health"] = health_json(spec, *spec.source->app.health);
+  return out;
+}
+
+// An instance takes requests from when it is first started; the gateway's own checks decide whether
+// it is healthy. Draining and stopped ones are out.
+bool may_serve(const json& instance) {
+  const std::string state = instance.value("state", "");
+  return state == "ready" || state == "unhealthy";
+}
+
+json endpoints_of(const std::string& service, const json& fleet) {
+  json out = json::array();
+  for (const json& running : fleet.value("services", json::array())) {
+    if (running.value("name", "") != service) continue;
+    for (const json& instance : running.value("instances", json::array()))
+      if (may_serve(instance))
+        out.push_back({{"address", instance.at("address")}, {"zone", instance.value("zone", "")}});
+  }
+  std::sort(out.begin(), out.end(), [](const json& a, const json& b) {
+    return a.at("address").get<std::string>() < b.at("address").get<std::string>();
+  });
+  return out;
+}
+
+Side side_of(const spec::Spec& spec, const Sides& sides, const std::string& route) {
+  for (const auto& [name, migration] : spec.migrations)
+    if (std::ranges::find(migration.routes, route) != migration.routes.end()) {
+      const auto side = sides.find(name);
+      return side == sides.end() ? Side::kOld : side->second;
+    }
+  return Side::kNew;  // no migration moves it: it is where the spec says
+}
+
+json route_json(const spec::Spec& spec, const Sides& sides, const spec::Route& route) {
+  const bool moved = side_of(spec, sides, route.id) == Side::kNew;
+  const std::string& before = route.before_switch.empty() ? route.to : route.before_switch;
+  return {{"id", route.id},
+          {"methods", route.methods},
+          {"host", route.host ? json(*route.host) : json(nullptr)},
+          {"path", route.path},
+          {"to", moved ? route.to : before}};
+}
+
+}  // namespace
+
+json route_snapshot(const spec::Spec& spec, const json& fleet, const Sides& sides,
+                    std::int64_t epoch) {
+  json backends = json::object();
+  if (spec.source) backends["source"] = source_backend(spec);
+  for (const auto& [name, service] : spec.services)
+    backends[name] = {{"endpoints", endpoints_of(name, fleet)},
+                      {"health", health_json(spec, service.health)}};
+  json routes = json::array();
+  for (const spec::Route& route : spec.routes) routes.push_back(route_json(spec, sides, route));
+  const auto& gateway = spec.gateway;
+  return {{"epoch", epoch},
+          {"listen", gateway.listen},
+          {"public_host", gateway.public_host ? json(*gateway.public_host) : json(nullptr)},
+          {"access_log", gateway.access_log ? json(*gateway.access_log) : json(nullptr)},
+          {"backends", std::move(backends)},
+          {"routes", std::move(routes)}};
+}
+
+bool same_routing(json a, json b) {
+  a.erase("epoch");
+  b.erase("epoch");
+  return a == b;
+}
+
+}  // namespace banyan::control

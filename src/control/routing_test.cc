@@ -1,0 +1,57 @@
+#include "control/routing.h"
+
+#include <gtest/gtest.h>
+
+namespace banyan::control {
+namespace {
+
+using migration::Side;
+using nlohmann::json;
+
+spec::Spec lift() {
+  spec::Spec spec;
+  spec.source.emplace();
+  spec.source->app.listen = "127.0.0.1:8000";
+  spec.gateway.listen = {"127.0.0.1:8080"};
+  spec.services["web"].name = "web";
+  spec::Route route;
+  route.id = route.path = "/*";
+  route.to = "web";
+  route.before_switch = "source";
+  spec.routes = {route};
+  spec.migrations["lift"].routes = {"/*"};
+  return spec;
+}
+
+json fleet(const std::string& state) {
+  return {{"services",
+           {{{"name", "web"},
+             {"instances", {{{"address", "127.0.1.1:9001"}, {"zone", "a"}, {"state", state}}}}}}}};
+}
+
+TEST(Routing, BeforeTheSwitchTheOldApplicationServes) {
+  const json out = route_snapshot(lift(), fleet("ready"), {}, 3);
+  EXPECT_EQ(out["routes"][0]["to"], "source");
+  EXPECT_EQ(out["epoch"], 3);
+}
+
+TEST(Routing, AfterTheSwitchTheServiceServes) {
+  const json out = route_snapshot(lift(), fleet("ready"), {{"lift", Side::kNew}}, 4);
+  EXPECT_EQ(out["routes"][0]["to"], "web");
+  EXPECT_EQ(out["backends"]["web"]["endpoints"][0]["address"], "127.0.1.1:9001");
+}
+
+TEST(Routing, DrainingInstancesAreLeftOut) {
+  const json out = route_snapshot(lift(), fleet("draining"), {}, 1);
+  EXPECT_TRUE(out["backends"]["web"]["endpoints"].empty());
+}
+
+TEST(Routing, TheEpochAloneIsNoChange) {
+  EXPECT_TRUE(same_routing(route_snapshot(lift(), fleet("ready"), {}, 1),
+                           route_snapshot(lift(), fleet("ready"), {}, 2)));
+  EXPECT_FALSE(same_routing(route_snapshot(lift(), fleet("ready"), {}, 1),
+                            route_snapshot(lift(), fleet("stopped"), {}, 1)));
+}
+
+}  // namespace
+}  // namespace banyan::control

@@ -1,0 +1,396 @@
+#include "control/service.h"
+
+#include "base/log.h"
+#include "control/checkpoint.h"
+#include "control/gates.h"
+#include "control/live_world.h"
+#include "control/planner.h"
+
+namespace banyan::control {
+
+using migration::Side;
+using nlohmann::json;
+
+namespace {
+
+constexpr Duration kKeeperPause = 300ms;
+constexpr long kVerifyWaitMs = 600'000;
+
+std::string name_in(const json& in) { return in.at("name").get<std::string>(); }
+
+Result<spec::Migration> find_migration(const spec::Spec& spec, const std::string& name) {
+  const auto found = spec.migrations.find(name);
+  if (found != spec.migrations.end()) return found->second;
+  std::string known;
+  for (const auto& [other, ignored] : spec.migrations) known += " " + other;
+  return std::unexpected(Error(Code::kNotFound, "no migration is called " + name)
+                             .with_remedy("the spec declares:" + (known.empty() ? " none" : known)));
+}
+
+json gates_json(const std::vector<migration::Gate>& gates) {
+  json out = json::array();
+  for (const auto& gate : gates)
+    out.push_back({{"name", gate.name}, {"green", gate.green}, {"seen", gate.seen}});
+  return out;
+}
+
+json event_json(const store::JournalEntry& entry) {
+  return {{"sequence", entry.sequence}, {"act_id", entry.act_id},
+          {"step", entry.step},         {"kind", store::kind_name(entry.kind)},
+          {"detail", entry.detail},     {"time", rfc3339(entry.time)}};
+}
+
+Error not_green(const std::vector<migration::Gate>& gates) {
+  std::string red;
+  for (const auto& gate : gates)
+    if (!gate.green) red += (red.empty() ? "" : "; ") + gate.name + ": " + gate.seen;
+  return Error(Code::kConflict, "not every precondition holds: " + red);
+}
+
+}  // namespace
+
+ControlService::ControlService(Project project, std::unique_ptr<store::Journal> journal,
+                               std::unique_ptr<store::StateStore> store)
+    : project_(std::move(project)),
+      journal_(std::move(journal)),
+      store_(std::move(store)),
+      records_(*store_) {}
+
+Result<std::unique_ptr<ControlService>> ControlService::create(Project project) {
+  static const SystemClock journal_clock;
+  const std::string path = project.layout().database();
+  TRY(auto journal, store::Journal::open(path, journal_clock));
+  TRY(auto store, store::StateStore::open(path));
+  auto service = std::unique_ptr<ControlService>(
+      new ControlService(std::move(project), std::move(journal), std::move(store)));  // NOLINT
+  service->conductor_ = std::jthread([s = service.get()] { s->resume_acts(); });
+  service->keeper_ = std::jthread([s = service.get()](const std::stop_token& stop) { s->keep_routes(stop); });
+  return service;
+}
+
+ControlService::~ControlService() {
+  keeper_.request_stop();
+  if (conductor_.joinable()) conductor_.join();
+}
+
+// ---- acts
+
+void ControlService::resume_acts() {
+  if (const auto spec = project_.spec())
+    for (const auto& [name, migration] : spec->migrations) resume(name);
+  busy_ = false;
+}
+
+void ControlService::resume(const std::string& name) {
+  const std::lock_guard lock(change_);
+  const auto spec = project_.spec();
+  if (!spec) return;
+  const auto record = records_.migration(name);
+  if (record && record->created && !record->cancelled && !record->completed)
+    if (const auto started = start_parts(*spec, spec->migrations.at(name)); !started)
+      log_warn("parts of a migration did not start", {{"error", started.error().message()}});
+  LiveWorld world(project_, *spec, records_);
+  Conductor conductor(world, *journal_, clock_, {}, stop_at_checkpoints());
+  if (const auto end = conductor.resume(name); !end)
+    log_error("an interrupted act could not be finished", {{"error", end.error().message()}});
+}
+
+Result<void> ControlService::refuse_while_busy() {
+  if (!busy_) return {};
+  return std::unexpected(Error(Code::kConflict, "an act is being carried out")
+                             .with_remedy("banyan migrate status NAME --watch"));
+}
+
+Result<migration::Attempt> ControlService::new_attempt(const std::string& name, Side to) {
+  TRY(const json gateway, project_.gateway().call("status"));
+  TRY(const json data, project_.replicate().call("act.state", {{"name", name}}));
+  const std::int64_t seen = std::max(gateway.value("epoch", std::int64_t{0}),
+                                     data.value("epoch", std::int64_t{0}));
+  TRY(const auto epoch, records_.next_epoch(seen));
+  const std::string verb = to == Side::kNew ? "switch-" : "reverse-";
+  return migration::Attempt{
+      .migration = name, .act_id = verb + std::to_string(epoch), .to = to, .epoch = epoch};
+}
+
+Result<json> ControlService::cut_over(const json& in) {
+  TRY_VOID(refuse_while_busy());
+  TRY(const auto spec, project_.spec());
+  TRY(const auto migration, find_migration(spec, name_in(in)));
+  const Side to = in.value("to", "new") == "new" ? Side::kNew : Side::kOld;
+  TRY(const auto record, records_.migration(migration.name));
+  if (!record.created || record.cancelled || record.completed)
+    return failure(Code::kConflict, migration.name + " is not under way");
+  if (record.side == to)
+    return json{{"already", true}, {"note", std::string(side_name(to)) + " side serves already"}};
+  const auto gates = gates_for(spec, migration, look(project_, migration), record, to, clock_.wall());
+  if (in.value("dry_run", false)) return json{{"gates", gates_json(gates)}, {"dry_run", true}};
+  if (!migration::all_green(gates)) return std::unexpected(not_green(gates));
+  if (busy_.exchange(true)) return failure(Code::kConflict, "an act is being carried out");
+  auto attempt = new_attempt(migration.name, to);
+  if (!attempt) {
+    busy_ = false;
+    return std::unexpected(attempt.error());
+  }
+  if (conductor_.joinable()) conductor_.join();
+  conductor_ = std::jthread([this, spec, a = *attempt] { run_attempt(spec, a); });
+  return json{{"act_id", attempt->act_id}, {"gates", gates_json(gates)}};
+}
+
+void ControlService::run_attempt(spec::Spec spec, migration::Attempt attempt) {
+  {
+    const std::lock_guard lock(change_);
+    LiveWorld world(project_, std::move(spec), records_);
+    Conductor conductor(world, *journal_, clock_, {}, stop_at_checkpoints());
+    if (const auto end = conductor.run(attempt); !end)
+      log_error("the act could not be journalled", {{"error", end.error().message()}});
+  }
+  busy_ = false;
+}
+
+Result<json> ControlService::events(const json& in) {
+  const std::string act_id = in.value("act_id", "");
+  TRY(const auto entries, journal_->read(name_in(in), in.value("after", std::int64_t{0})));
+  json out = {{"events", json::array()}, {"busy", busy_.load()}};
+  for (const auto& entry : entries) {
+    if (!act_id.empty() && entry.act_id != act_id) continue;
+    out["events"].push_back(event_json(entry));
+    const bool end = entry.step == store::kActStep && entry.kind == store::EntryKind::kOutcome;
+    if (end && entry.act_id == act_id) out["conclusion"] = entry.detail;
+  }
+  return out;
+}
+
+// ---- the keeper: the gateway's endpoints follow the fleet
+
+void ControlService::keep_routes(const std::stop_token& stop) {
+  while (!stop.stop_requested()) {
+    if (const auto kept = keep_routes_once(); !kept)
+      log_debug("routes not refreshed", {{"error", kept.error().message()}});
+    std::this_thread::sleep_for(kKeeperPause);
+  }
+}
+
+Result<void> ControlService::keep_routes_once() {
+  const std::unique_lock lock(change_, std::try_to_lock);
+  if (!lock || busy_) return {};
+  TRY(const auto applied, records_.applied());
+  if (applied.empty()) return {};
+  TRY(const auto spec, project_.spec());
+  TRY(const json gateway, project_.gateway().call("snapshot.get"));
+  TRY(const json fleet, project_.agent().call("fleet.status"));
+  TRY(const auto sides, records_.sides());
+  const json present = gateway.value("snapshot", json::object());
+  const json wanted = route_snapshot(spec, fleet, sides, present.value("epoch", std::int64_t{0}));
+  if (same_routing(present, wanted)) return {};
+  TRY(const auto epoch, records_.next_epoch(present.value("epoch", std::int64_t{0})));
+  TRY_VOID(project_.gateway().call("snapshot.put",
+                                   {{"snapshot", route_snapshot(spec, fleet, sides, epoch)}}));
+  return {};
+}
+
+// ---- plan and apply
+
+Result<json> ControlService::plan() {
+  TRY(const auto spec, project_.spec());
+  TRY(const auto plan, make_plan(project_, spec, records_));
+  return to_json(plan);
+}
+
+Result<json> ControlService::apply(const json& in) {
+  TRY_VOID(refuse_while_busy());
+  const std::lock_guard lock(change_);
+  TRY(const auto spec, project_.spec());
+  TRY(const auto plan, make_plan(project_, spec, records_));
+  const std::string expected = in.value("hash", plan.hash);
+  if (expected != plan.hash)
+    return std::unexpected(Error(Code::kConflict, "the world changed since the plan was made")
+                               .with_remedy("banyan plan"));
+  TRY_VOID(apply_plan(project_, spec, records_, plan));
+  return to_json(plan);
+}
+
+// ---- migrations
+
+Result<void> ControlService::start_files(const spec::Spec& spec, const spec::Migration& migration) {
+  for (const auto& move : migration.files) {
+    const auto& bucket = spec.buckets.at(move.bucket);
+    const auto set = std::ranges::find(spec.source->files, move.files, &spec::FileSet::name);
+    TRY(const auto keys, bucket_keys(project_, spec, bucket));
+    TRY_VOID(project_.agent().call("files.start", {{"name", move.files},
+                                                   {"path", set->path},
+                                                   {"endpoint", bucket.endpoint},
+                                                   {"bucket", bucket.bucket},
+                                                   {"prefix", move.prefix},
+                                                   {"region", bucket.region},
+                                                   {"access_key", keys.access_key},
+                                                   {"secret_key", keys.secret_key}}));
+  }
+  return {};
+}
+
+Result<void> ControlService::start_sessions(const spec::Spec& spec,
+                                            const spec::Migration& migration) {
+  if (!migration.sessions) return {};
+  const auto& move = *migration.sessions;
+  TRY(const auto database, spec::resolve(spec, spec.source->database->url));
+  TRY(const auto redis, spec::resolve(spec, spec.redis.at(move.redis).url));
+  TRY_VOID(project_.agent().call("sessions.start", {{"name", migration.name},
+                                                    {"kind", move.kind},
+                                                    {"database", database},
+                                                    {"redis", redis},
+                                                    {"mode", move.mode},
+                                                    {"key_prefix", move.key_prefix}}));
+  return {};
+}
+
+Result<void> ControlService::start_parts(const spec::Spec& spec, const spec::Migration& migration) {
+  if (migration.database) {
+    TRY(const auto source, spec::resolve(spec, spec.source->database->url));
+    TRY(const auto target, spec::resolve(spec, spec.databases.at(migration.database->to).url));
+    const json tables = migration.database->tables.empty() ? json("all") : json(migration.database->tables);
+    TRY_VOID(project_.replicate().call_patiently(
+        "start",
+        {{"name", migration.name},
+         {"config", {{"source", source}, {"target", target}, {"tables", tables}, {"jobs", 2}}}},
+        10s));
+  }
+  TRY_VOID(start_files(spec, migration));
+  return start_sessions(spec, migration);
+}
+
+Result<json> ControlService::create_migration(const json& in) {
+  TRY_VOID(refuse_while_busy());
+  TRY(const auto spec, project_.spec());
+  TRY(const auto migration, find_migration(spec, name_in(in)));
+  TRY(const auto applied, records_.applied());
+  if (applied.empty())
+    return std::unexpected(Error(Code::kConflict, "nothing was applied yet").with_remedy("banyan apply"));
+  TRY(auto record, records_.migration(migration.name));
+  if (record.completed) return failure(Code::kConflict, migration.name + " is completed");
+  if (record.cancelled) record = {};
+  record.created = true;
+  TRY_VOID(records_.put(migration.name, record));
+  TRY_VOID(start_parts(spec, migration));
+  return migration_status(in);
+}
+
+Result<json> ControlService::migration_status(const json& in) {
+  TRY(const auto spec, project_.spec());
+  TRY(const auto migration, find_migration(spec, name_in(in)));
+  TRY(const auto record, records_.migration(migration.name));
+  const Sight sight = look(project_, migration);
+  auto parts = parts_of(sight, record, clock_.wall());
+  parts.act_running = busy_;
+  const Side to = migration::other(record.side);
+  const auto gates = gates_for(spec, migration, sight, record, to, clock_.wall());
+  const auto state = migration::state_of(parts, gates);
+  json files = json::object();
+  for (const auto& [name, report] : sight.files) files[name] = report;
+  return json{{"name", migration.name},
+              {"state", migration::state_name(state)},
+              {"serves", side_name(record.side)},
+              {"created", record.created},
+              {"gates", gates_json(gates)},
+              {"database", sight.database},
+              {"files", files},
+              {"sessions", sight.sessions},
+              {"verified", record.verified},
+              {"next", migration::next_command(state, migration.name)}};
+}
+
+Result<json> ControlService::verify_parts(const spec::Migration& migration) {
+  const Duration patience = std::chrono::milliseconds(kVerifyWaitMs) + 5s;
+  const auto ask = [&](const rpc::Client& role, const std::string& verb, const std::string& name) {
+    return role.call(verb, {{"name", name}, {"wait_ms", kVerifyWaitMs}}, patience);
+  };
+  json out = {{"files", json::object()}};
+  if (migration.database) {
+    TRY(out["database"], ask(project_.replicate(), "verify", migration.name));
+  }
+  for (const auto& move : migration.files) {
+    TRY(out["files"][move.files], ask(project_.agent(), "files.verify", move.files));
+  }
+  if (migration.sessions) {
+    TRY(out["sessions"], ask(project_.agent(), "sessions.verify", migration.name));
+  }
+  return out;
+}
+
+Result<json> ControlService::verify(const json& in) {
+  TRY_VOID(refuse_while_busy());
+  TRY(const auto spec, project_.spec());
+  TRY(const auto migration, find_migration(spec, name_in(in)));
+  TRY(json parts, verify_parts(migration));
+  const auto equal = [](const json& part) { return part.value("state", "") == "equal"; };
+  bool all = !parts.contains("database") || equal(parts["database"]);
+  for (const auto& [name, part] : parts["files"].items()) all = all && equal(part);
+  if (parts.contains("sessions")) all = all && equal(parts["sessions"]);
+  TRY(auto record, records_.migration(migration.name));
+  record.verified = parts;
+  record.verified_at_ms = all ? to_ms(clock_.wall().time_since_epoch()) : 0;
+  TRY_VOID(records_.put(migration.name, record));
+  parts["equal"] = all;
+  return parts;
+}
+
+Result<void> ControlService::stop_parts(const spec::Migration& migration, const std::string& verb) {
+  const json named = {{"name", migration.name}};
+  if (migration.database) TRY_VOID(project_.replicate().call(verb, named, 60s));
+  for (const auto& move : migration.files)
+    TRY_VOID(project_.agent().call("files.stop", {{"name", move.files}}));
+  if (migration.sessions) TRY_VOID(project_.agent().call("sessions.stop", named));
+  return {};
+}
+
+Result<json> ControlService::cancel(const json& in) {
+  TRY_VOID(refuse_while_busy());
+  TRY(const auto spec, project_.spec());
+  TRY(const auto migration, find_migration(spec, name_in(in)));
+  TRY(auto record, records_.migration(migration.name));
+  if (record.side == Side::kNew || record.completed)
+    return std::unexpected(Error(Code::kConflict, "the new side serves; nothing to cancel")
+                               .with_remedy("banyan migrate reverse " + migration.name));
+  record.cancelled = true;
+  TRY_VOID(records_.put(migration.name, record));
+  TRY_VOID(stop_parts(migration, "cancel"));
+  return json{{"cancelled", true}};
+}
+
+Result<json> ControlService::complete(const json& in) {
+  TRY_VOID(refuse_while_busy());
+  TRY(const auto spec, project_.spec());
+  TRY(const auto migration, find_migration(spec, name_in(in)));
+  if (in.value("typed", "") != migration.name)
+    return failure(Code::kPermission, "the typed name is not " + migration.name);
+  TRY(auto record, records_.migration(migration.name));
+  if (record.side != Side::kNew)
+    return std::unexpected(Error(Code::kConflict, "the old side serves")
+                               .with_remedy("banyan migrate switch " + migration.name));
+  record.completed = true;
+  TRY_VOID(records_.put(migration.name, record));
+  TRY_VOID(stop_parts(migration, "complete"));
+  return json{{"completed", true}};
+}
+
+Result<json> ControlService::report(const json& in) {
+  TRY(json out, migration_status(in));
+  TRY(const json events, this->events(in));
+  out["events"] = events["events"];
+  return out;
+}
+
+Result<json> ControlService::status() {
+  json roles = json::object();
+  for (const auto* role : {&project_.gateway(), &project_.replicate(), &project_.agent()})
+    roles[role->role()] = role->is_listening();
+  TRY(const auto spec, project_.spec());
+  json migrations = json::array();
+  for (const auto& [name, migration] : spec.migrations) {
+    TRY(json one, migration_status({{"name", name}}));
+    migrations.push_back({{"name", name}, {"state", one["state"]}, {"serves", one["serves"]},
+                          {"next", one["next"]}});
+  }
+  return json{{"name", spec.name}, {"roles", roles}, {"migrations", migrations}, {"busy", busy_.load()}};
+}
+
+}  // namespace banyan::control

@@ -1,0 +1,70 @@
+#pragma once
+// ControlService: what `banyan control` answers: plan and apply, and the acts of migrations.
+//
+// Long work runs on the service's own threads: one conductor for acts, one keeper that follows the
+// fleet with the gateway's routes. On start the open act of every migration is finished first; until
+// then verbs that change something are refused.
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "control/conductor.h"
+#include "control/project.h"
+#include "control/records.h"
+
+namespace banyan::control {
+
+class ControlService {
+ public:
+  static Result<std::unique_ptr<ControlService>> create(Project project);
+  ~ControlService();  // waits for a running act to reach its end
+
+  using json = nlohmann::json;
+  Result<json> status();
+  Result<json> plan();
+  // {hash?}: kConflict when given and the world moved since.
+  Result<json> apply(const json& in);
+  Result<json> create_migration(const json& in);
+  Result<json> migration_status(const json& in);
+  Result<json> verify(const json& in);
+  // {name, to: "new"|"old", dry_run?}: starts the act and answers {act_id, gates}; see events().
+  Result<json> cut_over(const json& in);
+  // {name, after, act_id?} → {events, act?: {ended, moved, why}}
+  Result<json> events(const json& in);
+  Result<json> cancel(const json& in);
+  // {name, typed}: the name typed by the person.
+  Result<json> complete(const json& in);
+  Result<json> report(const json& in);
+
+ private:
+  ControlService(Project project, std::unique_ptr<store::Journal> journal,
+                 std::unique_ptr<store::StateStore> store);
+
+  void resume_acts();
+  void resume(const std::string& name);
+  void keep_routes(const std::stop_token& stop);
+  Result<void> keep_routes_once();
+  Result<void> start_parts(const spec::Spec& spec, const spec::Migration& migration);
+  Result<void> start_files(const spec::Spec& spec, const spec::Migration& migration);
+  Result<void> start_sessions(const spec::Spec& spec, const spec::Migration& migration);
+  Result<json> verify_parts(const spec::Migration& migration);
+  Result<migration::Attempt> new_attempt(const std::string& name, migration::Side to);
+  void run_attempt(spec::Spec spec, migration::Attempt attempt);
+  Result<void> stop_parts(const spec::Migration& migration, const std::string& verb);
+  Result<void> refuse_while_busy();
+
+  Project project_;
+  SystemClock clock_;
+  std::unique_ptr<store::Journal> journal_;
+  std::unique_ptr<store::StateStore> store_;
+  Records records_;
+  std::mutex change_;           // held by whoever changes routes: an act, apply, the keeper
+  std::atomic<bool> busy_{true};  // an act is being carried out
+  std::jthread conductor_;
+  std::jthread keeper_;
+};
+
+}  // namespace banyan::control
