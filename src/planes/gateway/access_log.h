@@ -30,7 +30,13 @@ struct AccessEntry {
 };
 
 class AccessLog {
+  struct Private {
+    explicit Private() = default;
+  };
+
  public:
+  AccessLog(Private, std::string path, const Clock& clock)  // use create()
+      : path_(std::move(path)), clock_(clock) {}
   // Appends to `path`, creating it.
   static Result<std::unique_ptr<AccessLog>> create(const std::string& path, const Clock& clock);
   ~AccessLog();
@@ -46,7 +52,6 @@ class AccessLog {
   std::uint64_t lines_dropped() const { return dropped_; }
 
  private:
-  AccessLog(std::string path, const Clock& clock) : path_(std::move(path)), clock_(clock) {}
   void stamp(std::string& out);
 
   std::string path_;

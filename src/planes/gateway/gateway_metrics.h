@@ -49,7 +49,7 @@ struct RouteMetrics {
 struct GatewayMetrics {
   // Requests answered, per route id; "" is "no route matched".
   std::map<std::string, RouteMetrics, std::less<>> routes;
-  std::map<int, std::uint64_t> own_replies;  // made by the gateway, by status
+  std::map<int, std::uint64_t> own_replies;                   // made by the gateway, by status
   std::map<std::string, std::uint64_t, std::less<>> refused;  // malformed requests, by reason
   std::uint64_t connections_accepted = 0;
   std::int64_t connections_open = 0;

@@ -41,10 +41,10 @@ enum class Phase : std::uint8_t { kOpen, kRevocable, kCommitted };
 std::string_view phase_name(Phase phase);  // "open", "revocable", "committed"
 
 struct HoldBounds {
-  std::int64_t max_requests = 10'000;       // waiting at once, on this worker
-  std::int64_t max_bytes = 64 << 20;        // buffered for waiting requests, on this worker
-  Duration max_hold = 30s;                  // revocable only: opens by itself after this
-  Duration max_wait = 30s;                  // one request's own deadline
+  std::int64_t max_requests = 10'000;  // waiting at once, on this worker
+  std::int64_t max_bytes = 64 << 20;   // buffered for waiting requests, on this worker
+  Duration max_hold = 30s;             // revocable only: opens by itself after this
+  Duration max_wait = 30s;             // one request's own deadline
   bool operator==(const HoldBounds&) const = default;
   // One of `workers` equal shares (counts and bytes; times are not divided).
   HoldBounds share(std::int64_t workers) const;
@@ -116,7 +116,13 @@ class Hold;
 
 // A place in the queue. Destroy it when the client has gone: the request is then never sent.
 class Ticket {
+  struct Private {
+    explicit Private() = default;
+  };
+
  public:
+  Ticket(Private, Hold& hold, RouteGate& gate, PassKind kind)  // made by Hold::admit
+      : hold_(&hold), gate_(&gate), kind_(kind) {}
   ~Ticket();
   Ticket(const Ticket&) = delete;
   Ticket& operator=(const Ticket&) = delete;
@@ -131,7 +137,6 @@ class Ticket {
 
  private:
   friend class Hold;
-  Ticket(Hold& hold, RouteGate& gate, PassKind kind) : hold_(&hold), gate_(&gate), kind_(kind) {}
 
   Hold* hold_;  // null: no longer in the queue
   RouteGate* gate_;
@@ -147,14 +152,14 @@ using Entrance = std::variant<Pass, std::unique_ptr<Ticket>, HoldRefusal>;
 struct HoldStats {
   Phase phase = Phase::kOpen;
   std::uint64_t epoch = 0;
-  std::int64_t in_flight = 0;  // requests now inside routes that the order covers (all when open)
-  std::int64_t streams = 0;    // endless ones; no hold waits for them
-  std::int64_t waiting = 0;    // now in the queue
-  std::int64_t bytes = 0;      // now buffered
-  std::int64_t held = 0;       // were made to wait
-  std::int64_t held_total = 0;   // since the start of the process
-  std::int64_t refused = 0;    // turned away at the bounds
-  std::int64_t failed = 0;     // ended at their own deadline
+  std::int64_t in_flight = 0;   // requests now inside routes that the order covers (all when open)
+  std::int64_t streams = 0;     // endless ones; no hold waits for them
+  std::int64_t waiting = 0;     // now in the queue
+  std::int64_t bytes = 0;       // now buffered
+  std::int64_t held = 0;        // were made to wait
+  std::int64_t held_total = 0;  // since the start of the process
+  std::int64_t refused = 0;     // turned away at the bounds
+  std::int64_t failed = 0;      // ended at their own deadline
   std::int64_t watchdog_opens = 0;  // since the start of the process
   Duration longest{};
   HoldStats& operator+=(const HoldStats& other);  // merges two workers
@@ -174,8 +179,8 @@ class Hold {
   Entrance admit(std::size_t route, PassKind kind, std::int64_t head_bytes = 0);
 
   // Orders. Doing the same again changes nothing.
-  void close(const HoldOrder& order);          // from open or revocable; committed stays
-  Result<void> commit(std::uint64_t epoch);    // conflict unless this hold is still closed
+  void close(const HoldOrder& order);        // from open or revocable; committed stays
+  Result<void> commit(std::uint64_t epoch);  // conflict unless this hold is still closed
   // pace_per_s 0: starts at the rate before the hold and doubles every 25 ms.
   HoldStats open(double pace_per_s = 0);
   // Back after a restart, as recorded: closed again without a queue.
@@ -199,7 +204,8 @@ class Hold {
   Entrance enqueue(RouteGate& gate, PassKind kind, std::int64_t head_bytes);
   HoldRefusal refuse(HoldRefusal::Why why);
   void forget(Ticket& ticket);
-  void deliver_front(Admission admission);
+  void deliver(Ticket& ticket, Admission admission);
+  void begin_release(double pace_per_s);
   void release_due();
   void expire_due();
   void release_uncovered();

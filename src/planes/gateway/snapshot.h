@@ -51,16 +51,16 @@ struct RouteSpec {
 
 // All optional in JSON, under "limits", with these names.
 struct LimitsSpec {
-  Millis head_ms{10'000};           // to receive a request head
-  Millis idle_ms{75'000};           // between requests of a connection
-  Millis body_idle_ms{60'000};      // between two reads of a body
+  Millis head_ms{10'000};       // to receive a request head
+  Millis idle_ms{75'000};       // between requests of a connection
+  Millis body_idle_ms{60'000};  // between two reads of a body
   Millis connect_ms{2'000};
-  Millis response_ms{60'000};       // to the first byte of a response
-  Millis stream_idle_ms{300'000};   // upgraded connections
-  Millis hold_wait_ms{30'000};      // one request's own deadline while held
-  Millis drain_ms{30'000};          // graceful stop
+  Millis response_ms{60'000};      // to the first byte of a response
+  Millis stream_idle_ms{300'000};  // upgraded connections
+  Millis hold_wait_ms{30'000};     // one request's own deadline while held
+  Millis drain_ms{30'000};         // graceful stop
   std::int64_t head_bytes = 60 * 1024;
-  std::int64_t body_bytes = 0;      // 0: no limit
+  std::int64_t body_bytes = 0;  // 0: no limit
   std::int64_t connections = 20'000;
   std::int64_t retries = 2;
   bool operator==(const LimitsSpec&) const = default;

@@ -1,0 +1,255 @@
+#include "planes/gateway/gateway_metrics.h"
+
+#include <fmt/format.h>
+
+#include <bit>
+#include <cmath>
+#include <iterator>
+
+namespace banyan::gateway {
+namespace {
+
+using namespace std::chrono_literals;  // NOLINT(google-build-using-namespace)
+
+constexpr Duration kBounds[] = {1ms,   2500us, 5ms, 10ms,   25ms, 50ms, 100ms,
+                                250ms, 500ms,  1s,  2500ms, 5s,   10s,  30s};
+
+class Text {
+ public:
+  void family(std::string_view name, std::string_view type, std::string_view help) {
+    name_ = name;
+    fmt::format_to(std::back_inserter(out_), "# HELP {} {}\n# TYPE {} {}\n", name, help, name,
+                   type);
+  }
+  void sample(std::string_view labels, double value) { sample_as("", labels, value); }
+  void histogram(const std::string& labels, const DurationHistogram& histogram);
+  std::string take() { return std::move(out_); }
+
+  static std::string label(std::string_view name, std::string_view value) {
+    std::string out = fmt::format("{}=\"", name);
+    for (char c : value) {
+      if (c == '\\' || c == '"') out += '\\';
+      if (c == '\n')
+        out += "\\n";
+      else
+        out += c;
+    }
+    return out + '"';
+  }
+
+ private:
+  void sample_as(std::string_view suffix, std::string_view labels, double value) {
+    out_ += name_;
+    out_ += suffix;
+    if (!labels.empty()) fmt::format_to(std::back_inserter(out_), "{{{}}}", labels);
+    fmt::format_to(std::back_inserter(out_), " {}\n", value);
+  }
+
+  std::string name_;
+  std::string out_;
+};
+
+void Text::histogram(const std::string& labels, const DurationHistogram& histogram) {
+  const std::string separator = labels.empty() ? "" : ",";
+  for (Duration bound : kBounds) {
+    const double seconds = std::chrono::duration<double>(bound).count();
+    sample_as("_bucket", fmt::format("{}{}le=\"{}\"", labels, separator, seconds),
+              static_cast<double>(histogram.count_up_to(bound)));
+  }
+  sample_as("_bucket", fmt::format("{}{}le=\"+Inf\"", labels, separator),
+            static_cast<double>(histogram.count()));
+  sample_as("_sum", labels, histogram.sum_seconds());
+  sample_as("_count", labels, static_cast<double>(histogram.count()));
+}
+
+void put_routes(Text& text, const GatewayMetrics& metrics) {
+  text.family("banyan_gateway_requests_total", "counter", "Requests answered, by route and class.");
+  for (const auto& [id, route] : metrics.routes) {
+    for (std::size_t i = 0; i < route.by_class.size(); ++i) {
+      if (route.by_class[i] == 0) continue;
+      const std::string code = i == 0 ? "none" : fmt::format("{}xx", i);
+      text.sample(Text::label("route", id) + "," + Text::label("code", code),
+                  static_cast<double>(route.by_class[i]));
+    }
+  }
+  text.family("banyan_gateway_request_seconds", "histogram", "From head received to reply sent.");
+  for (const auto& [id, route] : metrics.routes)
+    text.histogram(Text::label("route", id), route.took);
+  text.family("banyan_gateway_bytes_total", "counter", "Body bytes from and to clients.");
+  for (const auto& [id, route] : metrics.routes) {
+    text.sample(Text::label("route", id) + ",direction=\"in\"",
+                static_cast<double>(route.bytes_in));
+    text.sample(Text::label("route", id) + ",direction=\"out\"",
+                static_cast<double>(route.bytes_out));
+  }
+}
+
+void put_gateway(Text& text, const GatewayMetrics& metrics) {
+  text.family("banyan_gateway_own_replies_total", "counter", "Replies made by the gateway itself.");
+  for (const auto& [status, n] : metrics.own_replies) {
+    text.sample(fmt::format("code=\"{}\"", status), static_cast<double>(n));
+  }
+  text.family("banyan_gateway_malformed_total", "counter", "Messages refused by the parser.");
+  for (const auto& [reason, n] : metrics.refused) {
+    text.sample(Text::label("reason", reason), static_cast<double>(n));
+  }
+  const auto counter = [&](std::string_view name, std::string_view help, std::uint64_t value) {
+    text.family(name, "counter", help);
+    text.sample("", static_cast<double>(value));
+  };
+  counter("banyan_gateway_connections_total", "Connections accepted.",
+          metrics.connections_accepted);
+  counter("banyan_gateway_upstream_connects_total", "Connections made.", metrics.upstream_connects);
+  counter("banyan_gateway_upstream_connect_failures_total", "Connections that failed.",
+          metrics.upstream_connect_failures);
+  counter("banyan_gateway_upstream_reuses_total", "Requests on a kept connection.",
+          metrics.upstream_reuses);
+  counter("banyan_gateway_retries_total", "Requests sent again elsewhere.", metrics.retries);
+  text.family("banyan_gateway_connections", "gauge", "Connections now open.");
+  text.sample("", static_cast<double>(metrics.connections_open));
+  text.family("banyan_gateway_upstream_connect_seconds", "histogram", "Time to connect.");
+  text.histogram("", metrics.upstream_connect);
+}
+
+void put_hold(Text& text, const GatewayMetrics& metrics, const HoldStats& hold) {
+  const auto gauge = [&](std::string_view name, std::string_view help, std::int64_t value) {
+    text.family(name, "gauge", help);
+    text.sample("", static_cast<double>(value));
+  };
+  gauge("banyan_gateway_hold_phase", "0 open, 1 revocable, 2 committed.",
+        static_cast<std::int64_t>(hold.phase));
+  gauge("banyan_gateway_in_flight", "Requests now inside held routes, or all.", hold.in_flight);
+  gauge("banyan_gateway_streams", "Upgraded or endless exchanges now open.", hold.streams);
+  gauge("banyan_gateway_hold_waiting", "Requests now waiting.", hold.waiting);
+  text.family("banyan_gateway_held_total", "counter", "Requests that were made to wait.");
+  text.sample("", static_cast<double>(hold.held_total));
+  text.family("banyan_gateway_hold_watchdog_total", "counter", "Holds that opened by themselves.");
+  text.sample("", static_cast<double>(hold.watchdog_opens));
+  text.family("banyan_gateway_hold_seconds", "histogram", "How long held requests waited.");
+  text.histogram("", metrics.held);
+}
+
+void put_endpoints(Text& text, const std::vector<EndpointGauge>& endpoints) {
+  const auto label = [](const EndpointGauge& endpoint) {
+    return Text::label("backend", endpoint.backend) + "," +
+           Text::label("address", endpoint.address);
+  };
+  text.family("banyan_gateway_endpoint_healthy", "gauge", "1 when the endpoint gets requests.");
+  for (const auto& endpoint : endpoints) text.sample(label(endpoint), endpoint.healthy ? 1 : 0);
+  text.family("banyan_gateway_endpoint_active", "gauge", "Requests now at the endpoint.");
+  for (const auto& endpoint : endpoints) {
+    text.sample(label(endpoint), static_cast<double>(endpoint.active));
+  }
+  text.family("banyan_gateway_endpoint_requests_total", "counter", "Requests sent to it.");
+  for (const auto& endpoint : endpoints) {
+    text.sample(label(endpoint), static_cast<double>(endpoint.requests));
+  }
+}
+
+}  // namespace
+
+std::size_t DurationHistogram::bucket_of(std::uint64_t us) {
+  constexpr std::uint64_t kSteps = 1U << kStepsLog2;
+  if (us < kSteps) return static_cast<std::size_t>(us);
+  const auto shift = static_cast<unsigned>(std::bit_width(us)) - kStepsLog2 - 1;
+  const std::size_t bucket = ((shift + 1) << kStepsLog2) + ((us >> shift) & (kSteps - 1));
+  return std::min(bucket, kBuckets - 1);
+}
+
+std::uint64_t DurationHistogram::upper_us(std::size_t bucket) {
+  constexpr std::uint64_t kSteps = 1U << kStepsLog2;
+  if (bucket < kSteps) return bucket;
+  const std::size_t shift = (bucket >> kStepsLog2) - 1;
+  return ((kSteps + (bucket & (kSteps - 1)) + 1) << shift) - 1;
+}
+
+void DurationHistogram::record(Duration duration) {
+  const auto us = duration.count() > 0 ? static_cast<std::uint64_t>(duration.count()) / 1000 : 0;
+  ++buckets_[bucket_of(us)];
+  ++count_;
+  sum_us_ += us;
+}
+
+void DurationHistogram::merge(const DurationHistogram& other) {
+  for (std::size_t i = 0; i < kBuckets; ++i) buckets_[i] += other.buckets_[i];
+  count_ += other.count_;
+  sum_us_ += other.sum_us_;
+}
+
+std::uint64_t DurationHistogram::count_up_to(Duration bound) const {
+  const auto us = static_cast<std::uint64_t>(bound.count()) / 1000;
+  std::uint64_t n = 0;
+  for (std::size_t i = 0; i < kBuckets && upper_us(i) <= us; ++i) n += buckets_[i];
+  return n;
+}
+
+Duration DurationHistogram::quantile(double quantile) const {
+  const auto rank = static_cast<std::uint64_t>(std::ceil(quantile * static_cast<double>(count_)));
+  std::uint64_t n = 0;
+  for (std::size_t i = 0; i < kBuckets; ++i) {
+    n += buckets_[i];
+    if (n >= rank && n > 0) return std::chrono::microseconds(upper_us(i));
+  }
+  return {};
+}
+
+void RouteMetrics::merge(const RouteMetrics& other) {
+  for (std::size_t i = 0; i < by_class.size(); ++i) by_class[i] += other.by_class[i];
+  bytes_in += other.bytes_in;
+  bytes_out += other.bytes_out;
+  took.merge(other.took);
+}
+
+void GatewayMetrics::count_request(std::string_view route, int status, Duration took) {
+  auto found = routes.find(route);
+  if (found == routes.end()) found = routes.emplace(std::string(route), RouteMetrics{}).first;
+  const int status_class = status >= 100 && status <= 599 ? status / 100 : 0;
+  ++found->second.by_class[static_cast<std::size_t>(status_class)];
+  found->second.took.record(took);
+}
+
+void GatewayMetrics::count_refused(std::string_view reason) {
+  const auto found = refused.find(reason);
+  if (found != refused.end())
+    ++found->second;
+  else
+    refused.emplace(std::string(reason), 1);
+}
+
+std::uint64_t GatewayMetrics::requests_total() const {
+  std::uint64_t n = 0;
+  for (const auto& [id, route] : routes) n += route.took.count();
+  return n;
+}
+
+std::uint64_t GatewayMetrics::failures_total() const {
+  std::uint64_t n = 0;
+  for (const auto& [status, count] : own_replies) n += status >= 500 ? count : 0;
+  return n;
+}
+
+void GatewayMetrics::merge(const GatewayMetrics& other) {
+  for (const auto& [id, route] : other.routes) routes[id].merge(route);
+  for (const auto& [status, n] : other.own_replies) own_replies[status] += n;
+  for (const auto& [reason, n] : other.refused) refused[reason] += n;
+  connections_accepted += other.connections_accepted;
+  connections_open += other.connections_open;
+  upstream_connects += other.upstream_connects;
+  upstream_connect_failures += other.upstream_connect_failures;
+  upstream_reuses += other.upstream_reuses;
+  retries += other.retries;
+  held.merge(other.held);
+  upstream_connect.merge(other.upstream_connect);
+}
+
+std::string prometheus_text(const GatewayMetrics& metrics, const HoldStats& hold,
+                            const std::vector<EndpointGauge>& endpoints) {
+  Text text;
+  put_routes(text, metrics);
+  put_gateway(text, metrics);
+  put_hold(text, metrics, hold);
+  put_endpoints(text, endpoints);
+  return text.take();
+}
+
+}  // namespace banyan::gateway

@@ -1,0 +1,373 @@
+#include "planes/gateway/hold.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "base/check.h"
+
+namespace banyan::gateway {
+namespace {
+
+constexpr double kReleaseRateLeast = 200;
+constexpr double kReleaseRateMost = 1e6;
+constexpr double kRampDoubling_s = 0.025;
+constexpr Duration kReleaseTick = 1ms;
+
+double seconds(Duration duration) {
+  return std::chrono::duration<double>(duration).count();
+}
+
+Phase phase_from(std::string_view name) {
+  if (name == "committed") return Phase::kCommitted;
+  return name == "open" ? Phase::kOpen : Phase::kRevocable;
+}
+
+template <class T>
+T value_or(const nlohmann::json& in, const char* key, T preset) {
+  const auto found = in.find(key);
+  return found == in.end() || found->is_null() ? preset : found->get<T>();
+}
+
+}  // namespace
+
+std::string_view phase_name(Phase phase) {
+  switch (phase) {
+    case Phase::kOpen:
+      return "open";
+    case Phase::kRevocable:
+      return "revocable";
+    case Phase::kCommitted:
+      return "committed";
+  }
+  return "";
+}
+
+HoldBounds HoldBounds::share(std::int64_t workers) const {
+  HoldBounds out = *this;
+  out.max_requests = (max_requests + workers - 1) / workers;
+  out.max_bytes = (max_bytes + workers - 1) / workers;
+  return out;
+}
+
+nlohmann::json HoldOrder::to_json() const {
+  return {{"phase", phase_name(phase)},
+          {"epoch", epoch},
+          {"routes", routes},
+          {"max_requests", bounds.max_requests},
+          {"max_bytes", bounds.max_bytes},
+          {"max_ms", to_ms(bounds.max_hold)},
+          {"max_wait_ms", to_ms(bounds.max_wait)}};
+}
+
+Result<HoldOrder> HoldOrder::from_json(const nlohmann::json& in) {
+  HoldOrder out;
+  try {
+    out.phase = phase_from(value_or<std::string>(in, "phase", "revocable"));
+    out.epoch = in.at("epoch").get<std::uint64_t>();
+    out.routes = value_or<std::vector<std::string>>(in, "routes", {"*"});
+    HoldBounds& bounds = out.bounds;
+    bounds.max_requests = value_or(in, "max_requests", bounds.max_requests);
+    bounds.max_bytes = value_or(in, "max_bytes", bounds.max_bytes);
+    bounds.max_hold = std::chrono::milliseconds(value_or(in, "max_ms", to_ms(bounds.max_hold)));
+    const long wait_ms = std::max(to_ms(bounds.max_wait), to_ms(bounds.max_hold));
+    bounds.max_wait = std::chrono::milliseconds(value_or(in, "max_wait_ms", wait_ms));
+  } catch (const nlohmann::json::exception& error) {
+    return failure(Code::kInvalidArgument, fmt::format("hold order: {}", error.what()));
+  }
+  const HoldBounds& bounds = out.bounds;
+  if (bounds.max_requests < 1 || bounds.max_bytes < 1 || bounds.max_hold <= Duration::zero() ||
+      bounds.max_wait <= Duration::zero()) {
+    return failure(Code::kInvalidArgument, "hold order: every bound must be positive");
+  }
+  return out;
+}
+
+Pass::Pass(RouteGate* gate, PassKind kind) : gate_(gate), kind_(kind) {
+  ++gate_->count(kind_);
+}
+
+Pass::Pass(Pass&& other) noexcept
+    : gate_(std::exchange(other.gate_, nullptr)), kind_(other.kind_) {}
+
+Pass& Pass::operator=(Pass&& other) noexcept {
+  if (this == &other) return *this;
+  leave();
+  gate_ = std::exchange(other.gate_, nullptr);
+  kind_ = other.kind_;
+  return *this;
+}
+
+void Pass::leave() {
+  RouteGate* gate = std::exchange(gate_, nullptr);
+  if (gate == nullptr) return;
+  --gate->count(kind_);
+  (void)BUG(gate->count(kind_) < 0);  // reported; the count is only read
+}
+
+void Pass::become_stream() {
+  if (gate_ == nullptr || kind_ == PassKind::kStream) return;
+  --gate_->count(kind_);
+  kind_ = PassKind::kStream;
+  ++gate_->count(kind_);
+}
+
+Ticket::~Ticket() {
+  if (hold_ != nullptr) hold_->forget(*this);
+}
+
+bool Ticket::reserve_bytes(std::int64_t bytes) {
+  if (hold_ == nullptr) return false;
+  if (hold_->queued_bytes_ + bytes > hold_->order_.bounds.max_bytes) return false;
+  bytes_ += bytes;
+  hold_->queued_bytes_ += bytes;
+  return true;
+}
+
+HoldStats& HoldStats::operator+=(const HoldStats& other) {
+  phase = std::min(phase, other.phase);  // a hold that has opened anywhere is open
+  epoch = std::max(epoch, other.epoch);
+  in_flight += other.in_flight;
+  streams += other.streams;
+  waiting += other.waiting;
+  bytes += other.bytes;
+  held += other.held;
+  held_total += other.held_total;
+  refused += other.refused;
+  failed += other.failed;
+  watchdog_opens += other.watchdog_opens;
+  longest = std::max(longest, other.longest);
+  return *this;
+}
+
+Hold::~Hold() {
+  for (Ticket* ticket : queue_) ticket->hold_ = nullptr;
+}
+
+void Hold::adopt(const RouteTable& table) {
+  by_index_.clear();
+  for (const Route& route : table.routes()) {
+    auto& gate = gates_[route.spec.id];
+    if (gate == nullptr) gate = std::make_unique<RouteGate>();
+    by_index_.push_back(gate.get());
+  }
+  std::erase_if(gates_, [&](const auto& entry) {
+    const RouteGate* gate = entry.second.get();
+    const bool is_used = gate->requests_ > 0 || gate->streams_ > 0 ||
+                         std::ranges::find(by_index_, gate) != by_index_.end() ||
+                         std::ranges::any_of(queue_, [&](auto* t) { return t->gate_ == gate; });
+    return !is_used;
+  });
+  mark_held();
+}
+
+bool Hold::covers(std::string_view route_id) const {
+  return std::ranges::any_of(order_.routes,
+                             [&](const std::string& id) { return id == "*" || id == route_id; });
+}
+
+// While the queue is being released, newcomers of the held routes still go behind it.
+void Hold::mark_held() {
+  const bool holds = order_.phase != Phase::kOpen || !queue_.empty();
+  for (const auto& [id, gate] : gates_) gate->held_ = holds && covers(id);
+}
+
+Entrance Hold::admit(std::size_t route, PassKind kind, std::int64_t head_bytes) {
+  RouteGate& gate = *by_index_.at(route);
+  if (gate.held_) return enqueue(gate, kind, head_bytes);
+  note_admission();
+  return gate.enter(kind);
+}
+
+void Hold::note_admission() {
+  const Mono now = clock_.now();
+  ++window_count_;
+  if (now - window_start_ < 1s) return;
+  rate_ = static_cast<double>(window_count_) / seconds(now - window_start_);
+  window_start_ = now;
+  window_count_ = 0;
+}
+
+Entrance Hold::enqueue(RouteGate& gate, PassKind kind, std::int64_t head_bytes) {
+  if (stopping_) return refuse(HoldRefusal::Why::kStopping);
+  const HoldBounds& bounds = order_.bounds;
+  if (std::ssize(queue_) >= bounds.max_requests) return refuse(HoldRefusal::Why::kTooMany);
+  if (queued_bytes_ + head_bytes > bounds.max_bytes) {
+    return refuse(HoldRefusal::Why::kTooManyBytes);
+  }
+  auto ticket = std::make_unique<Ticket>(Ticket::Private(), *this, gate, kind);
+  ticket->since_ = clock_.now();
+  ticket->bytes_ = head_bytes;
+  queued_bytes_ += head_bytes;
+  ticket->place_ = queue_.insert(queue_.end(), ticket.get());
+  ++stats_.held;
+  ++stats_.held_total;
+  return ticket;
+}
+
+HoldRefusal Hold::refuse(HoldRefusal::Why why) {
+  if (why == HoldRefusal::Why::kDeadline)
+    ++stats_.failed;
+  else
+    ++stats_.refused;
+  if (order_.phase != Phase::kRevocable) return {why, 5};
+  const double left = seconds(closed_at_ + order_.bounds.max_hold - clock_.now());
+  return {why, static_cast<int>(std::clamp(std::ceil(left), 1.0, 10.0))};
+}
+
+void Hold::forget(Ticket& ticket) {
+  queue_.erase(ticket.place_);
+  queued_bytes_ -= ticket.bytes_;
+  ticket.hold_ = nullptr;
+  if (queue_.empty() && order_.phase == Phase::kOpen) mark_held();
+}
+
+// The ticket is out of the queue before its owner hears of it, so the owner may do anything.
+void Hold::deliver(Ticket& ticket, Admission admission) {
+  stats_.longest = std::max(stats_.longest, clock_.now() - ticket.since_);
+  forget(ticket);
+  auto on_ready = std::move(ticket.on_ready);
+  if (on_ready) on_ready(std::move(admission));
+}
+
+void Hold::close(const HoldOrder& order) {
+  if (order_.phase == Phase::kCommitted) return;
+  const Mono now = clock_.now();
+  const bool is_same = order_.phase == Phase::kRevocable && order_.epoch == order.epoch;
+  if (!is_same) {
+    closed_at_ = now;
+    const std::int64_t held_total = stats_.held_total;
+    const std::int64_t watchdog_opens = stats_.watchdog_opens;
+    stats_ = {};
+    stats_.held_total = held_total;
+    stats_.watchdog_opens = watchdog_opens;
+    const Duration window = now - window_start_;
+    if (window > 100ms) rate_ = static_cast<double>(window_count_) / seconds(window);
+  }
+  order_ = order;
+  order_.phase = Phase::kRevocable;
+  mark_held();
+  release_uncovered();
+}
+
+Result<void> Hold::commit(std::uint64_t epoch) {
+  if (order_.phase == Phase::kCommitted && order_.epoch == epoch) return {};
+  const bool is_held = order_.phase == Phase::kRevocable && order_.epoch == epoch;
+  // Past its bound the hold counts as open even when the watchdog has not run yet.
+  if (!is_held || clock_.now() >= closed_at_ + order_.bounds.max_hold) {
+    return failure(Code::kConflict, fmt::format("hold {} is not closed here: phase {}, epoch {}",
+                                                epoch, phase_name(order_.phase), order_.epoch));
+  }
+  order_.phase = Phase::kCommitted;
+  return {};
+}
+
+HoldStats Hold::open(double pace_per_s) {
+  const HoldStats before = stats();
+  if (order_.phase != Phase::kOpen) begin_release(pace_per_s);
+  return before;
+}
+
+void Hold::begin_release(double pace_per_s) {
+  const Mono now = clock_.now();
+  const double arrivals =
+      static_cast<double>(stats_.held) / std::max(seconds(now - closed_at_), 0.05);
+  rate_ = std::clamp(std::max(rate_, arrivals), kReleaseRateLeast, kReleaseRateMost);
+  order_.phase = Phase::kOpen;
+  opened_at_ = credited_at_ = window_start_ = now;
+  window_count_ = 0;
+  pace_per_s_ = pace_per_s;
+  credit_ = 1;
+  mark_held();
+}
+
+void Hold::restore(const HoldOrder& order) {
+  order_ = order;
+  closed_at_ = clock_.now();
+  mark_held();
+}
+
+void Hold::stop() {
+  stopping_ = true;
+  while (!queue_.empty()) deliver(*queue_.front(), refuse(HoldRefusal::Why::kStopping));
+}
+
+double Hold::release_rate(Duration since_open) const {
+  const double doublings = std::min(seconds(since_open) / kRampDoubling_s, 20.0);
+  const double ramp = std::min(rate_ * std::exp2(doublings), kReleaseRateMost);
+  return pace_per_s_ > 0 ? std::min(ramp, pace_per_s_) : ramp;
+}
+
+void Hold::release_due() {
+  if (!is_releasing()) return;
+  const Mono now = clock_.now();
+  const double rate = release_rate(now - opened_at_);
+  credit_ += rate * seconds(now - credited_at_);
+  credit_ = std::min(credit_, std::max(1.0, rate * 0.05));  // a stall is not made up in one burst
+  credited_at_ = now;
+  while (is_releasing() && credit_ >= 1) {
+    credit_ -= 1;
+    Ticket& next = *queue_.front();
+    deliver(next, next.gate_->enter(next.kind_));
+  }
+}
+
+void Hold::expire_due() {
+  const Mono now = clock_.now();
+  while (!queue_.empty() && now >= queue_.front()->since_ + order_.bounds.max_wait) {
+    deliver(*queue_.front(), refuse(HoldRefusal::Why::kDeadline));
+  }
+}
+
+// Waiting requests of routes that the current order leaves alone.
+void Hold::release_uncovered() {
+  for (;;) {
+    const auto found = std::ranges::find_if(queue_, [](Ticket* t) { return !t->gate_->held_; });
+    if (found == queue_.end()) return;
+    Ticket& ticket = **found;
+    deliver(ticket, ticket.gate_->enter(ticket.kind_));
+  }
+}
+
+void Hold::tick() {
+  if (order_.phase == Phase::kRevocable && clock_.now() >= closed_at_ + order_.bounds.max_hold) {
+    ++stats_.watchdog_opens;
+    begin_release(0);
+  }
+  // Who is about to be let in does not also time out.
+  if (order_.phase == Phase::kOpen) release_due();
+  expire_due();
+}
+
+std::optional<Mono> Hold::next_wake() const {
+  std::optional<Mono> wake;
+  const auto at_least = [&](Mono at) { wake = wake ? std::min(*wake, at) : at; };
+  if (order_.phase == Phase::kRevocable) at_least(closed_at_ + order_.bounds.max_hold);
+  if (!queue_.empty()) at_least(queue_.front()->since_ + order_.bounds.max_wait);
+  if (is_releasing()) {
+    const double wait_s = (1 - credit_) / release_rate(credited_at_ - opened_at_);
+    const auto wait = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(wait_s));
+    at_least(credited_at_ + std::max(kReleaseTick, wait));
+  }
+  return wake;
+}
+
+HoldStats Hold::stats() const {
+  HoldStats out = stats_;
+  out.phase = order_.phase;
+  out.epoch = order_.epoch;
+  out.waiting = std::ssize(queue_);
+  out.bytes = queued_bytes_;
+  for (const auto& [id, gate] : gates_) {
+    out.streams += gate->streams_;
+    if (order_.phase == Phase::kOpen || gate->held_) out.in_flight += gate->requests_;
+  }
+  if (!queue_.empty()) {
+    out.longest = std::max(out.longest, clock_.now() - queue_.front()->since_);
+  }
+  return out;
+}
+
+}  // namespace banyan::gateway
