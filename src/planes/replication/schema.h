@@ -1,0 +1,74 @@
+#pragma once
+// SchemaCopy: brings the source's schema to the target with pg_dump, in the order a fast and correct
+// copy needs: pre-data (tables, types, functions) before it; then keys, other indexes, foreign keys
+// (NOT VALID, validated while following) and triggers after it.
+//
+// The dump is taken once, under the slot's snapshot, and kept in `directory`. Each item is restored in
+// a transaction of its own together with its mark in banyan.schema_item, so every step can be killed
+// and run again. Publications, subscriptions and our own schema and triggers are left out; owners
+// and grants too when the target lacks one of the roles (or we may not set them).
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "planes/replication/control_schema.h"
+
+namespace banyan::replication {
+
+// One object of a plain pg_dump, in dump order.
+struct SchemaItem {
+  std::string name;  // "orders orders_pkey"
+  std::string type;  // "CONSTRAINT"
+  std::string schema;
+  std::string sql;
+};
+
+// Splits the text of a plain pg_dump at its "-- Name: ...; Type: ...;" headers; psql's own commands
+// (\restrict) are dropped. What stands before the first header becomes an item of type "SETTINGS".
+std::vector<SchemaItem> split_dump(std::string_view dump);
+// Whether applying changes needs it: primary keys and replica identity indexes.
+bool is_key(const SchemaItem& item);
+
+// The newest pg_dump at least as new as the server: BANYAN_PG_BIN, PATH, /usr/lib/postgresql/*/bin.
+Result<std::string> find_pg_dump(int server_major);
+
+struct SchemaCopyOptions {
+  std::string migration;
+  std::string source_url;
+  std::string target_url;
+  TableNames tables;
+  std::string directory;
+  int jobs = 2;
+  std::function<bool()> is_cancelled = [] { return false; };
+};
+
+class SchemaCopy {
+ public:
+  explicit SchemaCopy(SchemaCopyOptions options) : options_(std::move(options)) {}
+
+  // `snapshot` may be empty; otherwise its exporting session must stay until this returns.
+  Result<void> dump(const std::string& snapshot);
+  Result<void> restore_pre_data();
+  Result<void> build_keys();
+  Result<void> build_indexes();
+  // Foreign keys, triggers, rules, policies; then ANALYZE.
+  Result<void> finish();
+
+ private:
+  Result<void> dump_section(const std::string& tool, const std::string& section,
+                            const std::string& snapshot) const;
+  Result<std::vector<SchemaItem>> load(const std::string& section) const;
+  Result<std::vector<std::string>> dump_arguments(pg::Connection& source) const;
+  Result<bool> can_keep_roles(pg::Connection& source) const;
+  Result<pg::Connection> open_target() const;
+  Result<void> restore(const std::vector<SchemaItem>& items) const;
+  Result<void> restore_in_parallel(const std::vector<SchemaItem>& items) const;
+  Result<void> restore_item(pg::Connection& target, const SchemaItem& item) const;
+  Result<void> restore_foreign_keys(const std::vector<SchemaItem>& items) const;
+  std::string path(const std::string& section) const;
+
+  SchemaCopyOptions options_;
+};
+
+}  // namespace banyan::replication

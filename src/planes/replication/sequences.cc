@@ -1,0 +1,118 @@
+#include "planes/replication/sequences.h"
+
+#include <fmt/format.h>
+
+#include <map>
+
+namespace banyan::replication {
+namespace {
+
+constexpr std::int64_t kHeadRoom = 1000;  // values
+
+constexpr std::string_view kSequences = R"sql(
+select pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname),
+       s.seqincrement, s.seqmin, s.seqmax, s.seqcycle
+from pg_catalog.pg_sequence s join pg_catalog.pg_class c on c.oid = s.seqrelid
+join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where n.nspname !~ '^pg_' and n.nspname <> 'banyan' and c.relpersistence <> 't' and {} order by 1
+)sql";
+
+std::string owned_by(const TableNames& tables) {
+  if (tables.empty()) return "true";
+  std::string list;
+  for (const auto& table : tables) {
+    list += (list.empty() ? "" : ", ") + pg::quote_literal(table);
+  }
+  return fmt::format(
+      "exists (select 1 from pg_catalog.pg_depend d where d.objid = c.oid and d.deptype in ('a', 'i') "
+      "and d.classid = 'pg_catalog.pg_class'::regclass "
+      "and d.refobjid = any (array[{}]::pg_catalog.regclass[]))",
+      list);
+}
+
+// Reads the state of all in one round trip: every sequence is a relation of one row.
+Result<void> read_values(pg::Connection& db, std::vector<SequenceValue>& sequences) {
+  std::string sql;
+  for (std::size_t index = 0; index < sequences.size(); index++) {
+    sql += fmt::format("{}select {}, last_value, is_called from {}", index > 0 ? " union all " : "",
+                       index, sequences[index].qualified);
+  }
+  if (sql.empty()) return {};
+  TRY(const auto rows, db.query(sql));
+  for (std::size_t row = 0; row < rows.size(); row++) {
+    auto& sequence = sequences[static_cast<std::size_t>(rows.integer(row, 0))];
+    sequence.last_value = rows.integer(row, 1);
+    sequence.is_called = rows.boolean(row, 2);
+  }
+  return {};
+}
+
+bool is_behind(const SequenceValue& passive, const SequenceValue& active) {
+  if (passive.last_value != active.last_value) {
+    return (passive.last_value < active.last_value) == (active.increment > 0);
+  }
+  return active.is_called && !passive.is_called;
+}
+
+std::int64_t with_head_room(const SequenceValue& active, std::int64_t head_room) {
+  std::int64_t step = 0;
+  std::int64_t ahead = 0;
+  const bool overflows = __builtin_mul_overflow(active.increment, head_room, &step) ||
+                         __builtin_add_overflow(active.last_value, step, &ahead);
+  const bool fits = !overflows && ahead <= active.max_value && ahead >= active.min_value;
+  return fits && !active.cycles ? ahead : active.last_value;
+}
+
+}  // namespace
+
+std::optional<SequenceValue> sequence_fix(const SequenceValue& active, const SequenceValue& passive,
+                                          std::int64_t head_room) {
+  // A cycling sequence has no "ahead": it is equal or it is not.
+  const bool differs =
+      active.last_value != passive.last_value || active.is_called != passive.is_called;
+  if (active.cycles ? !differs : !is_behind(passive, active)) return std::nullopt;
+  auto fix = active;
+  if (active.is_called) fix.last_value = with_head_room(active, head_room);
+  return fix;
+}
+
+Result<std::vector<SequenceValue>> read_sequences(pg::Connection& db, const TableNames& tables) {
+  TRY(const auto rows, db.query(fmt::format(kSequences, owned_by(tables))));
+  std::vector<SequenceValue> sequences;
+  for (std::size_t row = 0; row < rows.size(); row++) {
+    SequenceValue sequence;
+    sequence.qualified = rows.str(row, 0);
+    sequence.increment = rows.integer(row, 1);
+    sequence.min_value = rows.integer(row, 2);
+    sequence.max_value = rows.integer(row, 3);
+    sequence.cycles = rows.boolean(row, 4);
+    sequences.push_back(std::move(sequence));
+  }
+  TRY_VOID(read_values(db, sequences));
+  return sequences;
+}
+
+Result<SequenceReport> carry_sequences(pg::Connection& active, pg::Connection& passive,
+                                       const TableNames& tables) {
+  TRY(const auto from, read_sequences(active, tables));
+  TRY(const auto to, read_sequences(passive, tables));
+  std::map<std::string_view, const SequenceValue*> there;
+  for (const auto& sequence : to) there[sequence.qualified] = &sequence;
+  std::string sql;
+  SequenceReport report{from.size(), 0};
+  for (const auto& sequence : from) {
+    const auto found = there.find(sequence.qualified);
+    if (found == there.end()) {
+      return failure(Code::kNotFound, "the passive side has no sequence " + sequence.qualified);
+    }
+    const auto fix = sequence_fix(sequence, *found->second, kHeadRoom);
+    if (!fix) continue;
+    sql += fmt::format("select pg_catalog.setval({}, {}, {});", pg::quote_literal(fix->qualified),
+                       fix->last_value, fix->is_called);
+    report.fixed++;
+  }
+  if (!sql.empty()) TRY_VOID(passive.exec(sql));
+  return report;
+}
+
+}  // namespace banyan::replication

@@ -1,0 +1,37 @@
+#pragma once
+// Sequences are not in the change stream. While following they are set ahead on the passive side, with
+// head-room, off the critical path; in the pause only those that the active side has overtaken are
+// set again. So after a switch a sequence never gives a value twice; it may leave a gap.
+// A sequence never used stays so; one that could not take the head-room gets the exact value.
+
+#include "planes/replication/control_schema.h"
+
+namespace banyan::replication {
+
+struct SequenceValue {
+  std::string qualified;
+  std::int64_t last_value = 0;
+  bool is_called = false;
+  std::int64_t increment = 1;
+  std::int64_t min_value = 1;
+  std::int64_t max_value = INT64_MAX;
+  bool cycles = false;
+};
+
+// The value to set on the passive side, or nothing when what it has is fine.
+std::optional<SequenceValue> sequence_fix(const SequenceValue& active, const SequenceValue& passive,
+                                          std::int64_t head_room);
+
+// Every sequence of the migration: all user sequences, or those owned by the listed tables
+// (serial and identity). Ordered by name.
+Result<std::vector<SequenceValue>> read_sequences(pg::Connection& db, const TableNames& tables);
+
+struct SequenceReport {
+  std::size_t count = 0;  // sequences compared
+  std::size_t fixed = 0;
+};
+// Fails with kNotFound when the passive side lacks a sequence.
+Result<SequenceReport> carry_sequences(pg::Connection& active, pg::Connection& passive,
+                                       const TableNames& tables);
+
+}  // namespace banyan::replication

@@ -1,0 +1,76 @@
+#pragma once
+// Verifier: proves that both sides hold the same rows, exactly, while applications write.
+//
+//   active:  a temporary slot exports a snapshot at its consistent point C
+//   passive: the engine stops applying exactly at C for the moment a snapshot is taken there
+//   then both snapshots are compared, table by table: count and sum of row hashes, each an
+//   order-independent multiset hash; an unequal table is narrowed to 1024 buckets and those to rows.
+//
+// The catalogs are read anew; nothing of the apply code's idea of keys is used. Rows are compared as
+// the text of their columns under pinned settings, generated columns included.
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "planes/replication/act_rules.h"
+
+namespace banyan::replication {
+
+struct Difference {
+  std::string key;                    // the key's columns, or empty for a table without one
+  std::optional<std::string> source;  // the row there; nothing when absent
+  std::optional<std::string> target;
+};
+
+struct TableVerdict {
+  std::string table;
+  std::int64_t rows = 0;  // on the active side
+  bool equal = false;
+  std::vector<Difference> differences;  // the first ones
+};
+
+struct Verdict {
+  bool equal = true;
+  std::int64_t rows = 0;
+  std::vector<TableVerdict> tables;
+};
+
+// What the verifier needs to know of a table; both sides must agree on it.
+struct VerifiedTable {
+  std::string qualified;
+  std::vector<std::string> columns;  // quoted
+  std::vector<std::string> key;      // quoted columns of the primary key; empty: none
+  friend bool operator==(const VerifiedTable&, const VerifiedTable&) = default;
+};
+
+struct VerifierOptions {
+  std::string active_url;
+  std::string passive_url;
+  TableNames tables;
+  int jobs = 2;
+  // Runs `body` while the passive side stands exactly at C.
+  std::function<Result<void>(pg::Lsn point, const std::function<Result<void>()>& body)> at_point;
+  std::function<bool()> is_cancelled = [] { return false; };
+};
+
+// Blocks for as long as it takes to read every row on both sides once.
+Result<Verdict> verify(const VerifierOptions& options);
+
+// The permanent tables of a migration with their columns, ordered by name.
+Result<std::vector<VerifiedTable>> verified_tables(pg::Connection& db, const TableNames& tables);
+
+// Compares one table between two sessions that each hold their snapshot.
+Result<TableVerdict> compare_table(pg::Connection& active, pg::Connection& passive,
+                                   const VerifiedTable& table);
+
+// Compares only the rows with these keys (text of each key column, in the table's order).
+Result<TableVerdict> compare_keys(pg::Connection& active, pg::Connection& passive,
+                                  const VerifiedTable& table,
+                                  const std::vector<std::vector<std::string>>& keys);
+
+// The settings under which rows are text; for a session of the verifier.
+Result<void> pin_formats(pg::Connection& db);
+
+}  // namespace banyan::replication
