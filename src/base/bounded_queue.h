@@ -29,7 +29,8 @@ class BoundedQueue {
   bool push(T item) {
     const std::size_t weight = Weigh{}(item);
     std::unique_lock lock(mutex_);
-    not_full_.wait(lock, [&] { return closed_ || items_.empty() || weight_ + weight <= capacity_; });
+    not_full_.wait(lock,
+                   [&] { return closed_ || items_.empty() || weight_ + weight <= capacity_; });
     if (closed_) return false;
     weight_ += weight;
     items_.push_back(std::move(item));

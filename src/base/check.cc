@@ -29,6 +29,8 @@ void bug_found(const char* condition, std::source_location where) {
 #endif
 }
 
-long bugs_found() { return bug_count.load(std::memory_order_relaxed); }
+long bugs_found() {
+  return bug_count.load(std::memory_order_relaxed);
+}
 
 }  // namespace banyan

@@ -14,8 +14,9 @@ long bugs_found();
 
 }  // namespace banyan
 
-#define CHECK(cond) \
-  (static_cast<bool>(cond) ? void() : ::banyan::check_failed(#cond, std::source_location::current()))
+#define CHECK(cond)                 \
+  (static_cast<bool>(cond) ? void() \
+                           : ::banyan::check_failed(#cond, std::source_location::current()))
 // True (and reported) when `cond` holds: `if (BUG(in_flight_ < 0)) return;`
 #define BUG(cond) \
   (static_cast<bool>(cond) && (::banyan::bug_found(#cond, std::source_location::current()), true))

@@ -12,7 +12,9 @@ constexpr std::array<std::string_view, 10> kCodeNames = {
 
 }  // namespace
 
-std::string_view code_name(Code code) { return kCodeNames[std::to_underlying(code)]; }
+std::string_view code_name(Code code) {
+  return kCodeNames[std::to_underlying(code)];
+}
 
 Code code_from_name(std::string_view name) {
   for (std::size_t i = 0; i < kCodeNames.size(); ++i)

@@ -18,8 +18,8 @@ namespace banyan {
 enum class Code : std::uint8_t {
   kInvalidArgument,
   kNotFound,
-  kConflict,      // the world is not in the state the call needs
-  kUnavailable,   // the other side is not there right now
+  kConflict,     // the world is not in the state the call needs
+  kUnavailable,  // the other side is not there right now
   kTimeout,
   kCancelled,
   kPermission,

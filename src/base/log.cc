@@ -27,7 +27,7 @@ Settings& settings() {
 // Length of the valid UTF-8 sequence at the start of `text`, 0 when it is not valid.
 std::size_t utf8_length(std::string_view text) {
   const auto lead = static_cast<unsigned char>(text[0]);
-  const std::size_t length = lead < 0x80                    ? 1
+  const std::size_t length = lead < 0x80                     ? 1
                              : (lead >= 0xC2 && lead < 0xE0) ? 2
                              : (lead >= 0xE0 && lead < 0xF0) ? 3
                              : (lead >= 0xF0 && lead < 0xF5) ? 4
@@ -72,10 +72,9 @@ void configure_log(std::string_view role, Level least) {
 
 void log(Level level, std::string_view message, LogFields fields) {
   if (level < settings().least.load(std::memory_order_relaxed)) return;
-  std::string line = fmt::format(R"({{"ts":"{}","level":"{}","role":{},"msg":{})",
-                                 rfc3339(SystemClock().wall()),
-                                 kLevelNames[static_cast<std::size_t>(level)], settings().role,
-                                 json_quoted(message));
+  std::string line = fmt::format(
+      R"({{"ts":"{}","level":"{}","role":{},"msg":{})", rfc3339(SystemClock().wall()),
+      kLevelNames[static_cast<std::size_t>(level)], settings().role, json_quoted(message));
   for (const LogField& field : fields)
     fmt::format_to(std::back_inserter(line), ",{}:{}", json_quoted(field.name), field.value.json());
   line += "}\n";

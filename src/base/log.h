@@ -16,10 +16,10 @@ enum class Level : std::uint8_t { kDebug, kInfo, kWarn, kError };
 // One value of a log line: text is escaped, numbers and booleans are written bare.
 class LogValue {
  public:
-  LogValue(const char* text) : LogValue(std::string_view(text)) {}       // NOLINT
+  LogValue(const char* text) : LogValue(std::string_view(text)) {}         // NOLINT
   LogValue(const std::string& text) : LogValue(std::string_view(text)) {}  // NOLINT
-  LogValue(std::string_view text);                                       // NOLINT
-  LogValue(bool value) : json_(value ? "true" : "false") {}              // NOLINT
+  LogValue(std::string_view text);                                         // NOLINT
+  LogValue(bool value) : json_(value ? "true" : "false") {}                // NOLINT
   template <class T>
     requires std::is_arithmetic_v<T>
   LogValue(T value) : json_(std::to_string(value)) {}  // NOLINT
@@ -35,7 +35,8 @@ struct LogField {
 };
 using LogFields = std::initializer_list<LogField>;
 
-// Sets the "role" field of every line of this process and the least level written; call once in main.
+// Sets the "role" field of every line of this process and the least level written; call once in
+// main.
 void configure_log(std::string_view role, Level least);
 void log(Level level, std::string_view message, LogFields fields);
 
@@ -52,7 +53,8 @@ inline void log_error(std::string_view message, LogFields fields = {}) {
   log(Level::kError, message, fields);
 }
 
-// A JSON string literal with its quotes; invalid UTF-8 is replaced. For code that writes JSON by hand.
+// A JSON string literal with its quotes; invalid UTF-8 is replaced. For code that writes JSON by
+// hand.
 std::string json_quoted(std::string_view text);
 
 }  // namespace banyan

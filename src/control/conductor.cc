@@ -18,11 +18,13 @@ using store::EntryKind;
 namespace {
 
 // Acts whose effect cannot be seen afterwards; their receipt is their observation.
-constexpr std::array kReceiptActs = {Act::kPrepare,     Act::kAwaitBarrier,  Act::kSetSequences,
-                                     Act::kDrainFiles,  Act::kCarrySessions, Act::kCheck,
+constexpr std::array kReceiptActs = {Act::kPrepare,    Act::kAwaitBarrier,  Act::kSetSequences,
+                                     Act::kDrainFiles, Act::kCarrySessions, Act::kCheck,
                                      Act::kTurn};
 
-bool leaves_receipt(Act act) { return std::ranges::find(kReceiptActs, act) != kReceiptActs.end(); }
+bool leaves_receipt(Act act) {
+  return std::ranges::find(kReceiptActs, act) != kReceiptActs.end();
+}
 
 migration::Receipts receipts_of(const std::vector<store::JournalEntry>& entries) {
   migration::Receipts receipts;
@@ -100,13 +102,15 @@ Result<void> Conductor::conclude(const Attempt& attempt, const Conclusion& concl
 
 void Conductor::tick(const Attempt& attempt, Progress& progress) {
   auto seen = world_.observe(attempt, progress.receipts);
-  const bool late = progress.door_closed_at &&
-                    clock_.now() - *progress.door_closed_at > limits_.to_decision;
+  const bool late =
+      progress.door_closed_at && clock_.now() - *progress.door_closed_at > limits_.to_decision;
   if (late && progress.why_not.empty())
-    progress.why_not = seen && !seen->drained ? "requests on the serving side did not finish in time"
-                                              : "it was not decided within the hold's bound";
+    progress.why_not = seen && !seen->drained
+                           ? "requests on the serving side did not finish in time"
+                           : "it was not decided within the hold's bound";
   if (!seen) {
-    log_warn("the world cannot be seen", {{"act", attempt.act_id}, {"error", seen.error().message()}});
+    log_warn("the world cannot be seen",
+             {{"act", attempt.act_id}, {"error", seen.error().message()}});
     std::this_thread::sleep_for(limits_.retry_pause);
     return;
   }

@@ -22,9 +22,9 @@ struct Conclusion {
 };
 
 struct ConductorLimits {
-  Duration to_decision = 8s;       // from the closed door to the hand-over; then abort
-  Duration retry_pause = 100ms;    // between looks at a world that cannot be seen
-  Duration wait_pause = 2ms;       // between looks while requests drain
+  Duration to_decision = 8s;     // from the closed door to the hand-over; then abort
+  Duration retry_pause = 100ms;  // between looks at a world that cannot be seen
+  Duration wait_pause = 2ms;     // between looks while requests drain
 };
 
 class Conductor {
@@ -34,7 +34,10 @@ class Conductor {
 
   Conductor(migration::World& world, store::Journal& journal, const Clock& clock,
             ConductorLimits limits, Checkpoint checkpoint)
-      : world_(world), journal_(journal), clock_(clock), limits_(limits),
+      : world_(world),
+        journal_(journal),
+        clock_(clock),
+        limits_(limits),
         checkpoint_(std::move(checkpoint)) {}
 
   // Journals the act's opening, then runs it to its end.

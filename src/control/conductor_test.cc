@@ -76,7 +76,9 @@ class ModelWorld final : public migration::World {
   std::mt19937 random_;
 };
 
-ConductorLimits fast() { return {.to_decision = 1s, .retry_pause = 0ms, .wait_pause = 0ms}; }
+ConductorLimits fast() {
+  return {.to_decision = 1s, .retry_pause = 0ms, .wait_pause = 0ms};
+}
 
 // Runs an attempt, restarting the conductor each time it dies; the conclusion of the last one.
 Conclusion run_to_the_end(ModelWorld& world, store::Journal& journal, const Clock& clock) {

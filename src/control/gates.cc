@@ -20,13 +20,17 @@ json ask(const rpc::Client& role, const std::string& verb, const json& in) {
   return answer ? *answer : json{{"error", answer.error().message()}};
 }
 
-bool has_error(const json& report) { return report.contains("error") && !report["error"].is_null(); }
+bool has_error(const json& report) {
+  return report.contains("error") && !report["error"].is_null();
+}
 
 std::string error_text(const json& report) {
   return report["error"].is_string() ? report["error"].get<std::string>() : report["error"].dump();
 }
 
-bool is_following(const json& database) { return database.value("state", "") == "following"; }
+bool is_following(const json& database) {
+  return database.value("state", "") == "following";
+}
 bool is_fresh(const MigrationRecord& record, Wall now) {
   const auto age = now.time_since_epoch() - std::chrono::milliseconds(record.verified_at_ms);
   return record.verified_at_ms > 0 && age < kVerifiedFor;
@@ -81,7 +85,8 @@ void add_new_side(const spec::Spec& spec, const spec::Migration& migration, cons
                   std::vector<Gate>& gates) {
   for (const auto& [name, service] : spec.services) {
     const bool moved = std::ranges::any_of(spec.routes, [&](const spec::Route& route) {
-      return route.to == name && std::ranges::find(migration.routes, route.id) != migration.routes.end();
+      return route.to == name &&
+             std::ranges::find(migration.routes, route.id) != migration.routes.end();
     });
     if (!moved) continue;
     gates.push_back(service_gate(service, sight.fleet));
@@ -92,8 +97,9 @@ void add_new_side(const spec::Spec& spec, const spec::Migration& migration, cons
 Gate verified_gate(const MigrationRecord& record, Wall now) {
   const bool green = is_fresh(record, now);
   return {"verified", green,
-          green ? "within the last hour"
-                : record.verified_at_ms > 0 ? "more than an hour ago" : "not yet"};
+          green                       ? "within the last hour"
+          : record.verified_at_ms > 0 ? "more than an hour ago"
+                                      : "not yet"};
 }
 
 }  // namespace

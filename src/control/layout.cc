@@ -36,8 +36,8 @@ Result<Layout> Layout::create(const std::string& spec_file, std::string state_di
   Layout layout;
   layout.spec_file_ = fs::absolute(spec_file).lexically_normal();
   const std::string folder = fs::path(layout.spec_file_).parent_path();
-  layout.state_dir_ = state_dir.empty() ? folder + "/.banyan"
-                                        : fs::absolute(state_dir).lexically_normal().string();
+  layout.state_dir_ =
+      state_dir.empty() ? folder + "/.banyan" : fs::absolute(state_dir).lexically_normal().string();
   layout.run_dir_ = run_dir_for(layout.state_dir_);
   for (const std::string& path :
        {layout.state_dir_, layout.run_dir_, layout.state_dir_ + "/log", layout.role_dir("gateway"),

@@ -18,7 +18,9 @@ constexpr long kFileBarrierMs = 3000;
 
 Door door_of(const json& status) {
   const std::string phase = status.value("phase", "open");
-  return phase == "committed" ? Door::kCommitted : phase == "revocable" ? Door::kRevocable : Door::kOpen;
+  return phase == "committed"   ? Door::kCommitted
+         : phase == "revocable" ? Door::kRevocable
+                                : Door::kOpen;
 }
 
 void see_gateway(const json& status, const Attempt& attempt, Observation& seen) {
@@ -71,20 +73,27 @@ Result<json> LiveWorld::perform(const Attempt& attempt, Act act) {
     case Act::kHold:
     case Act::kCommitHold:
     case Act::kFlipRoutes:
-    case Act::kRelease: return traffic(attempt, act);
+    case Act::kRelease:
+      return traffic(attempt, act);
     case Act::kDrainFiles:
     case Act::kCarrySessions:
-    case Act::kTurn: return companions(attempt, act);
-    default: return data(attempt, act);
+    case Act::kTurn:
+      return companions(attempt, act);
+    default:
+      return data(attempt, act);
   }
 }
 
 Result<json> LiveWorld::traffic(const Attempt& attempt, Act act) {
   switch (act) {
-    case Act::kHold: return hold(attempt);
-    case Act::kCommitHold: return project_.gateway().call("hold.commit", {{"epoch", attempt.epoch}});
-    case Act::kFlipRoutes: return flip(attempt);
-    default: return release(attempt);
+    case Act::kHold:
+      return hold(attempt);
+    case Act::kCommitHold:
+      return project_.gateway().call("hold.commit", {{"epoch", attempt.epoch}});
+    case Act::kFlipRoutes:
+      return flip(attempt);
+    default:
+      return release(attempt);
   }
 }
 
@@ -128,31 +137,43 @@ Result<json> LiveWorld::call_data(const Attempt& attempt, const std::string& ver
 
 Result<json> LiveWorld::data(const Attempt& attempt, Act act) {
   switch (act) {
-    case Act::kPrepare: return call_data(attempt, "act.prepare", json::object());
+    case Act::kPrepare:
+      return call_data(attempt, "act.prepare", json::object());
     case Act::kFence:
       return call_data(attempt, "act.fence", {{"lock_timeout_ms", kFenceLockTimeoutMs}});
-    case Act::kAwaitBarrier: return call_data(attempt, "act.await", {{"timeout_ms", kAwaitMs}});
-    case Act::kSetSequences: return call_data(attempt, "act.sequences", json::object());
-    case Act::kCheck: return call_data(attempt, "act.check", json::object());
-    case Act::kHandOver: return call_data(attempt, "act.handover", json::object());
-    case Act::kOpenTarget: return call_data(attempt, "act.open", json::object());
-    case Act::kUnfence: return call_data(attempt, "act.abort", json::object());
-    default: return failure(Code::kInternal, "not an act of the database");
+    case Act::kAwaitBarrier:
+      return call_data(attempt, "act.await", {{"timeout_ms", kAwaitMs}});
+    case Act::kSetSequences:
+      return call_data(attempt, "act.sequences", json::object());
+    case Act::kCheck:
+      return call_data(attempt, "act.check", json::object());
+    case Act::kHandOver:
+      return call_data(attempt, "act.handover", json::object());
+    case Act::kOpenTarget:
+      return call_data(attempt, "act.open", json::object());
+    case Act::kUnfence:
+      return call_data(attempt, "act.abort", json::object());
+    default:
+      return failure(Code::kInternal, "not an act of the database");
   }
 }
 
 Result<json> LiveWorld::companions(const Attempt& attempt, Act act) {
   switch (act) {
-    case Act::kDrainFiles: return drain_files(attempt);
-    case Act::kCarrySessions: return carry_sessions(attempt);
-    default: return turn(attempt);
+    case Act::kDrainFiles:
+      return drain_files(attempt);
+    case Act::kCarrySessions:
+      return carry_sessions(attempt);
+    default:
+      return turn(attempt);
   }
 }
 
 Result<json> LiveWorld::drain_files(const Attempt& attempt) {
   json drained = json::array();
   for (const auto& move : migration(attempt).files) {
-    TRY(json one, project_.agent().call("files.barrier", {{"name", move.files}, {"timeout_ms", kFileBarrierMs}}));
+    TRY(json one, project_.agent().call("files.barrier",
+                                        {{"name", move.files}, {"timeout_ms", kFileBarrierMs}}));
     drained.push_back(std::move(one));
   }
   return json{{"files", drained}};
@@ -168,8 +189,8 @@ Result<json> LiveWorld::carry_sessions(const Attempt& attempt) {
 Result<json> LiveWorld::turn(const Attempt& attempt) {
   const std::string direction = attempt.to == Side::kNew ? "to_disk" : "to_bucket";
   for (const auto& move : migration(attempt).files)
-    TRY_VOID(project_.agent().call("files.direction",
-                                   {{"name", move.files}, {"direction", direction}}));
+    TRY_VOID(
+        project_.agent().call("files.direction", {{"name", move.files}, {"direction", direction}}));
   return json{{"files", direction}};
 }
 

@@ -42,7 +42,7 @@ class LiveWorld final : public migration::World {
   const Project& project_;
   spec::Spec spec_;
   Records& records_;
-  bool decided_ = false;     // as last observed: which side a release leads to
+  bool decided_ = false;        // as last observed: which side a release leads to
   std::int64_t act_epoch_ = 0;  // the epoch under which the database is fenced, as last observed
 };
 

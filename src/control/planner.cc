@@ -63,10 +63,12 @@ Result<DatabaseUrl> split_url(const std::string& url) {
   const auto scheme = url.find("://");
   const auto slash = scheme == std::string::npos ? scheme : url.find('/', scheme + 3);
   if (slash == std::string::npos)
-    return failure(Code::kInvalidArgument, "a database URL must look like postgresql://user@host:port/name");
+    return failure(Code::kInvalidArgument,
+                   "a database URL must look like postgresql://user@host:port/name");
   const auto query = url.find('?', slash);
   const std::string rest = query == std::string::npos ? "" : url.substr(query);
-  return DatabaseUrl{url.substr(0, slash) + "/postgres" + rest, url.substr(slash + 1, query - slash - 1)};
+  return DatabaseUrl{url.substr(0, slash) + "/postgres" + rest,
+                     url.substr(slash + 1, query - slash - 1)};
 }
 
 Result<bool> database_exists(const std::string& url) {
@@ -126,14 +128,15 @@ void plan_services(const spec::Spec& spec, const json& running, bool changed, Ch
   }
 }
 
-void plan_gateway(const spec::Spec& spec, const json& gateway, const json& wanted, ChangePlan& plan) {
+void plan_gateway(const spec::Spec& spec, const json& gateway, const json& wanted,
+                  ChangePlan& plan) {
   if (gateway.value("epoch", 0L) == 0)
     plan.steps.push_back({fmt::format("route {} through the gateway at {}", spec.routes.size(),
                                       fmt::join(spec.gateway.listen, ", ")),
                           "the gateway has no routes yet", "safe", "banyan down"});
   else if (gateway.contains("routes") && gateway["routes"] != wanted["routes"])
-    plan.steps.push_back({"update the routes", "the spec changed", "safe",
-                          "banyan apply with the former spec"});
+    plan.steps.push_back(
+        {"update the routes", "the spec changed", "safe", "banyan apply with the former spec"});
 }
 
 }  // namespace
@@ -144,8 +147,10 @@ Result<ChangePlan> make_plan(const Project& project, const spec::Spec& spec, Rec
   TRY(plan.fleet, fleet_json(project, spec));
   TRY(const auto applied, records.applied());
   TRY(const auto sides, records.sides());
-  TRY(const json running, project.agent().call_patiently("fleet.status", json::object(), kRolePatience));
-  TRY(const json gateway, project.gateway().call_patiently("status", json::object(), kRolePatience));
+  TRY(const json running,
+      project.agent().call_patiently("fleet.status", json::object(), kRolePatience));
+  TRY(const json gateway,
+      project.gateway().call_patiently("status", json::object(), kRolePatience));
   const json wanted = route_snapshot(spec, {{"services", json::array()}}, sides, 0);
   const std::string wanted_hash = fingerprint(plan.fleet.dump() + wanted.dump());
   plan_services(spec, running, !applied.empty() && applied != wanted_hash, plan);
@@ -172,7 +177,8 @@ Result<void> apply_plan(const Project& project, const spec::Spec& spec, Records&
 json to_json(const ChangePlan& plan) {
   json steps = json::array();
   for (const PlanStep& step : plan.steps)
-    steps.push_back({{"what", step.what}, {"why", step.why}, {"risk", step.risk}, {"undo", step.undo}});
+    steps.push_back(
+        {{"what", step.what}, {"why", step.why}, {"risk", step.risk}, {"undo", step.undo}});
   return {{"steps", steps}, {"hash", plan.hash}};
 }
 

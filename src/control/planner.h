@@ -1,6 +1,6 @@
 #pragma once
-// Planner: what `apply` would do: diff of the spec and what is observed, as ordered steps with their
-// risk and undo. Declarative things only; it never moves traffic or data.
+// Planner: what `apply` would do: diff of the spec and what is observed, as ordered steps with
+// their risk and undo. Declarative things only; it never moves traffic or data.
 //
 // The plan has a hash over the wanted state and over what was observed: `apply` of a saved plan
 // refuses when either changed (exit 5).
@@ -15,9 +15,9 @@
 namespace banyan::control {
 
 struct PlanStep {
-  std::string what;    // "create database main"
-  std::string why;     // "it does not exist"
-  std::string risk;    // "safe" | "restart"
+  std::string what;  // "create database main"
+  std::string why;   // "it does not exist"
+  std::string risk;  // "safe" | "restart"
   std::string undo;
 };
 

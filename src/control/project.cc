@@ -1,6 +1,5 @@
 #include "control/project.h"
 
-
 #include <fcntl.h>
 #include <sys/random.h>
 #include <unistd.h>

@@ -1,6 +1,6 @@
 #pragma once
-// Project: one spec, its layout and the roles that carry it out; what every part of control works on.
-// The spec is read anew by each verb, so that an edited file is seen without a restart.
+// Project: one spec, its layout and the roles that carry it out; what every part of control works
+// on. The spec is read anew by each verb, so that an edited file is seen without a restart.
 
 #include <map>
 #include <string>

@@ -10,10 +10,14 @@ using nlohmann::json;
 namespace {
 
 json to_json(const MigrationRecord& r) {
-  return {{"created", r.created},       {"assessed", r.assessed},
-          {"cancelled", r.cancelled},   {"completed", r.completed},
-          {"ever_switched", r.ever_switched}, {"side", side_name(r.side)},
-          {"verified_at_ms", r.verified_at_ms}, {"verified", r.verified}};
+  return {{"created", r.created},
+          {"assessed", r.assessed},
+          {"cancelled", r.cancelled},
+          {"completed", r.completed},
+          {"ever_switched", r.ever_switched},
+          {"side", side_name(r.side)},
+          {"verified_at_ms", r.verified_at_ms},
+          {"verified", r.verified}};
 }
 
 MigrationRecord from_json(const json& in) {
@@ -29,7 +33,9 @@ MigrationRecord from_json(const json& in) {
 
 constexpr std::string_view kMigrationPrefix = "migration/";
 
-std::string key_of(const std::string& name) { return std::string(kMigrationPrefix) + name; }
+std::string key_of(const std::string& name) {
+  return std::string(kMigrationPrefix) + name;
+}
 
 }  // namespace
 
@@ -67,6 +73,8 @@ Result<std::string> Records::applied() {
   return stored ? stored->value.get<std::string>() : "";
 }
 
-Result<void> Records::set_applied(const std::string& hash) { return store_.put("applied", hash); }
+Result<void> Records::set_applied(const std::string& hash) {
+  return store_.put("applied", hash);
+}
 
 }  // namespace banyan::control

@@ -16,15 +16,18 @@ namespace {
 constexpr Duration kKeeperPause = 300ms;
 constexpr long kVerifyWaitMs = 600'000;
 
-std::string name_in(const json& in) { return in.at("name").get<std::string>(); }
+std::string name_in(const json& in) {
+  return in.at("name").get<std::string>();
+}
 
 Result<spec::Migration> find_migration(const spec::Spec& spec, const std::string& name) {
   const auto found = spec.migrations.find(name);
   if (found != spec.migrations.end()) return found->second;
   std::string known;
   for (const auto& [other, ignored] : spec.migrations) known += " " + other;
-  return std::unexpected(Error(Code::kNotFound, "no migration is called " + name)
-                             .with_remedy("the spec declares:" + (known.empty() ? " none" : known)));
+  return std::unexpected(
+      Error(Code::kNotFound, "no migration is called " + name)
+          .with_remedy("the spec declares:" + (known.empty() ? " none" : known)));
 }
 
 json gates_json(const std::vector<migration::Gate>& gates) {
@@ -64,7 +67,8 @@ Result<std::unique_ptr<ControlService>> ControlService::create(Project project) 
   auto service = std::unique_ptr<ControlService>(
       new ControlService(std::move(project), std::move(journal), std::move(store)));  // NOLINT
   service->conductor_ = std::jthread([s = service.get()] { s->resume_acts(); });
-  service->keeper_ = std::jthread([s = service.get()](const std::stop_token& stop) { s->keep_routes(stop); });
+  service->keeper_ =
+      std::jthread([s = service.get()](const std::stop_token& stop) { s->keep_routes(stop); });
   return service;
 }
 
@@ -104,8 +108,8 @@ Result<void> ControlService::refuse_while_busy() {
 Result<migration::Attempt> ControlService::new_attempt(const std::string& name, Side to) {
   TRY(const json gateway, project_.gateway().call("status"));
   TRY(const json data, project_.replicate().call("act.state", {{"name", name}}));
-  const std::int64_t seen = std::max(gateway.value("epoch", std::int64_t{0}),
-                                     data.value("epoch", std::int64_t{0}));
+  const std::int64_t seen =
+      std::max(gateway.value("epoch", std::int64_t{0}), data.value("epoch", std::int64_t{0}));
   TRY(const auto epoch, records_.next_epoch(seen));
   const std::string verb = to == Side::kNew ? "switch-" : "reverse-";
   return migration::Attempt{
@@ -122,7 +126,8 @@ Result<json> ControlService::cut_over(const json& in) {
     return failure(Code::kConflict, migration.name + " is not under way");
   if (record.side == to)
     return json{{"already", true}, {"note", std::string(side_name(to)) + " side serves already"}};
-  const auto gates = gates_for(spec, migration, look(project_, migration), record, to, clock_.wall());
+  const auto gates =
+      gates_for(spec, migration, look(project_, migration), record, to, clock_.wall());
   if (in.value("dry_run", false)) return json{{"gates", gates_json(gates)}, {"dry_run", true}};
   if (!migration::all_green(gates)) return std::unexpected(not_green(gates));
   if (busy_.exchange(true)) return failure(Code::kConflict, "an act is being carried out");
@@ -247,7 +252,8 @@ Result<void> ControlService::start_parts(const spec::Spec& spec, const spec::Mig
   if (migration.database) {
     TRY(const auto source, spec::resolve(spec, spec.source->database->url));
     TRY(const auto target, spec::resolve(spec, spec.databases.at(migration.database->to).url));
-    const json tables = migration.database->tables.empty() ? json("all") : json(migration.database->tables);
+    const json tables =
+        migration.database->tables.empty() ? json("all") : json(migration.database->tables);
     TRY_VOID(project_.replicate().call_patiently(
         "start",
         {{"name", migration.name},
@@ -264,7 +270,8 @@ Result<json> ControlService::create_migration(const json& in) {
   TRY(const auto migration, find_migration(spec, name_in(in)));
   TRY(const auto applied, records_.applied());
   if (applied.empty())
-    return std::unexpected(Error(Code::kConflict, "nothing was applied yet").with_remedy("banyan apply"));
+    return std::unexpected(
+        Error(Code::kConflict, "nothing was applied yet").with_remedy("banyan apply"));
   TRY(auto record, records_.migration(migration.name));
   if (record.completed) return failure(Code::kConflict, migration.name + " is completed");
   if (record.cancelled) record = {};
@@ -387,10 +394,13 @@ Result<json> ControlService::status() {
   json migrations = json::array();
   for (const auto& [name, migration] : spec.migrations) {
     TRY(json one, migration_status({{"name", name}}));
-    migrations.push_back({{"name", name}, {"state", one["state"]}, {"serves", one["serves"]},
+    migrations.push_back({{"name", name},
+                          {"state", one["state"]},
+                          {"serves", one["serves"]},
                           {"next", one["next"]}});
   }
-  return json{{"name", spec.name}, {"roles", roles}, {"migrations", migrations}, {"busy", busy_.load()}};
+  return json{
+      {"name", spec.name}, {"roles", roles}, {"migrations", migrations}, {"busy", busy_.load()}};
 }
 
 }  // namespace banyan::control

@@ -2,8 +2,8 @@
 // ControlService: what `banyan control` answers: plan and apply, and the acts of migrations.
 //
 // Long work runs on the service's own threads: one conductor for acts, one keeper that follows the
-// fleet with the gateway's routes. On start the open act of every migration is finished first; until
-// then verbs that change something are refused.
+// fleet with the gateway's routes. On start the open act of every migration is finished first;
+// until then verbs that change something are refused.
 
 #include <atomic>
 #include <memory>
@@ -61,7 +61,7 @@ class ControlService {
   std::unique_ptr<store::Journal> journal_;
   std::unique_ptr<store::StateStore> store_;
   Records records_;
-  std::mutex change_;           // held by whoever changes routes: an act, apply, the keeper
+  std::mutex change_;             // held by whoever changes routes: an act, apply, the keeper
   std::atomic<bool> busy_{true};  // an act is being carried out
   std::jthread conductor_;
   std::jthread keeper_;

@@ -36,14 +36,16 @@ Act towards_the_decision(const Observation& seen) {
 }
 
 constexpr std::array<std::string_view, 17> kActNames = {
-    "done",     "wait",           "prepare", "hold",      "commit-hold", "fence",
-    "catch-up", "sequences",      "files",   "sessions",  "check",       "hand-over",
-    "open",     "turn",           "flip",    "release",   "un-fence",
+    "done",     "wait",      "prepare", "hold",     "commit-hold", "fence",
+    "catch-up", "sequences", "files",   "sessions", "check",       "hand-over",
+    "open",     "turn",      "flip",    "release",  "un-fence",
 };
 
 }  // namespace
 
-std::string_view act_name(Act act) { return kActNames[std::to_underlying(act)]; }
+std::string_view act_name(Act act) {
+  return kActNames[std::to_underlying(act)];
+}
 
 Act next_act(Intent intent, const Observation& seen) {
   if (seen.handed_over) return after_the_decision(seen);

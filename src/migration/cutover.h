@@ -5,8 +5,9 @@
 // of decision is the hand-over row in the database being left (or, where no database moves, the
 // journal): before it every path ends with the old side serving, after it with the new one.
 //
-//   open ─hold─► revocable ─drained─► committed ─► fenced ─► caught up ─► sequences, files, sessions,
-//   check ─► HAND-OVER ─► open target ─► turn files and sessions ─► flip routes ─► release
+//   open ─hold─► revocable ─drained─► committed ─► fenced ─► caught up ─► sequences, files,
+//   sessions, check ─► HAND-OVER ─► open target ─► turn files and sessions ─► flip routes ─►
+//   release
 //        any failure or the deadline before HAND-OVER: un-fence ─► release to the old side
 
 #include <compare>
@@ -24,28 +25,28 @@ enum class Door : std::uint8_t { kOpen, kRevocable, kCommitted };
 struct Observation {
   // Gateway.
   Door door = Door::kOpen;
-  bool drained = false;       // nothing that was inside before the door closed is left
-  bool routed_to = false;     // the current route snapshot leads to the new side
+  bool drained = false;    // nothing that was inside before the door closed is left
+  bool routed_to = false;  // the current route snapshot leads to the new side
   // Database, from its own rows.
-  bool prepared = false;      // opposite slot exists, triggers are there, sequences are ahead
-  bool fenced = false;        // the side being left refuses writes
-  bool caught_up = false;     // the barrier row was read back on the other side
-  bool handed_over = false;   // the decision
-  bool opened = false;        // the side entered accepts writes of applications
+  bool prepared = false;     // opposite slot exists, triggers are there, sequences are ahead
+  bool fenced = false;       // the side being left refuses writes
+  bool caught_up = false;    // the barrier row was read back on the other side
+  bool handed_over = false;  // the decision
+  bool opened = false;       // the side entered accepts writes of applications
   // Acts that leave only a receipt in the journal, per epoch.
   bool sequences_set = false;
   bool files_drained = false;
   bool sessions_carried = false;
-  bool checked = false;       // recently touched rows compare equal
-  bool turned = false;        // files and sessions now follow the new side
+  bool checked = false;  // recently touched rows compare equal
+  bool turned = false;   // files and sessions now follow the new side
   // Time.
-  bool past_deadline = false; // the hold budget is spent
+  bool past_deadline = false;  // the hold budget is spent
   friend auto operator<=>(const Observation&, const Observation&) = default;
 };
 
 enum class Act : std::uint8_t {
-  kDone,     // released; on the side the decision says
-  kWait,     // nothing to do but observe again
+  kDone,  // released; on the side the decision says
+  kWait,  // nothing to do but observe again
   kPrepare,
   kHold,
   kCommitHold,

@@ -33,22 +33,53 @@ World after(World w, Act act) {
   auto& s = w.seen;
   switch (act) {
     case Act::kDone:
-    case Act::kWait: break;
-    case Act::kPrepare: s.prepared = true; break;
-    case Act::kHold: s.door = Door::kRevocable; break;
-    case Act::kCommitHold: s.door = Door::kCommitted; break;
-    case Act::kFence: s.fenced = true; break;
-    case Act::kAwaitBarrier: s.caught_up = true; break;
-    case Act::kSetSequences: s.sequences_set = true; break;
-    case Act::kDrainFiles: s.files_drained = true; break;
-    case Act::kCarrySessions: s.sessions_carried = true; break;
-    case Act::kCheck: s.checked = true; break;
-    case Act::kHandOver: s.handed_over = true; break;
-    case Act::kOpenTarget: s.opened = true; break;
-    case Act::kTurn: s.turned = true; break;
-    case Act::kFlipRoutes: s.routed_to = true; break;
-    case Act::kRelease: release(s); break;
-    case Act::kUnfence: unfence(s); break;
+    case Act::kWait:
+      break;
+    case Act::kPrepare:
+      s.prepared = true;
+      break;
+    case Act::kHold:
+      s.door = Door::kRevocable;
+      break;
+    case Act::kCommitHold:
+      s.door = Door::kCommitted;
+      break;
+    case Act::kFence:
+      s.fenced = true;
+      break;
+    case Act::kAwaitBarrier:
+      s.caught_up = true;
+      break;
+    case Act::kSetSequences:
+      s.sequences_set = true;
+      break;
+    case Act::kDrainFiles:
+      s.files_drained = true;
+      break;
+    case Act::kCarrySessions:
+      s.sessions_carried = true;
+      break;
+    case Act::kCheck:
+      s.checked = true;
+      break;
+    case Act::kHandOver:
+      s.handed_over = true;
+      break;
+    case Act::kOpenTarget:
+      s.opened = true;
+      break;
+    case Act::kTurn:
+      s.turned = true;
+      break;
+    case Act::kFlipRoutes:
+      s.routed_to = true;
+      break;
+    case Act::kRelease:
+      release(s);
+      break;
+    case Act::kUnfence:
+      unfence(s);
+      break;
   }
   return w;
 }
@@ -128,7 +159,9 @@ TEST(Cutover, EveryStateEndsWithTheDoorOpenOnExactlyOneSide) {
   }
 }
 
-TEST(Cutover, TheWholeSpaceIsExplored) { EXPECT_GT(reachable().size(), 50U); }
+TEST(Cutover, TheWholeSpaceIsExplored) {
+  EXPECT_GT(reachable().size(), 50U);
+}
 
 }  // namespace
 }  // namespace banyan::migration

@@ -13,8 +13,12 @@ namespace banyan::migration {
 
 enum class Side : std::uint8_t { kOld, kNew };
 
-inline std::string_view side_name(Side side) { return side == Side::kOld ? "old" : "new"; }
-inline Side other(Side side) { return side == Side::kOld ? Side::kNew : Side::kOld; }
+inline std::string_view side_name(Side side) {
+  return side == Side::kOld ? "old" : "new";
+}
+inline Side other(Side side) {
+  return side == Side::kOld ? Side::kNew : Side::kOld;
+}
 
 // One attempt at moving a migration to a side. The epoch rises with every attempt and fences the
 // gateways and both databases against older ones.

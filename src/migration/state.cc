@@ -13,7 +13,8 @@ constexpr std::array<std::string_view, 13> kStateNames = {
 };
 
 State before_the_switch(const Parts& parts, const std::vector<Gate>& gates) {
-  if (parts.verified && all_green(gates)) return parts.ever_switched ? State::kReversed : State::kReady;
+  if (parts.verified && all_green(gates))
+    return parts.ever_switched ? State::kReversed : State::kReady;
   if (parts.ever_switched) return State::kReversed;
   if (parts.verified) return State::kVerified;
   if (parts.following) return State::kFollowing;
@@ -24,7 +25,9 @@ State before_the_switch(const Parts& parts, const std::vector<Gate>& gates) {
 
 }  // namespace
 
-std::string_view state_name(State state) { return kStateNames[std::to_underlying(state)]; }
+std::string_view state_name(State state) {
+  return kStateNames[std::to_underlying(state)];
+}
 
 bool all_green(const std::vector<Gate>& gates) {
   return std::ranges::all_of(gates, [](const Gate& gate) { return gate.green; });
@@ -47,14 +50,20 @@ std::string next_command(State state, const std::string& migration) {
     case State::kAdopted:
     case State::kCopying:
     case State::kFencing:
-    case State::kBlocked: return migrate + "status " + migration + " --watch";
+    case State::kBlocked:
+      return migrate + "status " + migration + " --watch";
     case State::kFollowing:
-    case State::kVerified: return migrate + "verify " + migration;
+    case State::kVerified:
+      return migrate + "verify " + migration;
     case State::kReady:
-    case State::kReversed: return migrate + "switch " + migration;
-    case State::kSwitched: return migrate + "reverse " + migration;
-    case State::kCompleted: return migrate + "report " + migration;
-    case State::kCancelled: return migrate + "create " + migration;
+    case State::kReversed:
+      return migrate + "switch " + migration;
+    case State::kSwitched:
+      return migrate + "reverse " + migration;
+    case State::kCompleted:
+      return migrate + "report " + migration;
+    case State::kCancelled:
+      return migrate + "create " + migration;
   }
   return migrate + "status " + migration;
 }

@@ -5,8 +5,8 @@
 //   SWITCHED ─reverse► FENCING ► REVERSED ─switch► ...       SWITCHED ─complete► COMPLETED
 //   any ► BLOCKED (a part failed: reason and remedy)         before SWITCHED ─cancel► CANCELLED
 //
-// Recorded in the journal (survive a restart): created, assessed, verified_at, completed, cancelled.
-// Everything else is seen anew each tick.
+// Recorded in the journal (survive a restart): created, assessed, verified_at, completed,
+// cancelled. Everything else is seen anew each tick.
 
 #include <cstdint>
 #include <string>
@@ -45,11 +45,11 @@ struct Parts {
   bool cancelled = false;
   bool completed = false;
   bool assessed = false;
-  bool adopted = false;         // the gateway serves the routes
-  bool copying = false;         // database or files are in their first copy
-  bool following = false;       // every part follows
-  bool verified = false;        // every part verified and not stale
-  bool act_running = false;     // a switch or reverse is under way
+  bool adopted = false;      // the gateway serves the routes
+  bool copying = false;      // database or files are in their first copy
+  bool following = false;    // every part follows
+  bool verified = false;     // every part verified and not stale
+  bool act_running = false;  // a switch or reverse is under way
   bool new_side_active = false;
   bool ever_switched = false;
   bool blocked = false;

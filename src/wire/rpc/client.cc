@@ -17,8 +17,8 @@ Error transport_error(httplib::Error error, const std::string& role) {
   if (error == httplib::Error::Connection)
     return Error(Code::kUnavailable, "the " + role + " is not running", Retry::kSafe)
         .with_remedy("banyan up");
-  return Error(Code::kTimeout, "the " + role + " gave no answer (" + httplib::to_string(error) + ")",
-               Retry::kSafe);
+  return Error(Code::kTimeout,
+               "the " + role + " gave no answer (" + httplib::to_string(error) + ")", Retry::kSafe);
 }
 
 Result<json> parse_answer(const httplib::Response& response) {

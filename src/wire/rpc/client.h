@@ -1,7 +1,7 @@
 #pragma once
 // rpc::Client: calls the verbs of one role over its Unix socket. A value; any thread; a connection
-// per call. kUnavailable with Retry::kSafe when nobody listens; kTimeout when no answer came in time
-// (the verb may have run: verbs are idempotent, so calling again is safe).
+// per call. kUnavailable with Retry::kSafe when nobody listens; kTimeout when no answer came in
+// time (the verb may have run: verbs are idempotent, so calling again is safe).
 
 #include <nlohmann/json.hpp>
 #include <string>

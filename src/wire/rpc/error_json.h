@@ -20,14 +20,22 @@ inline Error error_from_json(const nlohmann::json& in) {
 
 inline int http_status(Code code) {
   switch (code) {
-    case Code::kInvalidArgument: return 400;
-    case Code::kPermission: return 403;
-    case Code::kNotFound: return 404;
-    case Code::kConflict: return 409;
-    case Code::kUnsupported: return 501;
-    case Code::kUnavailable: return 503;
-    case Code::kTimeout: return 504;
-    default: return 500;
+    case Code::kInvalidArgument:
+      return 400;
+    case Code::kPermission:
+      return 403;
+    case Code::kNotFound:
+      return 404;
+    case Code::kConflict:
+      return 409;
+    case Code::kUnsupported:
+      return 501;
+    case Code::kUnavailable:
+      return 503;
+    case Code::kTimeout:
+      return 504;
+    default:
+      return 500;
   }
 }
 

@@ -12,7 +12,8 @@ namespace {
 using nlohmann::json;
 
 std::string socket_path() {
-  return std::filesystem::temp_directory_path() / ("rpc-test-" + std::to_string(getpid()) + ".sock");
+  return std::filesystem::temp_directory_path() /
+         ("rpc-test-" + std::to_string(getpid()) + ".sock");
 }
 
 TEST(Rpc, AnswersAreCarriedBack) {

@@ -64,7 +64,9 @@ Server::Server() : state_(std::make_unique<State>()) {
   on("ping", [](const json&) -> Result<json> { return json::object(); });
 }
 
-Server::~Server() { stop(); }
+Server::~Server() {
+  stop();
+}
 
 void Server::on(std::string verb, Handler handler) {
   if (verb == "metrics") {

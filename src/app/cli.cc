@@ -1,0 +1,86 @@
+#include "app/cli.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+
+namespace banyan {
+
+using nlohmann::json;
+
+namespace {
+
+Exit exit_for(Code code) {
+  switch (code) {
+    case Code::kConflict:
+      return Exit::kPrecondition;
+    case Code::kPermission:
+      return Exit::kUnconfirmed;
+    default:
+      return Exit::kError;
+  }
+}
+
+json error_json(const Error& error) {
+  return {{"error",
+           {{"code", code_name(error.code())},
+            {"message", error.message()},
+            {"remedy", error.remedy()}}}};
+}
+
+}  // namespace
+
+Result<json> Cli::control(const std::string& verb, const json& in, Duration timeout) const {
+  TRY(const auto layout, this->layout());
+  return rpc::Client("control", layout.socket("control")).call(verb, in, timeout);
+}
+
+Exit Cli::show(const Error& error) const {
+  if (as_json) {
+    fmt::print("{}\n", error_json(error).dump(2));
+  } else {
+    fmt::print(stderr, "error: {}\n", error.message());
+    if (!error.remedy().empty()) fmt::print(stderr, "   1  {}\n", error.remedy());
+  }
+  return exit_for(error.code());
+}
+
+Exit Cli::show(const nlohmann::json& out,
+               const std::function<void(const nlohmann::json&)>& human) const {
+  if (as_json) {
+    fmt::print("{}\n", out.dump(2));
+  } else {
+    human(out);
+  }
+  return Exit::kOk;
+}
+
+bool is_terminal() {
+  return ::isatty(STDOUT_FILENO) == 1;
+}
+
+std::string human_bytes(double bytes) {
+  constexpr std::array kUnits = {"B", "kB", "MB", "GB", "TB"};
+  std::size_t unit = 0;
+  while (bytes >= 1000 && unit + 1 < kUnits.size()) {
+    bytes /= 1000;
+    ++unit;
+  }
+  return fmt::format("{:.{}f} {}", bytes, unit == 0 ? 0 : 1, kUnits[unit]);
+}
+
+std::string human_seconds(double seconds) {
+  if (seconds < 1) return fmt::format("{:.0f} ms", seconds * 1000);
+  if (seconds < 60) return fmt::format("{:.1f} s", seconds);
+  const long whole = static_cast<long>(seconds);
+  if (whole < 3600) return fmt::format("{} min {} s", whole / 60, whole % 60);
+  return fmt::format("{} h {} min", whole / 3600, whole / 60 % 60);
+}
+
+void print_field(std::string_view label, std::string_view value) {
+  fmt::print("  {:<22} {}\n", label, value);
+}
+
+}  // namespace banyan

@@ -1,0 +1,43 @@
+// banyan: one binary. The verbs people type and the roles that run are subcommands of it.
+
+#include <fmt/format.h>
+
+#include "app/cli.h"
+
+namespace {
+
+constexpr const char* kAbout =
+    "Banyan moves a running monolith onto a scalable architecture, live, and then runs it there.\n"
+    "Start with: banyan validate, assess, up, plan, apply, then migrate create|verify|switch NAME.";
+
+void add_common(CLI::App& app, banyan::Cli& cli) {
+  app.add_option("-f,--file", cli.spec_file, "the spec (default: banyan.yaml)")
+      ->envname("BANYAN_FILE");
+  app.add_option("--state-dir", cli.state_dir,
+                 "where state is kept (default: .banyan beside the spec)")
+      ->envname("BANYAN_STATE_DIR");
+  app.add_flag("--json", cli.as_json, "answer in JSON");
+  app.add_flag("-y,--yes", cli.assume_yes, "do not ask");
+  app.set_version_flag("--version", "banyan 0.1.0");
+  app.fallthrough();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  banyan::Cli cli;
+  CLI::App app(kAbout, "banyan");
+  add_common(app, cli);
+  banyan::add_declare_verbs(app, cli);
+  banyan::add_migrate_verbs(app, cli);
+  banyan::add_run_verbs(app, cli);
+  banyan::add_role_verbs(app, cli);
+  app.require_subcommand(1);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const int code = app.exit(error);
+    return code == 0 ? 0 : banyan::exit_status(banyan::Exit::kError);
+  }
+  return banyan::exit_status(cli.exit);
+}

@@ -1,0 +1,155 @@
+// validate, assess, plan, apply, docs: what should exist.
+
+#include <fmt/format.h>
+
+#include <fstream>
+
+#include "app/cli.h"
+#include "control/assess.h"
+#include "spec/spec.h"
+
+namespace banyan {
+
+using nlohmann::json;
+
+namespace {
+
+json problem_json(const spec::Problem& p) {
+  return {{"code", p.code},        {"file", p.file}, {"line", p.at.line},
+          {"column", p.at.column}, {"what", p.what}, {"do", p.do_this}};
+}
+
+Exit validate(const Cli& cli) {
+  const auto outcome = spec::load_spec(cli.spec_file);
+  json out = {{"ok", outcome.ok()}, {"problems", json::array()}};
+  for (const auto& problem : outcome.problems) out["problems"].push_back(problem_json(problem));
+  if (cli.as_json) fmt::print("{}\n", out.dump(2));
+  if (!cli.as_json && outcome.ok())
+    fmt::print("{} is valid.\nNext: banyan assess\n", cli.spec_file);
+  if (!cli.as_json)
+    for (const auto& problem : outcome.problems) fmt::print(stderr, "{}", spec::format(problem));
+  return outcome.ok() ? Exit::kOk : Exit::kError;
+}
+
+void print_item(const json& item) {
+  fmt::print("  {:<8} {}\n", item.value("severity", ""), item.value("title", ""));
+  if (const auto where = item.value("where", ""); !where.empty())
+    fmt::print("           at {}\n", where);
+  if (const auto why = item.value("why", ""); !why.empty()) fmt::print("           why: {}\n", why);
+  if (const auto todo = item.value("do", ""); !todo.empty())
+    fmt::print("           do:  {}\n", todo);
+}
+
+void print_assessment(const json& out) {
+  for (const json& item : out.value("items", json::array())) print_item(item);
+  fmt::print("Next: banyan plan\n");
+}
+
+Exit assess(const Cli& cli) {
+  const auto spec = spec::require_spec(cli.spec_file);
+  if (!spec) return cli.show(spec.error());
+  const auto out = control::assess(*spec);
+  if (!out) return cli.show(out.error());
+  return cli.show(*out, print_assessment);
+}
+
+void print_plan(const json& out) {
+  const json& steps = out.at("steps");
+  if (steps.empty()) fmt::print("No changes. What the spec declares is what runs.\n");
+  int number = 0;
+  for (const json& step : steps)
+    fmt::print("  {}  {:<60} {}\n      why: {}; undo: {}\n", ++number, step.value("what", ""),
+               step.value("risk", ""), step.value("why", ""), step.value("undo", ""));
+  fmt::print("Plan {}.  Nothing here moves traffic or data.\nNext: {}\n", out.value("hash", ""),
+             steps.empty() ? "banyan migrate create NAME" : "banyan apply");
+}
+
+Exit plan(const Cli& cli, const std::string& save_to) {
+  const auto out = cli.control("plan");
+  if (!out) return cli.show(out.error());
+  if (!save_to.empty()) std::ofstream(save_to) << out->dump(2) << "\n";
+  cli.show(*out, print_plan);
+  return out->at("steps").empty() ? Exit::kOk : Exit::kPending;
+}
+
+Result<json> saved_plan(const std::string& file) {
+  if (file.empty()) return json::object();
+  std::ifstream in(file);
+  json saved = json::parse(in, nullptr, /*allow_exceptions=*/false);
+  if (saved.is_discarded() || !saved.contains("hash"))
+    return failure(Code::kInvalidArgument, file + " is not a plan saved by banyan plan -o");
+  return json{{"hash", saved["hash"]}};
+}
+
+Exit apply(const Cli& cli, const std::string& file) {
+  const auto saved = saved_plan(file);
+  if (!saved) return cli.show(saved.error());
+  const auto out = cli.control("apply", *saved, 120s);
+  if (!out) {
+    const Exit shown = cli.show(out.error());
+    return out.error().code() == Code::kConflict && !file.empty() ? Exit::kChanged : shown;
+  }
+  return cli.show(*out, [](const json& applied) {
+    for (const json& step : applied.at("steps")) fmt::print("  done  {}\n", step.value("what", ""));
+    fmt::print(
+        "Applied. Nothing serves from the new side yet.\nNext: banyan migrate create NAME\n");
+  });
+}
+
+constexpr const char* kSections =
+    "docs schema    the JSON Schema of banyan.yaml\n"
+    "docs exit      the exit codes\n"
+    "docs states    the states of a migration\n";
+
+constexpr const char* kExitCodes =
+    "0 ok or no change\n1 error\n2 changes pending (plan)\n3 precondition failed\n"
+    "4 confirmation missing\n5 the world changed since the plan\n6 policy gate\n"
+    "7 aborted and rolled back\n8 inconclusive\n";
+
+constexpr const char* kStates =
+    "DRAFT > ASSESSED > ADOPTED > COPYING > FOLLOWING > VERIFIED > READY\n"
+    "READY --switch--> FENCING > SWITCHED --reverse--> FENCING > REVERSED --switch--> ...\n"
+    "SWITCHED --complete--> COMPLETED     before SWITCHED --cancel--> CANCELLED\n"
+    "A failure while FENCING ends where it began: the old side serves, exit 7.\n";
+
+Exit docs(const std::string& section) {
+  if (section == "schema")
+    fmt::print("{}\n", spec::json_schema());
+  else if (section == "exit")
+    fmt::print("{}", kExitCodes);
+  else if (section == "states")
+    fmt::print("{}", kStates);
+  else
+    fmt::print("{}", kSections);
+  return section.empty() || section == "schema" || section == "exit" || section == "states"
+             ? Exit::kOk
+             : Exit::kError;
+}
+
+void add_plan_and_apply(CLI::App& app, Cli& cli) {
+  auto* plan_verb =
+      app.add_subcommand("plan", "what apply would do; exit 2 when something is pending");
+  auto* save_to = plan_verb->add_option("-o,--out", "save the plan to a file");
+  plan_verb->callback([&cli, save_to] { cli.exit = plan(cli, save_to->as<std::string>()); });
+  auto* apply_verb = app.add_subcommand("apply", "create what the spec declares; moves no traffic");
+  auto* file =
+      apply_verb->add_option("FILE", "a plan saved with plan -o: exactly that one is applied");
+  apply_verb->callback([&cli, file] { cli.exit = apply(cli, file->as<std::string>()); });
+}
+
+}  // namespace
+
+void add_declare_verbs(CLI::App& app, Cli& cli) {
+  app.add_subcommand("validate", "check the spec; all problems at once")->callback([&cli] {
+    cli.exit = validate(cli);
+  });
+  app.add_subcommand("assess",
+                     "what stops this application from running as several copies elsewhere")
+      ->callback([&cli] { cli.exit = assess(cli); });
+  add_plan_and_apply(app, cli);
+  auto* docs_verb = app.add_subcommand("docs", "offline documentation: schema, exit, states");
+  auto* section = docs_verb->add_option("SECTION", "schema, exit or states");
+  docs_verb->callback([&cli, section] { cli.exit = docs(section->as<std::string>()); });
+}
+
+}  // namespace banyan

@@ -1,0 +1,333 @@
+// migrate create|status|verify|switch|reverse|cancel|complete|report NAME: the acts.
+
+#include <fmt/format.h>
+
+#include <iostream>
+#include <thread>
+
+#include "app/cli.h"
+
+namespace banyan {
+
+using nlohmann::json;
+
+namespace {
+
+constexpr Duration kVerifyPatience = 11min;
+constexpr Duration kWatchPause = 1s;
+constexpr Duration kEventPause = 20ms;
+constexpr Duration kControlPatience = 30s;
+
+// ---- status
+
+std::string database_line(const json& database) {
+  if (database.contains("error") && !database["error"].is_null())
+    return fmt::format("{}: {}", database.value("state", "?"), database["error"].dump());
+  const double done = database.value("copied_bytes", 0.0);
+  const double total = database.value("total_bytes", 0.0);
+  std::string line = fmt::format("{}, {} tables", database.value("state", "?"),
+                                 database.value("tables", json::array()).size());
+  if (database.value("state", "") == "copying")
+    return line + fmt::format(", {} of {}, {} left", human_bytes(done), human_bytes(total),
+                              human_seconds(database.value("eta_s", 0.0)));
+  return line + fmt::format(", lag {} ms, {} serves", database.value("lag_ms", 0L),
+                            database.value("active", "old"));
+}
+
+std::string files_line(const json& files) {
+  return fmt::format("{}, {} of {} files, {}, {} behind", files.value("state", "?"),
+                     files.value("files_done", 0L), files.value("files_total", 0L),
+                     human_bytes(files.value("bytes_done", 0.0)), files.value("dirty", 0L));
+}
+
+void print_gates(const json& gates) {
+  for (const json& gate : gates)
+    fmt::print("  {} {:<24} {}\n", gate.value("green", false) ? "ok  " : "no  ",
+               gate.value("name", ""), gate.value("seen", ""));
+}
+
+void print_status(const json& out) {
+  fmt::print("{}  {}   ({} side serves)\n", out.value("name", ""), out.value("state", ""),
+             out.value("serves", ""));
+  if (out.value("created", false)) {
+    print_field("database", database_line(out.at("database")));
+    for (const auto& [name, files] : out.at("files").items())
+      print_field("files " + name, files_line(files));
+    if (!out.at("sessions").is_null())
+      print_field("sessions", fmt::format("{} of {} carried", out["sessions"].value("carried", 0L),
+                                          out["sessions"].value("sessions", 0L)));
+    fmt::print("before the next act:\n");
+    print_gates(out.at("gates"));
+  }
+  fmt::print("Next: {}\n", out.value("next", ""));
+}
+
+bool is_settled(const std::string& state) {
+  return state != "DRAFT" && state != "ASSESSED" && state != "ADOPTED" && state != "COPYING" &&
+         state != "FENCING";
+}
+
+// Prints the state until it is one that waits for a person.
+Exit watch(const Cli& cli, const std::string& name) {
+  std::string last;
+  while (true) {
+    const auto out = cli.control("migrate.status", {{"name", name}});
+    if (!out) return cli.show(out.error());
+    const std::string state = out->value("state", "");
+    const std::string line = fmt::format("{}  {}", state, database_line(out->at("database")));
+    if (cli.as_json)
+      fmt::print("{}\n", out->dump());
+    else if (is_terminal())
+      fmt::print("\r\033[K{}", line);
+    else if (line != last)
+      fmt::print("{}\n", line);
+    std::fflush(stdout);
+    last = line;
+    if (is_settled(state)) {
+      if (!cli.as_json) fmt::print("\n");
+      if (!cli.as_json) print_status(*out);
+      return state == "BLOCKED" ? Exit::kError : Exit::kOk;
+    }
+    std::this_thread::sleep_for(kWatchPause);
+  }
+}
+
+Exit status(const Cli& cli, const std::string& name) {
+  const auto out = cli.control("migrate.status", {{"name", name}});
+  if (!out) return cli.show(out.error());
+  return cli.show(*out, print_status);
+}
+
+// ---- verify
+
+void print_differences(const json& tables) {
+  for (const json& table : tables)
+    for (const json& difference : table.value("differences", json::array()))
+      fmt::print("  {} key {}: {} | {}\n", table.value("table", ""),
+                 difference.value("key", json()).dump(), difference.value("source", json()).dump(),
+                 difference.value("target", json()).dump());
+}
+
+void print_verification(const json& out) {
+  if (out.contains("database")) {
+    const json& database = out["database"];
+    print_field("database", fmt::format("{}: {} rows in {} tables", database.value("state", ""),
+                                        database.value("rows", 0L),
+                                        database.value("tables", json::array()).size()));
+    print_differences(database.value("tables", json::array()));
+  }
+  for (const auto& [name, files] : out.value("files", json::object()).items())
+    print_field("files " + name,
+                fmt::format("{}: {} files, {}", files.value("state", ""), files.value("files", 0L),
+                            human_bytes(files.value("bytes", 0.0))));
+  if (out.contains("sessions"))
+    print_field("sessions", fmt::format("{}: {} sessions", out["sessions"].value("state", ""),
+                                        out["sessions"].value("sessions", 0L)));
+  fmt::print("{}\n", out.value("equal", false) ? "EQUAL. Both sides hold the same." : "NOT EQUAL.");
+}
+
+Exit verify(const Cli& cli, const std::string& name) {
+  const auto out = cli.control("migrate.verify", {{"name", name}}, kVerifyPatience);
+  if (!out) return cli.show(out.error());
+  const bool equal = out->value("equal", false);
+  cli.show(*out, print_verification);
+  if (equal && !cli.as_json) fmt::print("Next: banyan migrate switch {}\n", name);
+  return equal ? Exit::kOk : Exit::kInconclusive;
+}
+
+// ---- switch and reverse
+
+std::string note_of(const json& event) {
+  const json& detail = event.at("detail");
+  if (!detail.value("ok", true)) return "failed: " + detail.value("error", "");
+  const std::string step = event.value("step", "");
+  if (step == "fence") return "last commit " + detail.value("barrier_lsn", "");
+  if (step == "sequences") return fmt::format("{} sequences set", detail.value("count", 0L));
+  if (step == "check") return fmt::format("{} rows compared equal", detail.value("rows", 0L));
+  if (step == "sessions") return fmt::format("{} sessions", detail.value("sessions", 0L));
+  if (step == "release")
+    return fmt::format("{} held, longest {} ms, {} refused, {} failed", detail.value("held", 0L),
+                       detail.value("longest_hold_ms", 0L), detail.value("refused", 0L),
+                       detail.value("failed", 0L));
+  return detail.value("note", "");
+}
+
+void print_event(const json& event) {
+  if (event.value("kind", "") == "intent" || event.value("step", "") == "act") return;
+  const std::string time = event.value("time", "");
+  fmt::print(" {}  {:<12} {:>7.1f} ms  {}\n", time.substr(11, 12), event.value("step", ""),
+             event.at("detail").value("us", 0.0) / 1000, note_of(event));
+  std::fflush(stdout);
+}
+
+struct ActEnd {
+  json conclusion;
+  json events = json::array();
+  json release;
+};
+
+// Follows the act through its journal; a conductor that is being restarted is waited for.
+Result<ActEnd> follow(const Cli& cli, const std::string& name, const std::string& act_id) {
+  ActEnd end;
+  std::int64_t after = 0;
+  Mono heard = SystemClock().now();
+  while (true) {
+    const auto out =
+        cli.control("migrate.events", {{"name", name}, {"act_id", act_id}, {"after", after}});
+    if (!out && SystemClock().now() - heard > kControlPatience) return std::unexpected(out.error());
+    if (out) {
+      heard = SystemClock().now();
+      for (const json& event : out->at("events")) {
+        after = event.at("sequence");
+        if (!cli.as_json) print_event(event);
+        if (event.at("step") == "release" && event.at("kind") == "outcome")
+          end.release = event.at("detail");
+        end.events.push_back(event);
+      }
+      if (out->contains("conclusion")) {
+        end.conclusion = out->at("conclusion");
+        return end;
+      }
+    }
+    std::this_thread::sleep_for(kEventPause);
+  }
+}
+
+void print_moved(const std::string& name, const std::string& to, const json& release) {
+  fmt::print(
+      "{}.  {} requests waited at most {} ms. Nothing was lost.\nUndo (keeps all new writes):  "
+      "banyan migrate {} {}\n",
+      to == "new" ? "SWITCHED" : "REVERSED", release.value("held", 0L),
+      release.value("longest_hold_ms", 0L), to == "new" ? "reverse" : "switch", name);
+}
+
+void print_aborted(const std::string& name, const std::string& to, const json& conclusion) {
+  const std::string verb = to == "new" ? "switch" : "reverse";
+  fmt::print(stderr,
+             "ABORTED, nothing changed (exit 7).\n  Why     {}\n  1  banyan migrate status {}\n"
+             "  2  banyan migrate {} {}      try again\n",
+             conclusion.value("why", ""), name, verb, name);
+}
+
+Exit conclude(const Cli& cli, const std::string& name, const std::string& to, const ActEnd& end) {
+  const bool moved = end.conclusion.value("moved", false);
+  if (cli.as_json) {
+    fmt::print("{}\n", json{{"moved", moved},
+                            {"why", end.conclusion.value("why", "")},
+                            {"hold", end.release},
+                            {"events", end.events}}
+                           .dump(2));
+  } else if (moved) {
+    print_moved(name, to, end.release);
+  } else {
+    print_aborted(name, to, end.conclusion);
+  }
+  return moved ? Exit::kOk : Exit::kAborted;
+}
+
+Exit cut_over(const Cli& cli, const std::string& name, const std::string& to, bool dry_run) {
+  const auto started =
+      cli.control("migrate.cut_over", {{"name", name}, {"to", to}, {"dry_run", dry_run}});
+  if (!started) return cli.show(started.error());
+  if (started->value("already", false))
+    return cli.show(*started, [](const json& out) {
+      fmt::print("No change: the {}.\n", out.value("note", ""));
+    });
+  if (!cli.as_json) print_gates(started->at("gates"));
+  if (dry_run)
+    return cli.show(*started, [&](const json&) { fmt::print("Dry run: nothing was done.\n"); });
+  const auto end = follow(cli, name, started->at("act_id"));
+  if (!end) return cli.show(end.error());
+  return conclude(cli, name, to, *end);
+}
+
+// ---- the rest
+
+Exit create(const Cli& cli, const std::string& name) {
+  const auto out = cli.control("migrate.create", {{"name", name}}, 60s);
+  if (!out) return cli.show(out.error());
+  return cli.show(*out, print_status);
+}
+
+Exit simple(const Cli& cli, const std::string& verb, const json& in, const std::string& done) {
+  const auto out = cli.control(verb, in, 120s);
+  if (!out) return cli.show(out.error());
+  return cli.show(*out, [&](const json&) { fmt::print("{}\n", done); });
+}
+
+Exit complete(const Cli& cli, const std::string& name, std::string typed) {
+  if (typed.empty() && is_terminal()) {
+    fmt::print(
+        "This cannot be undone: the way back to the old side ends. Type the migration's name: ");
+    std::fflush(stdout);
+    std::getline(std::cin, typed);
+  }
+  if (typed != name)
+    return cli.show(Error(Code::kPermission, "the migration's name was not typed")
+                        .with_remedy("banyan migrate complete " + name + " --confirm " + name));
+  return simple(cli, "migrate.complete", {{"name", name}, {"typed", typed}},
+                "COMPLETED. The old side is no longer followed.");
+}
+
+void print_report(const json& out) {
+  print_status(out);
+  fmt::print("acts:\n");
+  for (const json& event : out.at("events")) print_event(event);
+}
+
+Exit report(const Cli& cli, const std::string& name) {
+  const auto out = cli.control("migrate.report", {{"name", name}});
+  if (!out) return cli.show(out.error());
+  return cli.show(*out, print_report);
+}
+
+// Adds `migrate VERB NAME`, running `fn(name)`.
+CLI::App* add_verb(CLI::App& migrate, Cli& cli, const char* verb, const char* help,
+                   std::function<Exit(const std::string&)> fn) {
+  auto* sub = migrate.add_subcommand(verb, help);
+  auto* name = sub->add_option("NAME", "the migration, as named in the spec")->required();
+  sub->callback([&cli, name, fn = std::move(fn)] { cli.exit = fn(name->as<std::string>()); });
+  return sub;
+}
+
+void add_cut_over(CLI::App& migrate, Cli& cli, const char* verb, const char* help, const char* to) {
+  auto dry_run = std::make_shared<bool>(false);
+  add_verb(migrate, cli, verb, help, [&cli, to, dry_run](const std::string& name) {
+    return cut_over(cli, name, to, *dry_run);
+  })->add_flag("--dry-run", *dry_run, "check every precondition and stop");
+}
+
+}  // namespace
+
+void add_migrate_verbs(CLI::App& app, Cli& cli) {
+  auto* migrate =
+      app.add_subcommand("migrate", "move a running system: create, verify, switch, reverse");
+  migrate->require_subcommand(1);
+  add_verb(*migrate, cli, "create", "start copying and following; the old side goes on serving",
+           [&cli](const std::string& name) { return create(cli, name); });
+  auto watching = std::make_shared<bool>(false);
+  add_verb(*migrate, cli, "status", "where it stands, and the next command",
+           [&cli, watching](const std::string& name) {
+             return *watching ? watch(cli, name) : status(cli, name);
+           })
+      ->add_flag("--watch", *watching, "until it waits for you");
+  add_verb(*migrate, cli, "verify", "compare every row, file and session of both sides",
+           [&cli](const std::string& name) { return verify(cli, name); });
+  add_cut_over(*migrate, cli, "switch", "the cutover: traffic and data as one act", "new");
+  add_cut_over(*migrate, cli, "reverse", "the same act backwards; keeps everything written since",
+               "old");
+  add_verb(*migrate, cli, "cancel",
+           "stop and remove what create started; always safe before the switch",
+           [&cli](const std::string& name) {
+             return simple(cli, "migrate.cancel", {{"name", name}},
+                           "CANCELLED. The old side serves, as before.");
+           });
+  auto typed = std::make_shared<std::string>();
+  add_verb(*migrate, cli, "complete", "end the way back; irreversible, asks for the typed name",
+           [&cli, typed](const std::string& name) { return complete(cli, name, *typed); })
+      ->add_option("--confirm", *typed, "the migration's name, instead of typing it");
+  add_verb(*migrate, cli, "report", "everything that was done, with its evidence",
+           [&cli](const std::string& name) { return report(cli, name); });
+}
+
+}  // namespace banyan
