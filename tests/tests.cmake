@@ -1,2 +1,3 @@
 # Integration, fault and style tests that are not beside a source file.
 include(tests/spec/tests.cmake)
+include(tests/objects/tests.cmake)

@@ -10,14 +10,20 @@ constexpr int kBusyTimeoutMs = 10'000;
 Code code_of(int result) {
   switch (result & 0xff) {
     case SQLITE_BUSY:
-    case SQLITE_LOCKED: return Code::kTimeout;
-    case SQLITE_CONSTRAINT: return Code::kConflict;
+    case SQLITE_LOCKED:
+      return Code::kTimeout;
+    case SQLITE_CONSTRAINT:
+      return Code::kConflict;
     case SQLITE_CORRUPT:
-    case SQLITE_NOTADB: return Code::kCorruption;
-    case SQLITE_CANTOPEN: return Code::kNotFound;
+    case SQLITE_NOTADB:
+      return Code::kCorruption;
+    case SQLITE_CANTOPEN:
+      return Code::kNotFound;
     case SQLITE_READONLY:
-    case SQLITE_PERM: return Code::kPermission;
-    default: return Code::kInternal;
+    case SQLITE_PERM:
+      return Code::kPermission;
+    default:
+      return Code::kInternal;
   }
 }
 
@@ -28,8 +34,12 @@ std::unexpected<Error> sqlite_failure(sqlite3* handle) {
 
 }  // namespace
 
-void CloseDatabase::operator()(sqlite3* handle) const { sqlite3_close_v2(handle); }
-void CloseStatement::operator()(sqlite3_stmt* handle) const { sqlite3_finalize(handle); }
+void CloseDatabase::operator()(sqlite3* handle) const {
+  sqlite3_close_v2(handle);
+}
+void CloseStatement::operator()(sqlite3_stmt* handle) const {
+  sqlite3_finalize(handle);
+}
 
 bool Statement::bind_null(int index) {
   return sqlite3_bind_null(handle_.get(), index) == SQLITE_OK;
@@ -77,7 +87,9 @@ std::unexpected<Error> Statement::bind_failure() {
 std::int64_t Statement::integer(int column) const {
   return sqlite3_column_int64(handle_.get(), column);
 }
-double Statement::real(int column) const { return sqlite3_column_double(handle_.get(), column); }
+double Statement::real(int column) const {
+  return sqlite3_column_double(handle_.get(), column);
+}
 std::string Statement::text(int column) const {
   const void* data = sqlite3_column_blob(handle_.get(), column);
   const int size = sqlite3_column_bytes(handle_.get(), column);
@@ -127,7 +139,11 @@ void Database::roll_back() {
   }
 }
 
-std::int64_t Database::changes() const { return sqlite3_changes64(handle_.get()); }
-std::int64_t Database::last_insert_id() const { return sqlite3_last_insert_rowid(handle_.get()); }
+std::int64_t Database::changes() const {
+  return sqlite3_changes64(handle_.get());
+}
+std::int64_t Database::last_insert_id() const {
+  return sqlite3_last_insert_rowid(handle_.get());
+}
 
 }  // namespace banyan::store

@@ -1,15 +1,14 @@
 #pragma once
 // Database and Statement: SQLite with owners, Results and nothing else.
 //
-//   TRY(auto db, Database::open(path, "CREATE TABLE IF NOT EXISTS job(id TEXT PRIMARY KEY, n INT)"));
-//   TRY_VOID(db.run("INSERT INTO job VALUES (?, ?)", "a", 1));
-//   TRY(auto jobs, db.prepare("SELECT id, n FROM job WHERE n > ?"));
-//   TRY_VOID(jobs.bind(0));
-//   while (true) { TRY(const bool row, jobs.step()); if (!row) break; use(jobs.text(0)); }
+//   TRY(auto db, Database::open(path, "CREATE TABLE IF NOT EXISTS job(id TEXT PRIMARY KEY, n
+//   INT)")); TRY_VOID(db.run("INSERT INTO job VALUES (?, ?)", "a", 1)); TRY(auto jobs,
+//   db.prepare("SELECT id, n FROM job WHERE n > ?")); TRY_VOID(jobs.bind(0)); while (true) {
+//   TRY(const bool row, jobs.step()); if (!row) break; use(jobs.text(0)); }
 //
 // A file database is in WAL mode with synchronous=FULL: what was committed survives kill -9 and
-// power loss. A Database may be shared by threads only under a lock (Guarded<Database>); a Statement
-// must not outlive its Database. Both are movable handles, not copyable.
+// power loss. A Database may be shared by threads only under a lock (Guarded<Database>); a
+// Statement must not outlive its Database. Both are movable handles, not copyable.
 
 #include <cstdint>
 #include <memory>
