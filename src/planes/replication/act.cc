@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "base/log.h"
+#include "planes/replication/apply_progress.h"
 
 namespace banyan::replication {
 namespace {
@@ -233,15 +234,13 @@ Result<void> Act::open_in_transaction(SideName side, Epoch epoch) {
   TRY_VOID(db->query_one("update banyan.migration set open_lsn = pg_current_wal_insert_lsn() "
                          "where name = $1",
                          {migration_}));
-  return db->exec("update banyan.progress set epoch = epoch + 1");
+  return without_rows(db->query("update banyan.progress set epoch = epoch + 1 where stream = $1",
+                                {stream_name(migration_, other_side(side))}));
 }
 
 Result<void> Act::open(Epoch epoch) {
   TRY(const auto now, state());
-  const std::string settings =
-      "set local lock_timeout = '2s';"
-      "select pg_advisory_xact_lock(hashtextextended('banyan.slots', 0))";
-  return in_transaction(now.active, settings,
+  return in_transaction(now.active, "set local lock_timeout = '2s'",
                         [&](pg::Connection&) { return open_in_transaction(now.active, epoch); });
 }
 
