@@ -15,13 +15,13 @@
 namespace banyan::gateway {
 
 struct AccessEntry {
-  std::string_view client;
-  std::string_view method;
-  std::string_view host;
-  std::string_view target;    // cut at '?' and at 2 KB
-  std::string_view route;     // id; empty: none matched
-  std::string_view upstream;  // address; empty: none
-  std::string_view trace;
+  std::string_view client = {};
+  std::string_view method = {};
+  std::string_view host = {};
+  std::string_view target = {};    // cut at '?' and at 2 KB
+  std::string_view route = {};     // id; empty: none matched
+  std::string_view upstream = {};  // address; empty: none
+  std::string_view trace = {};
   int status = 0;
   std::uint64_t bytes_in = 0;
   std::uint64_t bytes_out = 0;

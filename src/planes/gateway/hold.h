@@ -54,8 +54,8 @@ struct HoldBounds {
 struct HoldOrder {
   Phase phase = Phase::kOpen;
   std::uint64_t epoch = 0;
-  std::vector<std::string> routes;  // ids; "*": all
-  HoldBounds bounds;
+  std::vector<std::string> routes = {};  // ids; "*": all
+  HoldBounds bounds = {};
   bool operator==(const HoldOrder&) const = default;
 
   nlohmann::json to_json() const;

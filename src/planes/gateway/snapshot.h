@@ -20,7 +20,7 @@ using Millis = std::chrono::milliseconds;
 
 struct EndpointSpec {
   std::string address;  // "127.0.0.1:8000", "[::1]:8000" or "unix:/path"
-  std::string zone;
+  std::string zone = {};
   bool operator==(const EndpointSpec&) const = default;
 };
 

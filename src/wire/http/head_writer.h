@@ -41,9 +41,9 @@ enum class Trust : std::uint8_t { kNo, kYes };
 enum class Expect : std::uint8_t { kDrop, kForward };
 
 struct UpstreamRewrite {
-  std::string_view client_ip;
+  std::string_view client_ip = {};
   std::string_view scheme = "http";     // of the client's connection
-  std::string_view host;                // overrides Host when not empty; give the endpoint's
+  std::string_view host = {};           // overrides Host when not empty; give the endpoint's
                                         // address when Head::authority is empty (HTTP/1.0)
   const TraceContext* trace = nullptr;  // required
   Trust trust_forwarded = Trust::kNo;   // keep the client's X-Forwarded-Proto and -Host
@@ -69,7 +69,7 @@ std::size_t write_client_head(const Head& response, const ClientRewrite& rewrite
 // A complete reply made by the gateway itself, as text/plain.
 struct OwnReply {
   int status = 502;
-  std::string_view body;
+  std::string_view body = {};
   int retry_after_s = 0;  // 0: no such field
   Persist persist = Persist::kKeepAlive;
   Answers answers = Answers::kOther;

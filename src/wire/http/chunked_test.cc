@@ -1,0 +1,82 @@
+#include "wire/http/chunked.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace banyan::http {
+namespace {
+
+using namespace std::string_view_literals;  // NOLINT(google-build-using-namespace)
+
+TEST(ChunkedDecoder, FindsTheEndAndLeavesTheNextMessage) {
+  ChunkedDecoder decoder;
+  std::string payload;
+  EXPECT_EQ(decoder.decode("5\r\nhello\r\nA;x=\"y\"\r\n0123456789\r\n0\r\n\r\nGET /"sv, payload),
+            36U);
+  EXPECT_TRUE(decoder.done());
+  EXPECT_EQ(payload, "hello0123456789");
+}
+
+TEST(ChunkedDecoder, WorksAByteAtATime) {
+  ChunkedDecoder decoder;
+  std::string payload;
+  for (char c : "3\r\nabc\r\n0\r\nDigest: x\r\n\r\n"sv) {
+    EXPECT_EQ(decoder.decode(std::string_view(&c, 1), payload), 1U);
+  }
+  EXPECT_TRUE(decoder.done());
+  EXPECT_EQ(payload, "abc");
+}
+
+TEST(ChunkedDecoder, RefusesWhatOthersMightReadDifferently) {
+  for (std::string_view bytes : {"5\nhello\r\n0\r\n\r\n"sv,
+                                 "5\r\nhello\n0\r\n\r\n"sv,
+                                 "5\r\nhelloX0\r\n\r\n"sv,
+                                 "\r\n"sv,
+                                 " 5\r\nhello\r\n"sv,
+                                 "5 \r\nhello\r\n"sv,
+                                 "5\t;a\r\nhello\r\n"sv,
+                                 "+5\r\nhello\r\n"sv,
+                                 "-5\r\n"sv,
+                                 "0x5\r\nhello\r\n"sv,
+                                 "5_0\r\n"sv,
+                                 "g\r\n"sv,
+                                 ";a=b\r\n"sv,
+                                 "FFFFFFFFFFFFFFFF\r\n"sv,
+                                 "0000000000000005\r\nhello\r\n"sv,
+                                 "5;a\nb\r\nhello\r\n"sv,
+                                 "5;a\rb\r\nhello\r\n"sv,
+                                 "5;\0\r\nhello\r\n"sv,
+                                 "0\r\nX: y\n\r\n"sv,
+                                 "0\r\n\n"sv,
+                                 "0\r\n X: y\r\n\r\n"sv,
+                                 "0\r\nX: y\r\n z\r\n\r\n"sv,
+                                 "0\r\nX : y\r\n\r\n"sv,
+                                 "0\r\nnocolon\r\n\r\n"sv,
+                                 "0\r\nContent-Length: 5\r\n\r\n"sv,
+                                 "0\r\nTransfer-Encoding: chunked\r\n\r\n"sv,
+                                 "0\r\nHost: b\r\n\r\n"sv}) {
+    ChunkedDecoder decoder;
+    (void)decoder.feed(bytes);
+    EXPECT_TRUE(decoder.malformed()) << bytes;
+    EXPECT_EQ(decoder.feed("0\r\n\r\n"), 0U);
+  }
+}
+
+TEST(ChunkedDecoder, LimitsExtensionsAndTrailers) {
+  ChunkedDecoder extension;
+  (void)extension.feed("5;" + std::string(300, 'a'));
+  EXPECT_TRUE(extension.malformed());
+  ChunkedDecoder trailer;
+  (void)trailer.feed("0\r\nX: " + std::string(9000, 'a'));
+  EXPECT_TRUE(trailer.malformed());
+}
+
+TEST(ChunkedDecoder, CountsChunksLargerThanFourGigabytes) {
+  ChunkedDecoder decoder;
+  EXPECT_EQ(decoder.feed("100000001\r\nx"), 12U);
+  EXPECT_EQ(decoder.state(), ChunkedDecoder::State::kMore);
+}
+
+}  // namespace
+}  // namespace banyan::http
