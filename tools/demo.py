@@ -32,7 +32,7 @@ ABORTED, NOT_READY = 7, 3
 KILL_WINDOW_S = 3
 
 
-class Stopped(Exception):
+class Stopped(BaseException):
     """Ctrl-C or SIGTERM."""
 
 
@@ -112,16 +112,23 @@ class Cli:
         output = []
         process = subprocess.Popen([self.binary, *words], cwd=self.world.directory, stdin=subprocess.DEVNULL,
                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        watchdog = _kill_later(process, COMMAND_S)
-        for text in process.stdout:
-            output.append(text.rstrip())
-            self.screen.say("    " + text.rstrip())
-        code = process.wait()
-        watchdog.cancel()
+        reader = threading.Thread(target=self.show, args=(process.stdout, output), daemon=True)
+        reader.start()
+        try:
+            code = process.wait(COMMAND_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise DemoError(f"`{line[2:]}` did not end within {COMMAND_S} s") from None
+        reader.join(2)  # a daemon that kept the pipe open must not hold us
         self.transcript.append({"command": line[2:], "exit": code, "output": output})
         if code not in accept:
             raise DemoError(f"`{line[2:]}` ended with exit code {code}")
         return code
+
+    def show(self, pipe, output):
+        for text in pipe:
+            output.append(text.rstrip())
+            self.screen.say("    " + text.rstrip())
 
     def ask(self, *words):
         """The answer of a verb as data."""
@@ -141,13 +148,6 @@ class Cli:
                 return attempt
             time.sleep(2)
         return tries
-
-
-def _kill_later(process, seconds):
-    timer = threading.Timer(seconds, process.kill)
-    timer.daemon = True
-    timer.start()
-    return timer
 
 
 def values_of(data, key):
@@ -458,6 +458,8 @@ def parse(arguments):
 
 
 def stopped(*_):
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signal_number, signal.SIG_IGN)  # once is enough; cleaning up must not be interrupted
     raise Stopped
 
 

@@ -93,10 +93,10 @@ class Verdict:
         }
 
 
-def check(path, database_url, fetch, stored_names, prefix="load-"):
+async def check(path, database_url, fetch, stored_names, prefix="load-"):
     """Compares the ledger at `path` with the database that serves, its files and their names.
 
-    fetch(pk) -> bytes downloads a document as a user does; stored_names is the list of all file names of the store.
+    await fetch(pk) -> bytes downloads a document as a user does; stored_names is the list of all file names of the store.
     """
     writes = read(path)
     rows = _rows(database_url, prefix)
@@ -108,7 +108,7 @@ def check(path, database_url, fetch, stored_names, prefix="load-"):
         _check_counts(verdict, write, rows.get(key, []), stored.get(key, 0))
     verdict.unsent = sorted((set(rows) | set(stored)) - set(writes))
     present = [(write, rows[key][0]) for key, write in writes.items() if write.acknowledged and rows.get(key)]
-    asyncio.run(_check_contents(verdict, present, fetch))
+    await _check_contents(verdict, present, fetch)
     return verdict
 
 
