@@ -96,10 +96,10 @@ Code code_from_sqlstate(std::string_view sqlstate) {
   const auto group = sqlstate.substr(0, 2);
   if (sqlstate == "57014" || sqlstate == "55P03") return Code::kTimeout;
   if (sqlstate == "42501" || group == "28") return Code::kPermission;
-  if (sqlstate.empty() || group == "08" || group == "57" || group == "53")
+  if (sqlstate.empty() || group == "08" || group == "57" || group == "53" || sqlstate == "55006")
     return Code::kUnavailable;
   if (group == "40") return Code::kUnavailable;
-  if (group == "23" || sqlstate == "25006" || sqlstate == "55006") return Code::kConflict;
+  if (group == "23" || sqlstate == "25006") return Code::kConflict;
   if (group == "3D" || group == "3F" || sqlstate == "42P01" || sqlstate == "42704") {
     return Code::kNotFound;
   }

@@ -1,0 +1,83 @@
+#include "planes/replication/apply_progress.h"
+
+#include <fmt/format.h>
+
+namespace banyan::replication {
+
+std::string stream_name(const std::string& migration, SideName from) {
+  return fmt::format("{}:{}", migration, side_name(from));
+}
+
+Result<void> create_stream_table(pg::Connection& db) {
+  return db.exec(
+      "select pg_advisory_xact_lock(hashtextextended('banyan.schema', 0));"
+      "create table if not exists banyan.stream(stream text primary key, slot text not null,"
+      " system_id text not null, stage text not null, snapshot text not null, start pg_lsn not "
+      "null)");
+}
+
+Result<std::optional<StreamRecord>> read_stream(pg::Connection& db, const std::string& stream) {
+  TRY(const auto rows, db.query("select slot, system_id, stage, snapshot, start "
+                                "from banyan.stream where stream = $1",
+                                {stream}));
+  if (rows.empty()) return std::optional<StreamRecord>();
+  TRY(const auto start, pg::parse_lsn(rows.text(0, 4)));
+  return StreamRecord{.stream = stream,
+                      .slot = rows.str(0, 0),
+                      .system_id = rows.str(0, 1),
+                      .stage = rows.str(0, 2),
+                      .snapshot = rows.str(0, 3),
+                      .start = start};
+}
+
+Result<void> write_stream(pg::Connection& db, const StreamRecord& record) {
+  const auto stream = pg::quote_literal(record.stream);
+  const auto start = pg::quote_literal(pg::format_lsn(record.start));
+  return db.exec(fmt::format(
+      "delete from banyan.applied_chunks where stream = {0};"
+      "insert into banyan.stream values ({0}, {1}, {2}, {3}, {4}, {5}) on conflict (stream) do "
+      "update "
+      "set slot = excluded.slot, system_id = excluded.system_id, stage = excluded.stage,"
+      " snapshot = excluded.snapshot, start = excluded.start;"
+      "insert into banyan.progress(stream, lsn, epoch) values ({0}, {5}, 0) "
+      "on conflict (stream, part) do update set lsn = excluded.lsn, "
+      "epoch = banyan.progress.epoch + 1, barrier_epoch = 0",
+      stream, pg::quote_literal(record.slot), pg::quote_literal(record.system_id),
+      pg::quote_literal(record.stage), pg::quote_literal(record.snapshot), start));
+}
+
+Result<void> set_stage(pg::Connection& db, const std::string& stream, const std::string& stage) {
+  TRY_VOID(db.query_one("update banyan.stream set stage = $2 where stream = $1", {stream, stage}));
+  return {};
+}
+
+Result<void> delete_stream(pg::Connection& db, const std::string& stream) {
+  const auto name = pg::quote_literal(stream);
+  return db.exec(
+      fmt::format("delete from banyan.applied_chunks where stream = {0};"
+                  "delete from banyan.stream where stream = {0};"
+                  "delete from banyan.progress where stream = {0}",
+                  name));
+}
+
+Result<Claim> claim_progress(pg::Connection& db, const std::string& stream) {
+  TRY(const auto rows,
+      db.query_one("update banyan.progress set epoch = epoch + 1 where stream = $1 "
+                   "returning lsn, epoch, barrier_epoch",
+                   {stream}));
+  TRY(const auto applied, pg::parse_lsn(rows.text(0, 0)));
+  return Claim{
+      .applied = applied, .epoch = rows.integer(0, 1), .barrier_epoch = rows.integer(0, 2)};
+}
+
+std::string mark_sql() {
+  return "update banyan.progress set changed_at = clock_timestamp() "
+         "where stream = $1 and epoch = $2::bigint and lsn = $3::pg_lsn";
+}
+
+std::string advance_sql() {
+  return "update banyan.progress set lsn = $4::pg_lsn, barrier_epoch = $5::bigint "
+         "where stream = $1 and epoch = $2::bigint and lsn = $3::pg_lsn";
+}
+
+}  // namespace banyan::replication

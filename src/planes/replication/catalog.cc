@@ -1,0 +1,169 @@
+#include "planes/replication/catalog.h"
+
+#include <fmt/format.h>
+
+namespace banyan::replication {
+namespace {
+
+constexpr std::string_view kTables = R"sql(
+select c.oid, n.nspname, c.relname, c.relreplident, {},
+       greatest(c.reltuples, 0)::bigint
+from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where c.relkind = 'r' and c.relpersistence = 'p' and {} order by 5 desc, 1
+)sql";
+
+constexpr std::string_view kColumns = R"sql(
+select a.attrelid, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), a.atttypid,
+       {}, a.attidentity
+from pg_catalog.pg_attribute a
+where a.attrelid = any ('{{{}}}'::oid[]) and a.attnum > 0 and not a.attisdropped
+order by a.attrelid, a.attnum
+)sql";
+
+// Columns of the primary key and of the replica identity's index, in index order.
+constexpr std::string_view kKeys = R"sql(
+select i.indrelid, a.attname, i.indisprimary,
+       case c.relreplident when 'd' then i.indisprimary when 'i' then i.indisreplident else false end
+from pg_catalog.pg_index i join pg_catalog.pg_class c on c.oid = i.indrelid
+cross join lateral unnest(i.indkey::int2[]) with ordinality k(attnum, position)
+join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
+where i.indrelid = any ('{{{}}}'::oid[]) and (i.indisprimary or i.indisreplident) and i.indisvalid
+  and k.position <= {}
+order by i.indrelid, i.indexrelid, k.position
+)sql";
+
+std::string oid_list(const std::vector<Table>& tables) {
+  std::string list;
+  for (const auto& table : tables) list += fmt::format("{}{}", list.empty() ? "" : ",", table.oid);
+  return list;
+}
+
+Table* find(std::vector<Table>& tables, std::int64_t oid) {
+  for (auto& table : tables) {
+    if (table.oid == static_cast<std::uint32_t>(oid)) return &table;
+  }
+  return nullptr;
+}
+
+Result<void> read_columns(pg::Connection& db, std::vector<Table>& tables) {
+  const auto* generated = db.server_version() >= 120000 ? "a.attgenerated <> ''" : "false";
+  TRY(const auto rows, db.query(fmt::format(kColumns, generated, oid_list(tables))));
+  Table* table = nullptr;
+  for (std::size_t row = 0; row < rows.size(); ++row) {
+    const auto oid = rows.integer(row, 0);
+    if (table == nullptr || table->oid != oid) table = find(tables, oid);
+    const auto identity = rows.text(row, 5);
+    table->columns.push_back({.name = rows.str(row, 1),
+                              .type = rows.str(row, 2),
+                              .type_id = static_cast<std::uint32_t>(rows.integer(row, 3)),
+                              .is_generated = rows.boolean(row, 4),
+                              .identity = identity.empty() ? '\0' : identity[0]});
+  }
+  return {};
+}
+
+Result<void> read_keys(pg::Connection& db, std::vector<Table>& tables) {
+  const auto* width = db.server_version() >= 110000 ? "i.indnkeyatts" : "i.indnatts";
+  TRY(const auto rows, db.query(fmt::format(kKeys, oid_list(tables), width)));
+  for (std::size_t row = 0; row < rows.size(); ++row) {
+    Table* table = find(tables, rows.integer(row, 0));
+    if (rows.boolean(row, 2)) table->primary_key.push_back(rows.str(row, 1));
+    if (rows.boolean(row, 3)) table->replica_key.push_back(rows.str(row, 1));
+  }
+  return {};
+}
+
+Result<std::vector<Table>> read_where(pg::Connection& db, std::string_view size,
+                                      const std::string& condition) {
+  TRY(const auto rows, db.query(fmt::format(kTables, size, condition)));
+  std::vector<Table> tables(rows.size());
+  for (std::size_t row = 0; row < rows.size(); ++row) {
+    auto& table = tables[row];
+    table.oid = static_cast<std::uint32_t>(rows.integer(row, 0));
+    table.schema = rows.str(row, 1);
+    table.name = rows.str(row, 2);
+    table.replica_identity = rows.text(row, 3)[0];
+    table.bytes = rows.integer(row, 4);
+    table.rows_estimate = rows.integer(row, 5);
+  }
+  TRY_VOID(read_columns(db, tables));
+  TRY_VOID(read_keys(db, tables));
+  return tables;
+}
+
+std::string among(const std::vector<FencedTable>& tables) {
+  std::string list;
+  for (const auto& table : tables) list += fmt::format("{}{}", list.empty() ? "" : ",", table.oid);
+  return fmt::format("c.oid = any ('{{{}}}'::oid[])", list);
+}
+
+// What to name in the publication: roots instead of their partitions where the server can do that.
+Result<std::string> published_list(pg::Connection& db, const std::vector<FencedTable>& tables) {
+  const auto* which = db.server_version() >= 130000
+                          ? "not c.relispartition and c.relkind in ('r', 'p')"
+                          : "c.relkind = 'r'";
+  TRY(const auto rows,
+      db.query(fmt::format("select n.nspname, c.relname, c.relkind from pg_catalog.pg_class c "
+                           "join pg_catalog.pg_namespace n on n.oid = c.relnamespace "
+                           "where c.relpersistence = 'p' and {} and {} order by c.oid",
+                           which, among(tables))));
+  std::string list = "table only banyan.barrier, only banyan.heartbeat, only banyan.progress";
+  for (std::size_t row = 0; row < rows.size(); ++row) {
+    list += rows.text(row, 2) == "r" ? ", only " : ", ";
+    list += pg::quote_qualified(rows.text(row, 0), rows.text(row, 1));
+  }
+  return list;
+}
+
+Result<void> set_full_identity(pg::Connection& db, const std::vector<Table>& tables) {
+  for (const auto& table : tables) {
+    if (!table.needs_full_identity()) continue;
+    TRY_VOID(with_context(
+        db.exec(fmt::format("set lock_timeout = '3s'; alter table only {} replica identity full",
+                            table.qualified())),
+        "setting the replica identity of " + table.display()));
+  }
+  return db.exec("set lock_timeout = 0");
+}
+
+}  // namespace
+
+const Column* Table::column(std::string_view wanted) const {
+  for (const auto& column : columns) {
+    if (column.name == wanted) return &column;
+  }
+  return nullptr;
+}
+
+Result<std::vector<Table>> read_tables(pg::Connection& db, const TableNames& tables) {
+  TRY(const auto moved, fenced_tables(db, tables));
+  return read_where(db, "pg_catalog.pg_table_size(c.oid)", among(moved));
+}
+
+Result<Table> read_table(pg::Connection& db, const std::string& schema, const std::string& name) {
+  const auto condition = fmt::format("n.nspname = {} and c.relname = {}", pg::quote_literal(schema),
+                                     pg::quote_literal(name));
+  // No size: asking for it waits for whoever truncates the table, which may be our own transaction.
+  TRY(auto tables, read_where(db, "0::bigint", condition));
+  if (tables.size() == 1) return std::move(tables[0]);
+  return failure(Code::kNotFound, fmt::format("there is no table {}.{} here", schema, name));
+}
+
+Result<void> publish(pg::Connection& db, const std::string& publication, const TableNames& tables) {
+  TRY(const auto holding, read_tables(db, tables));
+  TRY_VOID(set_full_identity(db, holding));
+  TRY(const auto moved, fenced_tables(db, tables));
+  TRY(const auto list, published_list(db, moved));
+  TRY(const auto existing,
+      db.query("select 1 from pg_catalog.pg_publication where pubname = $1", {publication}));
+  const auto verb =
+      existing.empty() ? "create publication {} for {}" : "alter publication {} set {}";
+  return with_context(db.exec(fmt::format(fmt::runtime(verb), pg::quote_ident(publication), list)),
+                      "publishing the moved tables");
+}
+
+Result<void> drop_publication(pg::Connection& db, const std::string& publication) {
+  return db.exec("drop publication if exists " + pg::quote_ident(publication));
+}
+
+}  // namespace banyan::replication

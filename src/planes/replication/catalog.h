@@ -1,0 +1,52 @@
+#pragma once
+// Catalog: what a database says about the moved tables. Read, never remembered from the other side.
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+#include "planes/replication/control_schema.h"
+#include "wire/pg/connection.h"
+
+namespace banyan::replication {
+
+struct Column {
+  std::string name;
+  std::string type;  // as format_type writes it, qualified
+  std::uint32_t type_id = 0;
+  bool is_generated = false;
+  char identity = '\0';  // 'a' always, 'd' by default
+};
+
+// A table that holds rows itself: plain, or a leaf partition. Permanent.
+struct Table {
+  std::uint32_t oid = 0;
+  std::string schema;
+  std::string name;
+  char replica_identity = 'd';
+  std::vector<Column> columns;
+  std::vector<std::string> primary_key;  // empty: none
+  std::vector<std::string> replica_key;  // what the change stream names rows by; empty: none
+  std::int64_t bytes = 0;
+  std::int64_t rows_estimate = 0;
+
+  std::string qualified() const { return pg::quote_qualified(schema, name); }
+  std::string display() const { return schema + "." + name; }
+  // Updates of a published table without a replica key fail in the application.
+  bool needs_full_identity() const { return replica_key.empty() && replica_identity != 'f'; }
+  const Column* column(std::string_view name) const;
+};
+
+// All tables that hold rows of the migration's tables, biggest first.
+Result<std::vector<Table>> read_tables(pg::Connection& db, const TableNames& tables);
+// One table; kNotFound when there is none of that name.
+Result<Table> read_table(pg::Connection& db, const std::string& schema, const std::string& name);
+
+// Replica identity FULL for what has no key, then the publication of the moved tables (partitioned
+// ones by their root, so that new partitions are in it) and of banyan's own. Idempotent.
+Result<void> publish(pg::Connection& db, const std::string& publication, const TableNames& tables);
+Result<void> drop_publication(pg::Connection& db, const std::string& publication);
+
+}  // namespace banyan::replication

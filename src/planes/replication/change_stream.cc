@@ -1,0 +1,245 @@
+#include "planes/replication/change_stream.h"
+
+#include <fmt/format.h>
+
+#include <thread>
+
+namespace banyan::replication {
+namespace {
+
+constexpr std::size_t kFragmentBytes = 1 << 20;
+constexpr std::size_t kQueueBytes = 32 << 20;
+constexpr auto kFeedbackEvery = 1s;
+constexpr auto kReadWait = 100ms;
+
+template <class... Fns>
+struct Overloaded : Fns... {
+  using Fns::operator()...;
+};
+
+std::string_view value_of(const Relation& relation, const pg::Tuple& row, std::string_view column) {
+  for (std::size_t i = 0; i < relation.columns.size() && i < row.size(); ++i) {
+    if (relation.columns[i].name == column) return row[i].bytes;
+  }
+  return {};
+}
+
+Error lost_slot(const std::string& what) {
+  return Error(Code::kConflict, what)
+      .with_remedy("Changes may be missing. Cancel this migration and start it anew.");
+}
+
+Result<void> check_slot(pg::ReplicationConnection& connection, const ChangeStreamConfig& config) {
+  TRY(const auto identity, connection.identify());
+  if (identity.system_id != config.system_id) {
+    return std::unexpected(
+        lost_slot("the address leads to another server than the slot was made on"));
+  }
+  TRY(const auto rows,
+      connection.query(fmt::format(
+          "select plugin, database = pg_catalog.current_database(), confirmed_flush_lsn, "
+          "restart_lsn is null from pg_catalog.pg_replication_slots where slot_name = {}",
+          pg::quote_literal(config.slot))));
+  if (rows.size() != 1) return std::unexpected(lost_slot("the slot " + config.slot + " is gone"));
+  if (rows.text(0, 0) != "pgoutput" || !rows.boolean(0, 1) || rows.boolean(0, 3)) {
+    return std::unexpected(
+        lost_slot("the slot " + config.slot + " is not ours any more, or invalid"));
+  }
+  TRY(const auto confirmed, pg::parse_lsn(rows.text(0, 2)));
+  if (confirmed <= config.from) return {};
+  return std::unexpected(
+      lost_slot(fmt::format("the slot {} is at {}, beyond what is applied, {}", config.slot,
+                            pg::format_lsn(confirmed), pg::format_lsn(config.from))));
+}
+
+}  // namespace
+
+Fragment TransactionAssembler::next_fragment(bool is_first) const {
+  Fragment fragment;
+  fragment.is_transaction = true;
+  fragment.is_first = is_first;
+  fragment.xid = current_.xid;
+  fragment.commit = current_.commit;
+  fragment.commit_time_us = current_.commit_time_us;
+  fragment.barrier_epoch = current_.barrier_epoch;
+  return fragment;
+}
+
+void TransactionAssembler::begin(const pg::message::Begin& begin) {
+  current_ = Fragment();
+  current_.xid = begin.xid;
+  current_.commit = begin.commit_lsn;
+  current_.commit_time_us = begin.commit_time_us;
+  current_ = next_fragment(true);
+  in_transaction_ = true;
+  is_first_change_ = true;
+  is_ours_ = false;
+}
+
+void TransactionAssembler::commit(const pg::message::Commit& commit, const FragmentSink& sink) {
+  in_transaction_ = false;
+  const bool is_empty = current_.is_first && current_.changes.empty() && !current_.barrier_epoch;
+  if (is_empty || is_ours_) current_ = Fragment();
+  current_.end = commit.end_lsn;
+  current_.is_last = true;
+  sink(std::move(current_));
+  current_ = Fragment();
+}
+
+void TransactionAssembler::describe(const pg::message::Relation& described) {
+  auto relation = std::make_shared<Relation>();
+  relation->id = described.id;
+  relation->schema = described.schema;
+  relation->name = described.name;
+  relation->replica_identity = described.replica_identity;
+  for (const auto& column : described.columns) {
+    relation->columns.push_back({.name = std::string(column.name), .is_key = column.is_key});
+  }
+  relations_[described.id] = std::move(relation);
+}
+
+Result<RelationPtr> TransactionAssembler::relation(std::uint32_t id) const {
+  const auto found = relations_.find(id);
+  if (found != relations_.end()) return found->second;
+  return failure(Code::kCorruption, "a change of a relation that was not described");
+}
+
+pg::Tuple TransactionAssembler::keep(const pg::Tuple& tuple) {
+  pg::Tuple kept = tuple;
+  for (auto& cell : kept) {
+    if (cell.kind == pg::CellKind::kText) {
+      cell.bytes = {current_.arena.copy(cell.bytes), cell.bytes.size()};
+    }
+    current_.bytes += cell.bytes.size() + sizeof(pg::Cell);
+  }
+  return kept;
+}
+
+void TransactionAssembler::own_change(const Relation& relation, Operation operation,
+                                      const pg::Tuple& row) {
+  if (relation.name == "progress" && operation == Operation::kUpdate && is_first_change_ &&
+      value_of(relation, row, "stream") == opposite_stream_) {
+    is_ours_ = true;
+  }
+  if (relation.name == "barrier" && operation == Operation::kInsert && !is_ours_ &&
+      value_of(relation, row, "name") == migration_) {
+    current_.barrier_epoch = std::atoll(std::string(value_of(relation, row, "epoch")).c_str());
+  }
+}
+
+Result<void> TransactionAssembler::row_change(Operation operation, std::uint32_t id,
+                                              const pg::Tuple& old_row, const pg::Tuple& row,
+                                              const FragmentSink& sink) {
+  TRY(auto described, relation(id));
+  if (described->is_ours()) {
+    own_change(*described, operation, row);
+  } else if (!is_ours_) {
+    Change change;
+    change.operation = operation;
+    change.old_row = keep(old_row);
+    change.row = keep(row);
+    change.relation = std::move(described);
+    current_.changes.push_back(std::move(change));
+    current_.bytes += sizeof(Change);
+  }
+  is_first_change_ = false;
+  if (current_.bytes < kFragmentBytes) return {};
+  auto next = next_fragment(false);
+  sink(std::exchange(current_, std::move(next)));
+  return {};
+}
+
+Result<void> TransactionAssembler::truncate(const pg::message::Truncate& truncate) {
+  Change change;
+  change.operation = Operation::kTruncate;
+  change.restart_identity = truncate.restart_identity;
+  for (const auto id : truncate.relations) {
+    TRY(auto described, relation(id));
+    if (!described->is_ours()) change.truncated.push_back(std::move(described));
+  }
+  is_first_change_ = false;
+  if (!change.truncated.empty() && !is_ours_) current_.changes.push_back(std::move(change));
+  return {};
+}
+
+Result<void> TransactionAssembler::feed(const pg::PgOutputMessage& message,
+                                        const FragmentSink& sink) {
+  namespace m = pg::message;
+  return std::visit(
+      Overloaded{
+          [&](const m::Begin& in) -> Result<void> { return begin(in), Result<void>(); },
+          [&](const m::Commit& in) -> Result<void> { return commit(in, sink), Result<void>(); },
+          [&](const m::Relation& in) -> Result<void> { return describe(in), Result<void>(); },
+          [&](const m::Insert& in) {
+            return row_change(Operation::kInsert, in.relation, {}, in.row, sink);
+          },
+          [&](const m::Update& in) {
+            return row_change(Operation::kUpdate, in.relation, in.old_row, in.row, sink);
+          },
+          [&](const m::Delete& in) {
+            return row_change(Operation::kDelete, in.relation, in.old_row, {}, sink);
+          },
+          [&](const m::Truncate& in) { return truncate(in); },
+          [](const auto&) -> Result<void> { return {}; },  // types, origins, messages
+      },
+      message);
+}
+
+Result<ChangeStream> ChangeStream::open(const ChangeStreamConfig& config) {
+  TRY(auto connection, pg::ReplicationConnection::open(config.url, "banyan_stream"));
+  TRY_VOID(check_slot(connection, config));
+  TRY_VOID(connection.start(
+      {.slot = config.slot, .publication = config.publication, .from = config.from}));
+  return ChangeStream(std::move(connection), config);
+}
+
+Result<void> ChangeStream::feedback(const std::atomic<std::uint64_t>& durable) {
+  const auto now = SystemClock().now();
+  if (!reply_now_ && now - last_feedback_ < kFeedbackEvery) return {};
+  reply_now_ = false;
+  last_feedback_ = now;
+  const pg::Lsn safe(durable.load());
+  return connection_.send_feedback({.written = position_, .flushed = safe, .applied = safe});
+}
+
+Result<void> ChangeStream::handle(const pg::StreamMessage& message, const FragmentSink& sink) {
+  if (const auto* data = std::get_if<pg::XLogData>(&message)) {
+    TRY(const auto decoded, decoder_.decode(data->payload));
+    position_ = std::max(position_, data->start);
+    return assembler_.feed(decoded, sink);
+  }
+  const auto* keepalive = std::get_if<pg::Keepalive>(&message);
+  if (keepalive == nullptr) return {};
+  reply_now_ = reply_now_ || keepalive->reply_requested;
+  // Inside a transaction the position says nothing about its changes.
+  if (assembler_.is_in_transaction() || keepalive->wal_end <= position_) return {};
+  position_ = keepalive->wal_end;
+  Fragment gap;
+  gap.end = keepalive->wal_end;
+  sink(std::move(gap));
+  return {};
+}
+
+Result<void> ChangeStream::run(const std::stop_token& stop, FragmentQueue& queue,
+                               const std::atomic<std::uint64_t>& durable,
+                               std::atomic<std::uint64_t>& received) {
+  std::vector<Fragment> ready;
+  const FragmentSink sink = [&](Fragment fragment) { ready.push_back(std::move(fragment)); };
+  while (!stop.stop_requested() && !queue.is_closed()) {
+    TRY(const auto message, connection_.read(kReadWait));
+    TRY_VOID(handle(message, sink));
+    received = position_.value();
+    for (auto& fragment : ready) {
+      while (queue.weight() > kQueueBytes && !stop.stop_requested() && !queue.is_closed()) {
+        TRY_VOID(feedback(durable));
+        std::this_thread::sleep_for(2ms);
+      }
+      queue.push(std::move(fragment));
+    }
+    ready.clear();
+    TRY_VOID(feedback(durable));
+  }
+  return {};
+}
+
+}  // namespace banyan::replication

@@ -1,0 +1,88 @@
+#pragma once
+// ChangeStream: reads one slot and gives its transactions as fragments, in commit order.
+//
+// TransactionAssembler is the sans-IO half: decoded messages in, fragments out. It leaves out what
+// this migration itself applied to that side (such transactions begin with an update of
+// banyan.progress for the opposite stream) and keeps banyan's own tables out of the changes.
+// ChangeStream is the socket half: one thread; answers keepalives while the queue is full; tells
+// the server only what is durable on the applying side.
+
+#include <atomic>
+#include <functional>
+#include <stop_token>
+#include <string>
+#include <unordered_map>
+
+#include "base/bounded_queue.h"
+#include "planes/replication/transaction.h"
+#include "wire/pg/replication.h"
+
+namespace banyan::replication {
+
+using FragmentQueue = BoundedQueue<Fragment, WeighFragment>;
+using FragmentSink = std::function<void(Fragment)>;
+
+class TransactionAssembler {
+ public:
+  TransactionAssembler(std::string migration, std::string opposite_stream)
+      : migration_(std::move(migration)), opposite_stream_(std::move(opposite_stream)) {}
+  Result<void> feed(const pg::PgOutputMessage& message, const FragmentSink& sink);
+  bool is_in_transaction() const { return in_transaction_; }
+
+ private:
+  void begin(const pg::message::Begin& begin);
+  void commit(const pg::message::Commit& commit, const FragmentSink& sink);
+  void describe(const pg::message::Relation& relation);
+  Result<void> row_change(Operation operation, std::uint32_t relation, const pg::Tuple& old_row,
+                          const pg::Tuple& row, const FragmentSink& sink);
+  Result<void> truncate(const pg::message::Truncate& truncate);
+  void own_change(const Relation& relation, Operation operation, const pg::Tuple& row);
+  Result<RelationPtr> relation(std::uint32_t id) const;
+  pg::Tuple keep(const pg::Tuple& tuple);
+  Fragment next_fragment(bool is_first) const;
+
+  const std::string migration_;
+  const std::string opposite_stream_;
+  std::unordered_map<std::uint32_t, RelationPtr> relations_;
+  bool in_transaction_ = false;
+  bool is_first_change_ = false;
+  bool is_ours_ = false;
+  Fragment current_;
+};
+
+struct ChangeStreamConfig {
+  std::string url;
+  std::string slot;
+  std::string publication;
+  std::string system_id;
+  std::string migration;
+  std::string opposite_stream;
+  pg::Lsn from;  // everything that ends here or before is applied
+};
+
+class ChangeStream {
+ public:
+  // Checks that the slot is the one that was made for this stream and lost nothing.
+  static Result<ChangeStream> open(const ChangeStreamConfig& config);
+  // Reads until `stop`, or the connection fails. `durable` is the feedback; `received` is set to
+  // how far the server says it has sent.
+  Result<void> run(const std::stop_token& stop, FragmentQueue& queue,
+                   const std::atomic<std::uint64_t>& durable, std::atomic<std::uint64_t>& received);
+
+ private:
+  ChangeStream(pg::ReplicationConnection connection, const ChangeStreamConfig& config)
+      : connection_(std::move(connection)),
+        assembler_(config.migration, config.opposite_stream),
+        position_(config.from) {}
+  Result<void> feedback(const std::atomic<std::uint64_t>& durable);
+  Result<void> handle(const pg::StreamMessage& message, const FragmentSink& sink);
+
+  pg::ReplicationConnection connection_;
+  pg::PgOutputDecoder decoder_;
+  TransactionAssembler assembler_;
+  pg::Lsn position_;
+  bool reply_now_ = false;
+  Mono last_feedback_{};
+};
+
+}  // namespace banyan::replication

@@ -1,0 +1,111 @@
+#pragma once
+// Engine: one migration's data movement, in background threads: copies the old database into the
+// new one, follows it, and after a switch follows the other way round, any number of times.
+//
+//   prepared -> schema -> copying -> indexing -> catching_up -> following -> completed
+//        any state -> failed (waits for start() again) | cancelled
+//   States up to indexing are kept in banyan.stream of the new side and survive everything; start()
+//   resumes from there. A lost connection is retried for ever with back-off; anything that could
+//   make the sides differ (a row count that is not the expected one) is `failed` with a remedy.
+//
+// Directions are symmetric: one Stream per direction runs all the time, old->new from the
+// beginning, new->old from prepare_opposite(). What a stream delivers is applied exactly while the
+// side it comes from may be written (its arbiter row, see act_rules.h); what arrives while it may
+// not be written is an alarm (`tripwire`) and never applied. So nobody needs to tell the engine
+// that a switch happened.
+//
+// Methods may be called from any thread.
+
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/guarded.h"
+#include "planes/replication/act.h"
+#include "planes/replication/catalog.h"
+#include "planes/replication/stream.h"
+
+namespace banyan::replication {
+
+struct EngineConfig {
+  std::string name;
+  Sides sides;
+  TableNames tables;  // empty: all
+  int jobs = 2;
+  std::string slot_prefix = "banyan_";
+};
+
+// The schema's steps, done by others. Each may be called again after a crash in its middle.
+struct SchemaSteps {
+  // Tables, types, functions, as of the exported `snapshot` (held meanwhile); no indexes.
+  std::function<Result<void>(const std::string& snapshot)> pre_data;
+  // Primary keys and replica identity indexes: what applying needs.
+  std::function<Result<void>()> keys;
+  // The other indexes, constraints and triggers, as far as they may exist before the opening.
+  std::function<Result<void>()> post_data;
+};
+
+class Engine {
+ public:
+  Engine(EngineConfig config, SchemaSteps steps);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  // Begins or resumes in the background; nothing when it runs already.
+  void start();
+  // Ends all threads; the migration stays resumable.
+  void stop();
+
+  // The `status` verb's answer without the fields of the act: state, tables, lag of the stream out
+  // of `active`, reverse, tripwire, error.
+  nlohmann::json status(SideName active) const;
+
+  // Makes sure that the stream passive -> active exists and is read; before any fence.
+  // Fails with kConflict while the copy is not finished.
+  Result<void> prepare_opposite();
+
+  // Runs `body` while the passive side holds exactly the commits of the active side up to `point`
+  // (a consistent point of a slot on the active side). Apply stands still meanwhile: be quick.
+  Result<void> at_point(SideName active, pg::Lsn point, Duration timeout,
+                        const std::function<Result<void>()>& body);
+
+  // Keys applied last, newest last, at most `limit` per table.
+  std::vector<TouchedKey> touched_keys(SideName active, std::size_t limit) const;
+
+  // Ends everything and removes slots and publications (the state tables are the caller's).
+  Result<void> remove();
+
+ private:
+  struct Shared;
+  void run(const std::stop_token& stop);
+  Result<void> advance(const std::stop_token& stop);
+  Result<void> begin(const std::stop_token& stop);
+  Result<void> copy(const std::string& exported_snapshot, const std::stop_token& stop);
+  Result<void> index(const std::stop_token& stop);
+  Result<void> follow();
+  Result<void> load_tables();
+  Result<std::string> remake_slot(SideName from, pg::ReplicationConnection& connection);
+  Result<void> set_stage(const std::string& stage);
+  Result<void> run_stream(SideName from);
+  Result<void> wait_for_position(pg::Lsn position, const std::stop_token& stop);
+  Result<void> make_opposite();
+  void set_state(const std::string& state);
+  void heartbeat(const std::stop_token& stop) const;
+  Stream* stream(SideName from) const;
+  std::string publication() const;
+  std::string slot_stem(SideName from) const;
+  const std::string& url(SideName side) const { return config_.sides.of(side); }
+
+  const EngineConfig config_;
+  const SchemaSteps steps_;
+  std::unique_ptr<Shared> shared_;
+  std::jthread runner_;
+  std::jthread heart_;
+};
+
+}  // namespace banyan::replication

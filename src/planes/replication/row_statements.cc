@@ -1,0 +1,190 @@
+#include "planes/replication/row_statements.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace banyan::replication {
+namespace {
+
+using pg::CellKind;
+
+std::string placeholder(RowStatement& out, const pg::Cell& cell) {
+  out.params.push_back(&cell);
+  return fmt::format("${}", out.params.size());
+}
+
+std::string joined(const std::vector<std::string>& parts, std::string_view separator) {
+  return fmt::format("{}", fmt::join(parts, separator));
+}
+
+bool is_key_of(const Relation& relation, const Table& table, const Relation::Column& column) {
+  if (relation.replica_identity != 'f') return column.is_key;
+  return std::ranges::find(table.primary_key, column.name) != table.primary_key.end();
+}
+
+std::unexpected<Error> missing_column(const Relation& relation, const std::string& column) {
+  return std::unexpected(
+      Error(Code::kConflict,
+            fmt::format("column {} of {} is in the stream but not in the table here", column,
+                        relation.display()))
+          .with_remedy(
+              "Make the same change to the table on the applying side, then start again."));
+}
+
+}  // namespace
+
+Result<RowPlan> RowPlan::create(const Relation& relation, Table table) {
+  RowPlan plan;
+  plan.target_ = table.qualified();
+  for (const auto& column : relation.columns) {
+    const Column* here = table.column(column.name);
+    if (here == nullptr) return missing_column(relation, column.name);
+    const bool is_key = is_key_of(relation, table, column);
+    if (is_key) {
+      plan.key_.push_back(plan.fields_.size());
+      plan.key_names_.push_back(column.name);
+    }
+    plan.fields_.push_back({.quoted = pg::quote_ident(column.name),
+                            .type = here->type,
+                            .is_written = !here->is_generated,
+                            .is_always_identity = here->identity == 'a',
+                            .is_key = is_key});
+  }
+  plan.table_ = std::move(table);
+  return plan;
+}
+
+Result<RowStatement> RowPlan::statement(const Change& change) const {
+  const auto columns =
+      change.operation == Operation::kDelete ? change.old_row.size() : change.row.size();
+  if (columns != fields_.size() || (!change.old_row.empty() && change.old_row.size() != columns)) {
+    return failure(Code::kCorruption, "a row has other columns than its relation");
+  }
+  switch (change.operation) {
+    case Operation::kInsert:
+      return insert(change);
+    case Operation::kUpdate:
+      return update(change);
+    case Operation::kDelete:
+      return remove(change);
+    case Operation::kTruncate:
+      break;
+  }
+  return failure(Code::kInternal, "truncate has no row");
+}
+
+RowStatement RowPlan::insert(const Change& change) const {
+  RowStatement out{.shape = "i", .sql = {}, .params = {}};
+  std::vector<std::string> names;
+  std::vector<std::string> values;
+  for (std::size_t i = 0; i < fields_.size(); ++i) {
+    if (!fields_[i].is_written) continue;
+    names.push_back(fields_[i].quoted);
+    values.push_back(placeholder(out, change.row[i]));
+  }
+  out.sql = names.empty() ? fmt::format("insert into {} default values", target_)
+                          : fmt::format("insert into {} ({}) overriding system value values ({})",
+                                        target_, joined(names, ", "), joined(values, ", "));
+  return out;
+}
+
+const pg::Tuple& RowPlan::old_values(const Change& change) const {
+  return change.old_row.empty() ? change.row : change.old_row;
+}
+
+bool RowPlan::changes_key(const Change& change) const {
+  if (change.old_row.empty()) return false;
+  return std::ranges::any_of(key_,
+                             [&](std::size_t i) { return change.row[i] != change.old_row[i]; });
+}
+
+bool RowPlan::needs_replace(const Change& change) const {
+  const bool moves = changes_key(change);
+  return std::ranges::any_of(fields_, [&](const Field& field) {
+    return field.is_always_identity && (!field.is_key || moves);
+  });
+}
+
+Result<std::string> RowPlan::find_row(const Change& change, RowStatement& out) const {
+  const auto& old = old_values(change);
+  std::vector<std::string> parts;
+  for (const std::size_t i : key_) {
+    if (old[i].kind == CellKind::kNull || old[i].kind == CellKind::kUnchangedToast) {
+      return failure(Code::kCorruption, "a key value is missing in the stream");
+    }
+    parts.push_back(fmt::format("{} = {}", fields_[i].quoted, placeholder(out, old[i])));
+  }
+  if (!key_.empty()) return fmt::format(" where {}", joined(parts, " and "));
+  if (change.old_row.empty())
+    return failure(Code::kCorruption, "an old row is missing in the stream");
+  for (std::size_t i = 0; i < fields_.size(); ++i) {
+    if (old[i].kind == CellKind::kUnchangedToast) {
+      return failure(Code::kCorruption, "an old value is missing in the stream");
+    }
+    parts.push_back(fmt::format("{}::text is not distinct from {}::{}::text", fields_[i].quoted,
+                                placeholder(out, old[i]), fields_[i].type));
+  }
+  return fmt::format(" where ctid = (select ctid from only {} where {} limit 1)", target_,
+                     joined(parts, " and "));
+}
+
+Result<RowStatement> RowPlan::update(const Change& change) const {
+  if (!key_.empty() && needs_replace(change)) return replace(change);
+  const bool moves = changes_key(change);
+  RowStatement out{.shape = moves ? "U" : "u", .sql = {}, .params = {}};
+  std::vector<std::string> assignments;
+  for (std::size_t i = 0; i < fields_.size(); ++i) {
+    const bool is_set = fields_[i].is_written && change.row[i].kind != CellKind::kUnchangedToast &&
+                        (moves || !fields_[i].is_key) && !fields_[i].is_always_identity;
+    out.shape += is_set ? '1' : '0';
+    if (!is_set) continue;
+    assignments.push_back(
+        fmt::format("{} = {}", fields_[i].quoted, placeholder(out, change.row[i])));
+  }
+  if (assignments.empty()) return RowStatement{};
+  TRY(const auto where, find_row(change, out));
+  out.sql = fmt::format("update only {} set {}{}", target_, joined(assignments, ", "), where);
+  return out;
+}
+
+RowStatement RowPlan::replace(const Change& change) const {
+  RowStatement out{.shape = "r", .sql = {}, .params = {}};
+  std::vector<std::string> names;
+  std::vector<std::string> values;
+  for (std::size_t i = 0; i < fields_.size(); ++i) {
+    const bool is_kept = change.row[i].kind == CellKind::kUnchangedToast;
+    out.shape += is_kept ? 'k' : '1';
+    if (!fields_[i].is_written) continue;
+    names.push_back(fields_[i].quoted);
+    values.push_back(is_kept
+                         ? "gone." + fields_[i].quoted
+                         : fmt::format("{}::{}", placeholder(out, change.row[i]), fields_[i].type));
+  }
+  std::vector<std::string> keys;
+  for (const std::size_t i : key_) {
+    keys.push_back(
+        fmt::format("{} = {}", fields_[i].quoted, placeholder(out, old_values(change)[i])));
+  }
+  out.sql = fmt::format(
+      "with gone as (delete from only {0} where {1} returning *) "
+      "insert into {0} ({2}) overriding system value select {3} from gone",
+      target_, joined(keys, " and "), joined(names, ", "), joined(values, ", "));
+  return out;
+}
+
+Result<RowStatement> RowPlan::remove(const Change& change) const {
+  RowStatement out{.shape = "d", .sql = {}, .params = {}};
+  TRY(const auto where, find_row(change, out));
+  out.sql = fmt::format("delete from only {}{}", target_, where);
+  return out;
+}
+
+std::vector<const pg::Cell*> RowPlan::key_cells(const Change& change) const {
+  const auto& values = change.operation == Operation::kDelete ? change.old_row : change.row;
+  std::vector<const pg::Cell*> cells;
+  for (const std::size_t i : key_) cells.push_back(&values[i]);
+  return cells;
+}
+
+}  // namespace banyan::replication

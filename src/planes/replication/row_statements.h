@@ -1,0 +1,61 @@
+#pragma once
+// RowPlan: how changes of one published relation are written to its table here. Pure: text only.
+//
+// Rows are found by the replica key; under FULL identity by the table's primary key when there is
+// one, else by all columns, NULL-safe and by their text, exactly one row. Generated columns are
+// left out, unchanged TOAST values too. Identity columns ALWAYS cannot be updated: such updates
+// delete and insert in one statement.
+
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "planes/replication/catalog.h"
+#include "planes/replication/transaction.h"
+
+namespace banyan::replication {
+
+// A statement and the cells that are its parameters. `shape` names the text: equal shapes of one
+// plan have equal text.
+struct RowStatement {
+  std::string shape;
+  std::string sql;  // empty: nothing to do
+  std::vector<const pg::Cell*> params;
+};
+
+class RowPlan {
+ public:
+  // Fails when the table here lacks a column of the relation.
+  static Result<RowPlan> create(const Relation& relation, Table table);
+  Result<RowStatement> statement(const Change& change) const;
+  // The cells of the key of the row a change leaves (or removes), for the list of touched keys.
+  std::vector<const pg::Cell*> key_cells(const Change& change) const;
+  const std::vector<std::string>& key_columns() const { return key_names_; }
+  const Table& table() const { return table_; }
+
+ private:
+  struct Field {
+    std::string quoted;
+    std::string type;
+    bool is_written = true;  // not generated here
+    bool is_always_identity = false;
+    bool is_key = false;
+  };
+  RowStatement insert(const Change& change) const;
+  Result<RowStatement> update(const Change& change) const;
+  RowStatement replace(const Change& change) const;
+  Result<RowStatement> remove(const Change& change) const;
+  // " where ..." that finds the old row; appends its parameters.
+  Result<std::string> find_row(const Change& change, RowStatement& out) const;
+  const pg::Tuple& old_values(const Change& change) const;
+  bool changes_key(const Change& change) const;
+  bool needs_replace(const Change& change) const;
+
+  Table table_;
+  std::string target_;
+  std::vector<Field> fields_;  // by position in the relation
+  std::vector<std::size_t> key_;
+  std::vector<std::string> key_names_;
+};
+
+}  // namespace banyan::replication

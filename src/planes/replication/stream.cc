@@ -1,0 +1,188 @@
+#include "planes/replication/stream.h"
+
+#include <algorithm>
+#include <condition_variable>
+
+#include "base/log.h"
+
+namespace banyan::replication {
+namespace {
+
+constexpr std::size_t kQueueHard = 64 << 20;
+constexpr auto kIdleAfter = 50ms;
+constexpr auto kBackOffLeast = 100ms;
+constexpr auto kBackOffMost = 5000ms;
+constexpr std::int64_t kEpochGapUs = 946'684'800'000'000;
+
+bool may_pass(const Error& error) {
+  return error.code() == Code::kUnavailable || error.code() == Code::kTimeout ||
+         error.retry() == Retry::kSafe;
+}
+
+void sleep_unless_stopped(const std::stop_token& stop, Duration duration) {
+  std::mutex mutex;
+  std::unique_lock lock(mutex);
+  std::condition_variable_any never;
+  never.wait_for(lock, stop, duration, [] { return false; });
+}
+
+std::int64_t now_us() {
+  const auto since = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::microseconds>(since).count() - kEpochGapUs;
+}
+
+}  // namespace
+
+void Stream::start() {
+  if (thread_.joinable()) {
+    if (health_.with([](const Health& health) { return health.state; }) != StreamState::kFailed)
+      return;
+    thread_.join();
+  }
+  set_health(StreamState::kWaiting, std::nullopt);
+  thread_ = std::jthread([this](const std::stop_token& stop) { supervise(stop); });
+}
+
+void Stream::stop() {
+  if (!thread_.joinable()) return;
+  thread_.request_stop();
+  thread_.join();
+  set_health(StreamState::kStopped, std::nullopt);
+}
+
+void Stream::set_health(StreamState state, std::optional<Error> error) {
+  health_.change([&](Health& health) {
+    health.state = state;
+    health.error = std::move(error);
+  });
+}
+
+void Stream::supervise(const std::stop_token& stop) {
+  Duration back_off = kBackOffLeast;
+  while (!stop.stop_requested()) {
+    const auto began = SystemClock().now();
+    const auto ended = session(stop);
+    if (stop.stop_requested()) return;
+    if (ended) continue;
+    log_warn("stream interrupted",
+             {{"stream", stream_name(config_.applier.migration, config_.applier.from)},
+              {"error", ended.error().message()}});
+    if (!may_pass(ended.error())) return set_health(StreamState::kFailed, ended.error());
+    set_health(StreamState::kWaiting, ended.error());
+    if (SystemClock().now() - began > 10s) back_off = kBackOffLeast;
+    sleep_unless_stopped(stop, back_off);
+    back_off = std::min<Duration>(back_off * 2, kBackOffMost);
+  }
+}
+
+Result<void> Stream::session(const std::stop_token& stop) {
+  TRY(auto applier, Applier::open(config_.applier, shared_));
+  const auto from = applier->claim().applied;
+  durable_ = from.value();
+  received_ = from.value();
+  TRY(auto source,
+      ChangeStream::open({.url = config_.applier.from_url,
+                          .slot = config_.slot,
+                          .publication = config_.publication,
+                          .system_id = config_.system_id,
+                          .migration = config_.applier.migration,
+                          .opposite_stream = stream_name(config_.applier.migration,
+                                                         other_side(config_.applier.from)),
+                          .from = from}));
+  set_health(StreamState::kRunning, std::nullopt);
+  FragmentQueue queue(kQueueHard);
+  Result<void> received;
+  std::jthread receiver([&](const std::stop_token& own_stop) {
+    received = source.run(own_stop, queue, durable_, received_);
+    queue.close();
+  });
+  const auto applied = apply_all(*applier, queue, stop);
+  queue.close();
+  receiver.request_stop();
+  receiver.join();
+  if (!applied) return applied;
+  return received;
+}
+
+Result<void> Stream::apply_all(Applier& applier, FragmentQueue& queue,
+                               const std::stop_token& stop) {
+  while (!stop.stop_requested()) {
+    const bool is_drained = queue.size() == 0;
+    if (is_drained) {
+      if (queue.is_closed()) return {};
+      TRY_VOID(applier.idle(stop));
+      durable_ = applier.durable().value();
+    }
+    const auto fragment = queue.pop(kIdleAfter);
+    if (!fragment) continue;
+    TRY_VOID(applier.take(*fragment, stop));
+    durable_ = applier.durable().value();
+  }
+  return {};
+}
+
+pg::Lsn Stream::position() const {
+  return shared_.with([](const ApplyShared& shared) { return shared.position; });
+}
+
+StreamStatus Stream::status() const {
+  StreamStatus status;
+  health_.with([&](const Health& health) {
+    status.state = health.state;
+    status.error = health.error;
+  });
+  status.received = pg::Lsn(received_.load());
+  std::int64_t applied_us = 0;
+  shared_.with([&](const ApplyShared& shared) {
+    status.applied = shared.applied;
+    status.position = shared.position;
+    status.transactions = shared.transactions;
+    status.rows = shared.rows;
+    status.alarms_total = shared.alarms_total;
+    status.alarms = shared.alarms;
+    applied_us = shared.applied_time_us;
+  });
+  if (status.received <= status.position) return status;
+  status.lag_bytes = static_cast<std::int64_t>(status.received.value() - status.position.value());
+  if (applied_us != 0) status.lag_ms = std::max<std::int64_t>(0, (now_us() - applied_us) / 1000);
+  return status;
+}
+
+Result<void> Stream::at_point(pg::Lsn point, Duration timeout,
+                              const std::function<Result<void>()>& body) {
+  shared_.change([&](ApplyShared& shared) {
+    shared.line = point;
+    shared.is_at_line = false;
+  });
+  const bool reached =
+      shared_.wait_for(timeout, [](const ApplyShared& shared) { return shared.is_at_line; });
+  const bool is_exact =
+      shared_.with([&](const ApplyShared& shared) { return shared.last_commit < point; });
+  Result<void> done;
+  if (!reached) {
+    done = failure(Code::kTimeout, "the stream did not come to the point in time", Retry::kSafe);
+  } else if (!is_exact) {
+    done = failure(Code::kConflict, "the stream has passed the point", Retry::kSafe);
+  } else {
+    done = body();
+  }
+  shared_.change([](ApplyShared& shared) {
+    shared.line.reset();
+    shared.is_at_line = false;
+  });
+  return done;
+}
+
+std::vector<TouchedKey> Stream::touched_keys(std::size_t limit) const {
+  std::vector<TouchedKey> keys;
+  std::map<std::string, std::size_t> counts;
+  shared_.with([&](const ApplyShared& shared) {
+    for (auto key = shared.touched.rbegin(); key != shared.touched.rend(); ++key) {
+      if (++counts[key->schema + "." + key->table] <= limit) keys.push_back(*key);
+    }
+  });
+  std::ranges::reverse(keys);
+  return keys;
+}
+
+}  // namespace banyan::replication

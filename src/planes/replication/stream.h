@@ -1,0 +1,80 @@
+#pragma once
+// Stream: one direction of a migration, kept running: a receiver thread and an applier thread.
+//
+//            open                 error that may pass
+//   stopped ------> running ------------------------> waiting (back-off, then open again)
+//                      |  error that does not pass
+//                      +------> failed (until start() again)
+//   None of these is remembered: where to go on is in the databases.
+
+#include <atomic>
+#include <functional>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "base/guarded.h"
+#include "planes/replication/applier.h"
+#include "planes/replication/change_stream.h"
+
+namespace banyan::replication {
+
+struct StreamConfig {
+  ApplierConfig applier;
+  std::string slot;
+  std::string publication;
+  std::string system_id;
+};
+
+enum class StreamState : std::uint8_t { kStopped, kRunning, kWaiting, kFailed };
+
+struct StreamStatus {
+  StreamState state = StreamState::kStopped;
+  std::optional<Error> error;
+  pg::Lsn received;
+  pg::Lsn applied;
+  pg::Lsn position;
+  std::int64_t lag_ms = 0;
+  std::int64_t lag_bytes = 0;
+  std::int64_t transactions = 0;
+  std::int64_t rows = 0;
+  std::int64_t alarms_total = 0;
+  std::deque<Alarm> alarms;
+};
+
+class Stream {
+ public:
+  explicit Stream(StreamConfig config) : config_(std::move(config)) {}
+  ~Stream() { stop(); }
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+
+  void start();
+  // Returns when nothing more is committed on the applying side.
+  void stop();
+  StreamStatus status() const;
+  // Everything before it is applied, or was nothing to apply.
+  pg::Lsn position() const;
+  // Runs `body` while exactly what commits before `point` is applied.
+  Result<void> at_point(pg::Lsn point, Duration timeout, const std::function<Result<void>()>& body);
+  std::vector<TouchedKey> touched_keys(std::size_t limit) const;
+
+ private:
+  struct Health {
+    StreamState state = StreamState::kStopped;
+    std::optional<Error> error;
+  };
+  void supervise(const std::stop_token& stop);
+  Result<void> session(const std::stop_token& stop);
+  Result<void> apply_all(Applier& applier, FragmentQueue& queue, const std::stop_token& stop);
+  void set_health(StreamState state, std::optional<Error> error);
+
+  const StreamConfig config_;
+  mutable Guarded<ApplyShared> shared_;
+  Guarded<Health> health_;
+  std::atomic<std::uint64_t> durable_{0};
+  std::atomic<std::uint64_t> received_{0};
+  std::jthread thread_;
+};
+
+}  // namespace banyan::replication
