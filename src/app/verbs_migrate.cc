@@ -243,10 +243,12 @@ Exit cut_over(const Cli& cli, const std::string& name, const std::string& to, bo
 
 // ---- the rest
 
-Exit create(const Cli& cli, const std::string& name) {
+// Shows the copy's progress until everything follows; Ctrl-C ends the showing, not the copying.
+Exit create(const Cli& cli, const std::string& name, bool detach) {
   const auto out = cli.control("migrate.create", {{"name", name}}, 60s);
   if (!out) return cli.show(out.error());
-  return cli.show(*out, print_status);
+  if (detach || cli.as_json) return cli.show(*out, print_status);
+  return watch(cli, name);
 }
 
 Exit simple(const Cli& cli, const std::string& verb, const json& in, const std::string& done) {
@@ -303,8 +305,10 @@ void add_migrate_verbs(CLI::App& app, Cli& cli) {
   auto* migrate =
       app.add_subcommand("migrate", "move a running system: create, verify, switch, reverse");
   migrate->require_subcommand(1);
-  add_verb(*migrate, cli, "create", "start copying and following; the old side goes on serving",
-           [&cli](const std::string& name) { return create(cli, name); });
+  auto detach = std::make_shared<bool>(false);
+  add_verb(*migrate, cli, "create", "copy and follow; the old side goes on serving",
+           [&cli, detach](const std::string& name) { return create(cli, name, *detach); })
+      ->add_flag("-d,--detach", *detach, "do not show the progress");
   auto watching = std::make_shared<bool>(false);
   add_verb(*migrate, cli, "status", "where it stands, and the next command",
            [&cli, watching](const std::string& name) {

@@ -20,7 +20,7 @@ namespace {
 // Acts whose effect cannot be seen afterwards; their receipt is their observation.
 constexpr std::array kReceiptActs = {Act::kPrepare,    Act::kAwaitBarrier,  Act::kSetSequences,
                                      Act::kDrainFiles, Act::kCarrySessions, Act::kCheck,
-                                     Act::kTurn};
+                                     Act::kTurn,       Act::kUnfence};
 
 bool leaves_receipt(Act act) {
   return std::ranges::find(kReceiptActs, act) != kReceiptActs.end();

@@ -32,6 +32,8 @@ class ModelWorld final : public migration::World {
     s.sessions_carried = receipts.contains(Act::kCarrySessions);
     s.checked = receipts.contains(Act::kCheck);
     s.turned = receipts.contains(Act::kTurn);
+    s.undone = receipts.contains(Act::kUnfence);
+    s.unseen = chance(5);
     s.drained = seen.door != Door::kOpen && !chance(30);
     return s;
   }
@@ -39,6 +41,9 @@ class ModelWorld final : public migration::World {
   Result<json> perform(const Attempt&, Act act) override {
     maybe_die();
     if (chance(4)) return failure(Code::kUnavailable, "lost before it was done");
+    if (act == Act::kUnfence && seen.handed_over) return failure(Code::kConflict, "handed over");
+    if (spent_ && (act == Act::kFence || act == Act::kHandOver))
+      return failure(Code::kConflict, "the epoch is spent");
     apply(act);
     invariant();
     maybe_die();
@@ -65,19 +70,23 @@ class ModelWorld final : public migration::World {
   void apply(Act act) {
     if (act == Act::kHold) seen.door = Door::kRevocable;
     if (act == Act::kCommitHold) seen.door = Door::kCommitted;
-    if (act == Act::kFence) seen.fenced = true;
-    if (act == Act::kHandOver) seen.handed_over = true;
+    if (act == Act::kFence && !spent_) seen.fenced = true;
+    if (act == Act::kHandOver && !spent_) seen.handed_over = true;
     if (act == Act::kOpenTarget) seen.opened = true;
     if (act == Act::kFlipRoutes) seen.routed_to = true;
     if (act == Act::kRelease) seen.door = Door::kOpen;
-    if (act == Act::kUnfence) seen.fenced = false;
+    if (act == Act::kUnfence && !seen.handed_over) {
+      seen.fenced = false;
+      spent_ = true;
+    }
   }
 
   std::mt19937 random_;
+  bool spent_ = false;  // the attempt's epoch: no fence and no hand-over any more
 };
 
 ConductorLimits fast() {
-  return {.to_decision = 1s, .retry_pause = 0ms, .wait_pause = 0ms};
+  return {.to_decision = 200ms, .retry_pause = 0ms, .wait_pause = 0ms};
 }
 
 // Runs an attempt, restarting the conductor each time it dies; the conclusion of the last one.

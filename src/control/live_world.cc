@@ -48,6 +48,7 @@ void see_receipts(const Receipts& receipts, Observation& seen) {
   seen.sessions_carried = receipts.contains(Act::kCarrySessions);
   seen.checked = receipts.contains(Act::kCheck);
   seen.turned = receipts.contains(Act::kTurn);
+  seen.undone = receipts.contains(Act::kUnfence);
 }
 
 }  // namespace
@@ -59,12 +60,13 @@ const spec::Migration& LiveWorld::migration(const Attempt& attempt) const {
 Result<Observation> LiveWorld::observe(const Attempt& attempt, const Receipts& receipts) {
   Observation seen;
   TRY(const json gateway, project_.gateway().call("status"));
-  TRY(const json state, project_.replicate().call("act.state", {{"name", attempt.migration}}));
   see_gateway(gateway, attempt, seen);
-  see_database(state, attempt, seen);
   see_receipts(receipts, seen);
+  const auto state = project_.replicate().call("act.state", {{"name", attempt.migration}});
+  seen.unseen = !state;
+  if (state) see_database(*state, attempt, seen);
   decided_ = seen.handed_over;
-  act_epoch_ = state.value("epoch", attempt.epoch);
+  act_epoch_ = state ? state->value("epoch", attempt.epoch) : attempt.epoch;
   return seen;
 }
 

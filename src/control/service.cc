@@ -43,6 +43,18 @@ json event_json(const store::JournalEntry& entry) {
           {"detail", entry.detail},     {"time", rfc3339(entry.time)}};
 }
 
+long compared(const json& verified, const char* part, const char* what) {
+  return verified.is_object() && verified.contains(part) ? verified[part].value(what, 0L) : 0;
+}
+
+long files_compared(const json& verified) {
+  long files = 0;
+  if (verified.is_object())
+    for (const auto& [name, part] : verified.value("files", json::object()).items())
+      files += part.value("files", 0L);
+  return files;
+}
+
 Error not_green(const std::vector<migration::Gate>& gates) {
   std::string red;
   for (const auto& gate : gates)
@@ -178,8 +190,6 @@ void ControlService::keep_routes(const std::stop_token& stop) {
 Result<void> ControlService::keep_routes_once() {
   const std::unique_lock lock(change_, std::try_to_lock);
   if (!lock || busy_) return {};
-  TRY(const auto applied, records_.applied());
-  if (applied.empty()) return {};
   TRY(const auto spec, project_.spec());
   TRY(const json gateway, project_.gateway().call("snapshot.get"));
   TRY(const json fleet, project_.agent().call("fleet.status"));
@@ -302,6 +312,9 @@ Result<json> ControlService::migration_status(const json& in) {
               {"files", files},
               {"sessions", sight.sessions},
               {"verified", record.verified},
+              {"rows_compared", compared(record.verified, "database", "rows")},
+              {"files_compared", files_compared(record.verified)},
+              {"sessions_compared", compared(record.verified, "sessions", "sessions")},
               {"next", migration::next_command(state, migration.name)}};
 }
 
@@ -391,6 +404,7 @@ Result<json> ControlService::status() {
   for (const auto* role : {&project_.gateway(), &project_.replicate(), &project_.agent()})
     roles[role->role()] = role->is_listening();
   TRY(const auto spec, project_.spec());
+  const auto gateway = project_.gateway().call("status");
   json migrations = json::array();
   for (const auto& [name, migration] : spec.migrations) {
     TRY(json one, migration_status({{"name", name}}));
@@ -399,8 +413,11 @@ Result<json> ControlService::status() {
                           {"serves", one["serves"]},
                           {"next", one["next"]}});
   }
-  return json{
-      {"name", spec.name}, {"roles", roles}, {"migrations", migrations}, {"busy", busy_.load()}};
+  return json{{"name", spec.name},
+              {"roles", roles},
+              {"migrations", migrations},
+              {"gateway", gateway ? *gateway : json()},
+              {"busy", busy_.load()}};
 }
 
 }  // namespace banyan::control

@@ -13,6 +13,14 @@ Act after_the_decision(const Observation& seen) {
   return seen.door == Door::kOpen ? Act::kDone : Act::kRelease;
 }
 
+// A database is away. Un-fencing needs only the side being left, and spends the attempt: after it
+// the hand-over cannot happen any more, so that releasing to the old side is safe.
+Act half_blind(const Observation& seen) {
+  if (!seen.past_deadline) return Act::kWait;
+  if (!seen.undone) return Act::kUnfence;
+  return seen.door == Door::kOpen ? Act::kDone : Act::kRelease;
+}
+
 Act towards_the_old_side(const Observation& seen) {
   if (seen.fenced) return Act::kUnfence;
   return seen.door == Door::kOpen ? Act::kDone : Act::kRelease;
@@ -48,6 +56,7 @@ std::string_view act_name(Act act) {
 }
 
 Act next_act(Intent intent, const Observation& seen) {
+  if (seen.unseen) return half_blind(seen);
   if (seen.handed_over) return after_the_decision(seen);
   // A fence found behind an open door is somebody's unfinished act: never serve a fenced side.
   const bool torn = seen.fenced && seen.door != Door::kCommitted;

@@ -27,7 +27,8 @@ struct Observation {
   Door door = Door::kOpen;
   bool drained = false;    // nothing that was inside before the door closed is left
   bool routed_to = false;  // the current route snapshot leads to the new side
-  // Database, from its own rows.
+  // Database, from its own rows. When one of the two cannot be read, only `unseen` is said of it.
+  bool unseen = false;
   bool prepared = false;     // opposite slot exists, triggers are there, sequences are ahead
   bool fenced = false;       // the side being left refuses writes
   bool caught_up = false;    // the barrier row was read back on the other side
@@ -38,6 +39,7 @@ struct Observation {
   bool files_drained = false;
   bool sessions_carried = false;
   bool checked = false;  // recently touched rows compare equal
+  bool undone = false;   // un-fenced for good: the hand-over of this attempt can no longer happen
   bool turned = false;   // files and sessions now follow the new side
   // Time.
   bool past_deadline = false;  // the hold budget is spent

@@ -24,7 +24,10 @@ void release(Observation& s) {
   s.drained = false;
 }
 
+// The database refuses it after the hand-over; else it spends the attempt.
 void unfence(Observation& s) {
+  if (s.handed_over) return;
+  s.undone = true;
   s.fenced = s.caught_up = false;
   lose_receipts(s);
 }
@@ -45,7 +48,7 @@ World after(World w, Act act) {
       s.door = Door::kCommitted;
       break;
     case Act::kFence:
-      s.fenced = true;
+      s.fenced = !s.undone;
       break;
     case Act::kAwaitBarrier:
       s.caught_up = true;
@@ -63,7 +66,7 @@ World after(World w, Act act) {
       s.checked = true;
       break;
     case Act::kHandOver:
-      s.handed_over = true;
+      s.handed_over = !s.undone;
       break;
     case Act::kOpenTarget:
       s.opened = true;
@@ -98,6 +101,7 @@ std::vector<World> successors(const World& w) {
   if (w.seen.door != Door::kOpen) with([](World& n) { n.seen.drained = true; });
   if (w.seen.door == Door::kRevocable) with([](World& n) { release(n.seen); });
   if (!w.seen.handed_over) with([](World& n) { lose_receipts(n.seen); });
+  with([](World& n) { n.seen.unseen = !n.seen.unseen; });  // a database goes away or comes back
   return next;
 }
 
@@ -129,6 +133,7 @@ TEST(Cutover, ARevocableDoorNeverStandsBeforeAFence) {
 TEST(Cutover, TheDecisionIsTakenOnlyWhenEverythingIsOver) {
   for (const World& w : reachable()) {
     if (next_act(w.intent, w.seen) != Act::kHandOver) continue;
+    EXPECT_FALSE(w.seen.unseen);
     const Observation& s = w.seen;
     EXPECT_TRUE(s.prepared && s.drained && s.fenced && s.caught_up && s.sequences_set &&
                 s.files_drained && s.sessions_carried && s.checked);
@@ -143,11 +148,13 @@ TEST(Cutover, TheNewSideServesOnlyAfterItWasOpened) {
 
 TEST(Cutover, NothingIsUnfencedAfterTheDecision) {
   for (const World& w : reachable())
-    if (w.seen.handed_over) EXPECT_NE(next_act(w.intent, w.seen), Act::kUnfence);
+    if (w.seen.handed_over && !w.seen.unseen) EXPECT_NE(next_act(w.intent, w.seen), Act::kUnfence);
 }
 
 TEST(Cutover, EveryStateEndsWithTheDoorOpenOnExactlyOneSide) {
   for (World w : reachable()) {
+    w.seen.unseen = false;
+    if (w.seen.undone) w.intent = Intent::kAbort;  // its conductor knows that the fence fails now
     for (int step = 0; step < 40 && next_act(w.intent, w.seen) != Act::kDone; ++step) {
       w = after(w, next_act(w.intent, w.seen));
       if (w.seen.door != Door::kOpen) w.seen.drained = true;
