@@ -1,3 +1,4 @@
 # Integration, fault and style tests that are not beside a source file.
 include(tests/spec/tests.cmake)
 include(tests/objects/tests.cmake)
+include(tests/demo/tests.cmake)

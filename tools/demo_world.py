@@ -166,7 +166,7 @@ class World:
         self.logs = self.directory / "log"
         self.spec = self.directory / "banyan.yaml"
         self.secret_key, self.bucket_key = secrets.token_hex(24), secrets.token_hex(16)
-        self.directories = []
+        self.directories, self.processes = [], []
 
     def create(self):
         if self.directory.exists():
@@ -185,8 +185,11 @@ class World:
 
     def spawn(self, name, command, cwd=None, env=None):
         with open(self.logs / f"{name}.log", "ab") as log:
-            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=cwd or self.directory,
-                                    env={**os.environ, **(env or {})}, start_new_session=True)
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                       cwd=cwd or self.directory, env={**os.environ, **(env or {})},
+                                       start_new_session=True)
+        self.processes.append(process)
+        return process
 
     def app_environment(self):
         return {"SECRET_KEY": self.secret_key, "ALLOWED_HOSTS": f"{HOST},localhost,127.0.0.1",
@@ -268,7 +271,7 @@ zones:
 {zones}
 services:
   web:
-    command: "gunicorn eaglebox.wsgi -b ${{ADDRESS}}:${{PORT}} -w 1 -k gthread --threads 8 --keep-alive 75"
+    command: "gunicorn eaglebox.wsgi -b ${{HOST}}:${{PORT}} -w 1 -k gthread --threads 8 --keep-alive 75"
     cwd: {eaglebox}
     health: {{ path: /healthz }}
     instances: {{ min: 3, max: 6, min_per_zone: 1 }}
