@@ -19,7 +19,8 @@ Result<int> number(std::string_view text, int greatest) {
   int value = 0;
   const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (problem != std::errc() || end != text.data() + text.size() || value < 0 || value > greatest)
-    return failure(Code::kInvalidArgument, fmt::format("'{}' is not a number up to {}", text, greatest));
+    return failure(Code::kInvalidArgument,
+                   fmt::format("'{}' is not a number up to {}", text, greatest));
   return value;
 }
 
@@ -34,7 +35,8 @@ std::string percent_decoded(std::string_view text) {
   for (std::size_t i = 0; i < text.size(); ++i) {
     const bool escaped = text[i] == '%' && i + 2 < text.size() && hex_digit(text[i + 1]) >= 0 &&
                          hex_digit(text[i + 2]) >= 0;
-    out += escaped ? static_cast<char>(hex_digit(text[i + 1]) * 16 + hex_digit(text[i + 2])) : text[i];
+    out +=
+        escaped ? static_cast<char>(hex_digit(text[i + 1]) * 16 + hex_digit(text[i + 2])) : text[i];
     if (escaped) i += 2;
   }
   return out;
@@ -51,12 +53,24 @@ Reply to_reply(const redisReply& raw) {
   reply.integer = raw.integer;
   if (raw.str != nullptr) reply.text.assign(raw.str, static_cast<std::size_t>(raw.len));
   switch (raw.type) {
-    case REDIS_REPLY_STRING: reply.kind = Reply::Kind::kText; break;
-    case REDIS_REPLY_STATUS: reply.kind = Reply::Kind::kStatus; break;
-    case REDIS_REPLY_INTEGER: reply.kind = Reply::Kind::kInteger; break;
-    case REDIS_REPLY_ERROR: reply.kind = Reply::Kind::kError; break;
-    case REDIS_REPLY_ARRAY: reply.kind = Reply::Kind::kArray; break;
-    default: reply.kind = Reply::Kind::kNil; break;
+    case REDIS_REPLY_STRING:
+      reply.kind = Reply::Kind::kText;
+      break;
+    case REDIS_REPLY_STATUS:
+      reply.kind = Reply::Kind::kStatus;
+      break;
+    case REDIS_REPLY_INTEGER:
+      reply.kind = Reply::Kind::kInteger;
+      break;
+    case REDIS_REPLY_ERROR:
+      reply.kind = Reply::Kind::kError;
+      break;
+    case REDIS_REPLY_ARRAY:
+      reply.kind = Reply::Kind::kArray;
+      break;
+    default:
+      reply.kind = Reply::Kind::kNil;
+      break;
   }
   if (raw.type == REDIS_REPLY_ARRAY)
     for (std::size_t i = 0; i < raw.elements; ++i) reply.items.push_back(to_reply(*raw.element[i]));
@@ -98,7 +112,9 @@ Result<Address> parse_url(std::string_view url) {
   return address;
 }
 
-void Client::Deleter::operator()(redisContext* context) const { redisFree(context); }
+void Client::Deleter::operator()(redisContext* context) const {
+  redisFree(context);
+}
 
 Result<Client> Client::connect(std::string_view url, Duration timeout) {
   TRY(Address address, parse_url(url));

@@ -49,7 +49,8 @@ class Client {
 
   // An error reply is an Error: kPermission, kUnavailable (loading, read-only) or kInternal.
   Result<Reply> command(const Command& command);
-  // Sends all, then reads all; a reply of kind kError is left in its place. Sent in bounded batches.
+  // Sends all, then reads all; a reply of kind kError is left in its place. Sent in bounded
+  // batches.
   Result<std::vector<Reply>> pipeline(std::span<const Command> commands);
 
  private:
