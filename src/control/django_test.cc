@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 
+#include <filesystem>
+
 namespace banyan::control {
 namespace {
 
@@ -110,6 +112,19 @@ TEST(Django, AnItemSaysWhere) {
   const auto json = items.to_json();
   EXPECT_EQ(json[0]["severity"], "must");
   EXPECT_THAT(json.dump(), testing::HasSubstr("shop/settings.py:5"));
+}
+
+TEST(Django, TheExampleMonolithNeedsNoChange) {
+  const auto repository = std::filesystem::path(__FILE__).parent_path().parent_path().parent_path();
+  const auto files = read_code((repository / "examples" / "eaglebox").string());
+  ASSERT_TRUE(files);
+  const auto app = find_django(*files);
+  ASSERT_TRUE(app);
+  const auto lift = spec::load_spec((repository / "examples" / "specs" / "lift.yaml").string());
+  ASSERT_TRUE(lift.ok());
+  Items items;
+  assess_django(*app, lift.spec, items);
+  EXPECT_EQ(items.count(Severity::kMust), 0) << items.to_json().dump(2);
 }
 
 }  // namespace

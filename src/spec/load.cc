@@ -405,7 +405,7 @@ SpecOutcome load_spec(const std::string& path) {
                                 path,
                                 {},
                                 "cannot read the spec",
-                                "write one with `banyan init`, or name it with --spec FILE"});
+                                "go to the project's folder, or name the file with -f FILE"});
     return outcome;
   }
   std::ostringstream text;
