@@ -15,6 +15,11 @@ Result<std::unique_ptr<Workers>> Workers::start(std::size_t count) {
 }
 
 Workers::~Workers() {
+  stop();
+}
+
+void Workers::stop() {
+  if (threads_.empty()) return;
   for (auto& loop : loops_) loop->stop();
   threads_.clear();
 }

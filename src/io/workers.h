@@ -18,11 +18,13 @@ class Workers {
 
  public:
   static Result<std::unique_ptr<Workers>> start(std::size_t count);
-  // Stops the loops and joins the threads. Nothing may be suspended on the loops any more.
   explicit Workers(Passkey) {}  // `start` only
   ~Workers();
   Workers(const Workers&) = delete;
   Workers& operator=(const Workers&) = delete;
+
+  // Ends the threads; the loops stay until destruction. Nothing may be suspended on them any more.
+  void stop();
 
   std::size_t size() const { return loops_.size(); }
   Loop& loop(std::size_t worker) { return *loops_[worker]; }

@@ -1,0 +1,47 @@
+#include "planes/gateway/body.h"
+
+#include <algorithm>
+
+namespace banyan::gateway {
+
+using http::Framing;
+
+std::size_t BodyFollower::take(std::string_view bytes, std::string* payload) {
+  const std::size_t taken = advance(bytes, payload);
+  bytes_ += taken;
+  return taken;
+}
+
+std::size_t BodyFollower::advance(std::string_view bytes, std::string* payload) {
+  if (framing_ == Framing::kNone) return 0;
+  if (framing_ == Framing::kChunked)
+    return payload != nullptr ? chunked_.decode(bytes, *payload) : chunked_.feed(bytes);
+  std::size_t taken = bytes.size();
+  if (framing_ == Framing::kLength) {
+    taken = static_cast<std::size_t>(std::min<std::uint64_t>(left_, bytes.size()));
+    left_ -= taken;
+  }
+  if (payload != nullptr) payload->append(bytes.substr(0, taken));
+  return taken;
+}
+
+bool BodyFollower::finish_at_close() {
+  closed_ = true;
+  return done();
+}
+
+bool BodyFollower::done() const {
+  switch (framing_) {
+    case Framing::kNone:
+      return true;
+    case Framing::kLength:
+      return left_ == 0;
+    case Framing::kChunked:
+      return chunked_.done();
+    case Framing::kUntilClose:
+      return closed_;
+  }
+  return true;
+}
+
+}  // namespace banyan::gateway

@@ -1,0 +1,405 @@
+#include "planes/gateway/gateway.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <random>
+#include <thread>
+
+#include "base/log.h"
+
+namespace banyan::gateway {
+namespace {
+
+using nlohmann::json;
+
+constexpr Duration kPoll = 10ms;
+constexpr Duration kIdleGrace = 300ms;  // idle clients may still send, and are then told to close
+constexpr Duration kEndTime = 5s;       // for sessions that were cancelled
+
+}  // namespace
+
+Result<std::unique_ptr<Gateway>> Gateway::start(const GatewayOptions& options) {
+  auto gateway = std::make_unique<Gateway>(Passkey{}, options);
+  TRY(const GatewayState recorded, gateway->state_file_.read());
+  TRY_VOID(gateway->start_workers());
+  TRY_VOID(gateway->resume(recorded));
+  return gateway;
+}
+
+Gateway::Gateway(Passkey, const GatewayOptions& options)
+    : options_(options), state_file_(options.state_dir) {}
+
+Gateway::~Gateway() {
+  if (threads_ == nullptr) return;
+  drain();
+  threads_->stop();
+  health_.reset();
+  workers_.clear();
+}
+
+Result<void> Gateway::start_workers() {
+  TRY(threads_, io::Workers::start(std::max<std::size_t>(1, options_.workers)));
+  workers_.resize(threads_->size());
+  std::random_device random;
+  std::vector<std::uint64_t> seeds(threads_->size());
+  for (std::uint64_t& seed : seeds) seed = (std::uint64_t{random()} << 32) | random();
+  threads_->run_on_all([&](std::size_t i) {
+    const WorkerOptions options{.workers = threads_->size(), .seed = seeds[i]};
+    workers_[i] = std::make_unique<Worker>(threads_->loop(i), clock_, options);
+  });
+  health_ = std::make_unique<HealthChecker>(
+      threads_->loop(0), [this](const std::string& backend, const std::string& address, bool up) {
+        for (auto& worker : workers_) {
+          worker->loop().post(
+              [to = worker.get(), backend, address, up] { to->set_health(backend, address, up); });
+        }
+      });
+  return {};
+}
+
+Result<void> Gateway::resume(const GatewayState& recorded) {
+  if (!recorded.snapshot) return {};
+  TRY(auto routing, Routing::create(*recorded.snapshot));
+  const bool closed = recorded.hold.phase == Phase::kCommitted;
+  Current current{.routing = routing, .order = closed ? recorded.hold : HoldOrder{}};
+  adopt(routing);  // no listener yet: nobody passes before the gate is as it was
+  if (closed) {
+    HoldOrder order = recorded.hold;
+    order.bounds = order.bounds.share(static_cast<std::int64_t>(workers_.size()));
+    threads_->run_on_all([&](std::size_t i) {
+      workers_[i]->hold().restore(order);
+      workers_[i]->rearm_hold();
+    });
+    log_warn("gate is still closed", {{"hold_epoch", order.epoch}});
+  }
+  TRY_VOID(open_listeners(*routing));
+  adopt(routing);
+  current_.change([&](Current& now) { now = current; });
+  return {};
+}
+
+Result<void> Gateway::persist(const Current& current) const {
+  GatewayState state{.snapshot = std::nullopt, .hold = current.order};
+  if (current.routing) state.snapshot = current.routing->snapshot;
+  return state_file_.write(state);
+}
+
+// ---- snapshots
+
+Result<void> Gateway::check_epoch(const Current& current, const RouteSnapshot& snapshot) const {
+  if (!current.routing) return {};
+  const RouteSnapshot& now = current.routing->snapshot;
+  if (snapshot.epoch < now.epoch)
+    return failure(Code::kConflict, fmt::format("snapshot epoch {} is older than {} in force",
+                                                snapshot.epoch, now.epoch));
+  if (snapshot.epoch == now.epoch && snapshot != now)
+    return failure(Code::kConflict,
+                   fmt::format("snapshot epoch {} is in force with other content", now.epoch));
+  return {};
+}
+
+Result<std::uint64_t> Gateway::put_snapshot(RouteSnapshot snapshot) {
+  return current_.with([&](Current& current) -> Result<std::uint64_t> {
+    TRY_VOID(check_epoch(current, snapshot));
+    if (current.routing && current.routing->snapshot == snapshot) return snapshot.epoch;
+    TRY(auto routing, Routing::create(std::move(snapshot)));
+    TRY_VOID(install(current, routing));
+    log_info("snapshot in force", {{"epoch", routing->snapshot.epoch}});
+    return routing->snapshot.epoch;
+  });
+}
+
+Result<void> Gateway::install(Current& current, std::shared_ptr<const Routing> routing) {
+  TRY_VOID(open_listeners(*routing));
+  const Current next{.routing = routing, .order = current.order};
+  TRY_VOID(persist(next));
+  adopt(routing);
+  current = next;
+  return {};
+}
+
+// All or none; connections wait in the kernel until the workers adopt the snapshot.
+Result<void> Gateway::open_listeners(const Routing& routing) {
+  std::vector<Result<void>> opened(workers_.size());
+  const std::vector<std::string>& names = routing.snapshot.listen;
+  threads_->run_on_all([&](std::size_t i) {
+    for (std::size_t n = 0; n < names.size() && opened[i]; ++n)
+      opened[i] = workers_[i]->open_listener(names[n], routing.listen[n]);
+  });
+  const auto failed = std::ranges::find_if(opened, [](const auto& result) { return !result; });
+  if (failed == opened.end()) return {};
+  threads_->run_on_all([&](std::size_t i) { workers_[i]->close_unused_listeners(); });
+  return *failed;
+}
+
+void Gateway::adopt(const std::shared_ptr<const Routing>& routing) {
+  threads_->run_on_all([&](std::size_t i) {
+    workers_[i]->adopt(routing);
+    if (i == 0) health_->adopt(*routing);
+  });
+}
+
+// ---- the hold
+
+Result<void> Gateway::close_hold(const HoldRequest& request) {
+  return current_.with([&](Current& current) -> Result<void> {
+    if (current.order.phase == Phase::kCommitted) {
+      if (current.order.epoch == request.epoch) return {};
+      return failure(Code::kConflict,
+                     fmt::format("the hold of epoch {} is committed", current.order.epoch));
+    }
+    Current next = current;
+    next.order = {.phase = Phase::kRevocable,
+                  .epoch = request.epoch,
+                  .routes = request.routes,
+                  .bounds = request.bounds};
+    if (next.routing) next.order.bounds.max_wait = next.routing->snapshot.limits.hold_wait_ms;
+    TRY_VOID(persist(next));
+    HoldOrder share = next.order;
+    share.bounds = share.bounds.share(static_cast<std::int64_t>(workers_.size()));
+    threads_->run_on_all([&](std::size_t i) {
+      workers_[i]->hold().close(share);
+      workers_[i]->hold().tick();
+      workers_[i]->rearm_hold();
+    });
+    current = next;
+    return {};
+  });
+}
+
+Result<void> Gateway::commit_hold(std::uint64_t epoch) {
+  return current_.with([&](Current& current) -> Result<void> {
+    if (current.order.phase == Phase::kOpen || current.order.epoch != epoch)
+      return failure(Code::kConflict, fmt::format("no hold of epoch {} is closed", epoch));
+    const Current before = current;
+    current.order.phase = Phase::kCommitted;
+    if (Result<void> recorded = persist(current); !recorded) {
+      current = before;
+      return recorded;
+    }
+    return commit_on_workers(current);
+  });
+}
+
+// One gate that had opened by itself is enough: then the hold is over on all.
+Result<void> Gateway::commit_on_workers(Current& current) {
+  std::vector<Result<void>> results(workers_.size());
+  threads_->run_on_all([&](std::size_t i) {
+    results[i] = workers_[i]->hold().commit(current.order.epoch);
+    workers_[i]->rearm_hold();
+  });
+  const auto failed = std::ranges::find_if(results, [](const auto& result) { return !result; });
+  if (failed == results.end()) return {};
+  open_on_workers(0);
+  current.order.phase = Phase::kOpen;
+  if (Result<void> recorded = persist(current); !recorded)
+    log_error("opened hold not recorded", {{"error", recorded.error().message()}});
+  return *failed;
+}
+
+HoldStats Gateway::open_on_workers(double pace_per_s) {
+  std::vector<HoldStats> stats(workers_.size());
+  const double share = pace_per_s / static_cast<double>(workers_.size());
+  threads_->run_on_all([&](std::size_t i) {
+    stats[i] = workers_[i]->hold().open(share);
+    workers_[i]->hold().tick();
+    workers_[i]->rearm_hold();
+  });
+  HoldStats sum = stats.front();
+  for (std::size_t i = 1; i < stats.size(); ++i) sum += stats[i];
+  return sum;
+}
+
+Result<HoldStats> Gateway::open_hold(std::uint64_t epoch, double pace_per_s) {
+  return current_.with([&](Current& current) -> Result<HoldStats> {
+    const std::uint64_t in_force = current.routing ? current.routing->snapshot.epoch : 0;
+    if (in_force < epoch)
+      return failure(Code::kConflict,
+                     fmt::format("snapshot epoch {} is in force, not yet {}", in_force, epoch));
+    Current next = current;
+    next.order.phase = Phase::kOpen;
+    TRY_VOID(persist(next));
+    current = next;
+    return open_on_workers(pace_per_s);
+  });
+}
+
+// ---- endpoints
+
+bool Gateway::set_draining(const EndpointName& endpoint, bool draining) {
+  std::vector<char> found(workers_.size());
+  threads_->run_on_all([&](std::size_t i) {
+    found[i] = workers_[i]->set_draining(endpoint.backend, endpoint.address, draining) ? 1 : 0;
+  });
+  return std::ranges::find(found, 1) != found.end();
+}
+
+std::int64_t Gateway::active_in(const EndpointName& endpoint) {
+  std::int64_t active = 0;
+  for (const EndpointReport& known : report().endpoints)
+    if (known.backend == endpoint.backend && known.gauge.address == endpoint.address)
+      active += known.gauge.active;
+  return active;
+}
+
+Result<std::int64_t> Gateway::drain_endpoint(const EndpointName& endpoint, Duration timeout) {
+  if (!set_draining(endpoint, true))
+    return failure(Code::kNotFound, fmt::format("backend {} has no endpoint {}", endpoint.backend,
+                                                endpoint.address));
+  const Mono deadline = clock_.now() + timeout;
+  std::int64_t active = active_in(endpoint);
+  while (active > 0 && clock_.now() < deadline) {
+    std::this_thread::sleep_for(kPoll);
+    active = active_in(endpoint);
+  }
+  return active;
+}
+
+Result<void> Gateway::undrain_endpoint(const EndpointName& endpoint) {
+  if (set_draining(endpoint, false)) return {};
+  return failure(Code::kNotFound,
+                 fmt::format("backend {} has no endpoint {}", endpoint.backend, endpoint.address));
+}
+
+// ---- reports
+
+void Gateway::report_endpoints(const Worker& worker, Report& report) {
+  if (report.endpoints.empty()) {
+    for (const auto& backend : worker.backends())
+      for (const Endpoint* endpoint : backend)
+        report.endpoints.push_back(
+            {.backend = endpoint->backend(),
+             .zone = endpoint->zone(),
+             .gauge = {.backend = endpoint->backend(), .address = endpoint->address()}});
+  }
+  for (const auto& backend : worker.backends()) {
+    for (const Endpoint* endpoint : backend) {
+      for (EndpointReport& known : report.endpoints) {
+        if (known.backend != endpoint->backend() || known.gauge.address != endpoint->address())
+          continue;
+        known.gauge.healthy = endpoint->load.healthy;
+        known.gauge.active += endpoint->load.active;
+        known.gauge.requests += endpoint->requests;
+      }
+    }
+  }
+}
+
+Gateway::Report Gateway::report() {
+  std::vector<Report> reports(workers_.size());
+  threads_->run_on_all([&](std::size_t i) {
+    reports[i].metrics = workers_[i]->metrics();
+    reports[i].hold = workers_[i]->hold().stats();
+    report_endpoints(*workers_[i], reports[i]);
+  });
+  Report sum = std::move(reports.front());
+  for (std::size_t i = 1; i < reports.size(); ++i) {
+    sum.metrics.merge(reports[i].metrics);
+    sum.hold += reports[i].hold;
+    for (std::size_t e = 0; e < std::min(sum.endpoints.size(), reports[i].endpoints.size()); ++e) {
+      sum.endpoints[e].gauge.active += reports[i].endpoints[e].gauge.active;
+      sum.endpoints[e].gauge.requests += reports[i].endpoints[e].gauge.requests;
+    }
+  }
+  return sum;
+}
+
+json Gateway::backends_json(const std::vector<EndpointReport>& endpoints) {
+  std::map<std::string, json> by_name;
+  for (const EndpointReport& endpoint : endpoints) {
+    json& list = by_name.try_emplace(endpoint.backend, json::array()).first->second;
+    list.push_back({{"address", endpoint.gauge.address},
+                    {"zone", endpoint.zone},
+                    {"healthy", endpoint.gauge.healthy},
+                    {"active", endpoint.gauge.active},
+                    {"requests", endpoint.gauge.requests}});
+  }
+  json out = json::array();
+  for (auto& [name, list] : by_name) out.push_back({{"name", name}, {"endpoints", list}});
+  return out;
+}
+
+json Gateway::status() {
+  const Current current = current_.with([](const Current& now) { return now; });
+  const Report now = report();
+  json out = {{"epoch", 0}, {"listen", json::array()}};
+  if (current.routing) {
+    out["epoch"] = current.routing->snapshot.epoch;
+    out["listen"] = current.routing->snapshot.listen;
+  }
+  out["phase"] = phase_name(now.hold.phase);
+  out["hold_epoch"] = now.hold.epoch;
+  out["in_flight"] = now.hold.in_flight;
+  out["streams"] = now.hold.streams;
+  out["waiting"] = now.hold.waiting;
+  out["held"] = now.hold.held;
+  out["held_total"] = now.hold.held_total;
+  out["refused"] = now.hold.refused;
+  out["failed"] = now.hold.failed;
+  out["watchdog_opens"] = now.hold.watchdog_opens;
+  out["longest_hold_ms"] = to_ms(now.hold.longest);
+  out["requests_total"] = now.metrics.requests_total();
+  out["failures_total"] = now.metrics.failures_total();
+  out["connections"] = now.metrics.connections_open;
+  out["backends"] = backends_json(now.endpoints);
+  return out;
+}
+
+std::string Gateway::metrics() {
+  const Report now = report();
+  std::vector<EndpointGauge> gauges;
+  for (const EndpointReport& endpoint : now.endpoints) gauges.push_back(endpoint.gauge);
+  return prometheus_text(now.metrics, now.hold, gauges);
+}
+
+// ---- the end
+
+std::size_t Gateway::sessions() {
+  std::vector<std::size_t> counts(workers_.size());
+  threads_->run_on_all([&](std::size_t i) { counts[i] = workers_[i]->sessions(); });
+  std::size_t sum = 0;
+  for (const std::size_t count : counts) sum += count;
+  return sum;
+}
+
+void Gateway::wait_for_sessions(Duration at_most) {
+  const Mono begin = clock_.now();
+  while (sessions() > 0 && clock_.now() - begin < at_most) {
+    if (clock_.now() - begin > kIdleGrace)
+      threads_->run_on_all([&](std::size_t i) { workers_[i]->close_idle_sessions(); });
+    std::this_thread::sleep_for(kPoll);
+  }
+}
+
+void Gateway::drain() {
+  if (std::exchange(drained_, true)) return;
+  const Duration drain_time = current_.with([](const Current& current) -> Duration {
+    return current.routing ? current.routing->snapshot.limits.drain_ms : 0ms;
+  });
+  threads_->run_on_all([&](std::size_t i) { workers_[i]->drain(); });
+  wait_for_sessions(drain_time);
+  if (const std::size_t left = sessions(); left > 0)
+    log_warn("ending requests that did not finish in time", {{"connections", left}});
+  threads_->run_on_all([&](std::size_t i) {
+    workers_[i]->hold().stop();
+    workers_[i]->cancel_sessions();
+  });
+  wait_for_sessions(kEndTime);
+  threads_->run_on_all([&](std::size_t i) {
+    workers_[i]->stop();
+    if (i == 0) health_->stop();
+  });
+  bool stopped = false;
+  while (!stopped) {
+    std::vector<char> each(workers_.size());
+    threads_->run_on_all([&](std::size_t i) {
+      each[i] = workers_[i]->stopped() && (i != 0 || health_->stopped()) ? 1 : 0;
+    });
+    stopped = std::ranges::find(each, 0) == each.end();
+    if (!stopped) std::this_thread::sleep_for(kPoll);
+  }
+}
+
+}  // namespace banyan::gateway

@@ -1,0 +1,110 @@
+#pragma once
+// Gateway: N workers that serve one snapshot behind one gate; the public API of this plane.
+//
+// Every order is idempotent and, before it is answered, in the state file: after a crash the
+// gateway comes back with the same snapshot and, when the hold was committed, still closed. (A
+// revocable hold does not survive: the gate would have opened by itself, and commit() is refused
+// then.) Any thread but the workers'.
+
+#include <cstdint>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/guarded.h"
+#include "io/workers.h"
+#include "planes/gateway/health_checker.h"
+#include "planes/gateway/state_file.h"
+#include "planes/gateway/worker.h"
+
+namespace banyan::gateway {
+
+struct GatewayOptions {
+  std::string state_dir;
+  std::size_t workers = 1;
+};
+
+struct HoldRequest {
+  std::uint64_t epoch = 0;
+  std::vector<std::string> routes = {"*"};
+  HoldBounds bounds;  // of the whole gateway; max_wait comes from the snapshot's limits
+};
+
+struct EndpointName {
+  std::string backend;
+  std::string address;
+};
+
+class Gateway {
+  struct Passkey {};
+
+ public:
+  // Serves the recorded snapshot, if there is one.
+  static Result<std::unique_ptr<Gateway>> start(const GatewayOptions& options);
+  Gateway(Passkey, const GatewayOptions& options);
+  ~Gateway();
+  Gateway(const Gateway&) = delete;
+  Gateway& operator=(const Gateway&) = delete;
+
+  // The epoch in force. Conflict: it is older than that, or the same with other content.
+  Result<std::uint64_t> put_snapshot(RouteSnapshot snapshot);
+  Result<void> close_hold(const HoldRequest& request);
+  Result<void> commit_hold(std::uint64_t epoch);
+  // Conflict when the snapshot in force is older than `epoch`.
+  Result<HoldStats> open_hold(std::uint64_t epoch, double pace_per_s);
+  // How many requests are still inside it when it is drained or the time is over.
+  Result<std::int64_t> drain_endpoint(const EndpointName& endpoint, Duration timeout);
+  Result<void> undrain_endpoint(const EndpointName& endpoint);
+  nlohmann::json status();
+  // Prometheus text.
+  std::string metrics();
+  // Stops accepting, lets requests finish within the snapshot's drain time, ends the rest.
+  void drain();
+
+ private:
+  struct Current {
+    std::shared_ptr<const Routing> routing;  // null before the first snapshot
+    HoldOrder order;
+  };
+  struct EndpointReport {
+    std::string backend;
+    std::string zone;
+    EndpointGauge gauge;
+  };
+  struct Report {
+    GatewayMetrics metrics;
+    HoldStats hold;
+    std::vector<EndpointReport> endpoints;
+  };
+
+  Result<void> start_workers();
+  Result<void> resume(const GatewayState& recorded);
+  Result<void> persist(const Current& current) const;
+  Result<void> install(Current& current, std::shared_ptr<const Routing> routing);
+  Result<void> open_listeners(const Routing& routing);
+  void adopt(const std::shared_ptr<const Routing>& routing);
+  Result<void> check_epoch(const Current& current, const RouteSnapshot& snapshot) const;
+  Result<void> commit_on_workers(Current& current);
+  HoldStats open_on_workers(double pace_per_s);
+  std::int64_t active_in(const EndpointName& endpoint);
+  bool set_draining(const EndpointName& endpoint, bool draining);
+  Report report();
+  static void report_endpoints(const Worker& worker, Report& report);
+  static nlohmann::json backends_json(const std::vector<EndpointReport>& endpoints);
+  std::size_t sessions();
+  void wait_for_sessions(Duration at_most);
+
+  GatewayOptions options_;
+  SystemClock clock_;
+  StateFile state_file_;
+  Guarded<Current> current_;
+  std::unique_ptr<io::Workers> threads_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  std::unique_ptr<HealthChecker> health_;  // on the first worker's loop
+  bool drained_ = false;
+};
+
+}  // namespace banyan::gateway

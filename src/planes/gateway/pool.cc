@@ -1,0 +1,50 @@
+#include "planes/gateway/pool.h"
+
+#include <algorithm>
+
+namespace banyan::gateway {
+
+Endpoint::Endpoint(io::Loop& loop, std::string backend, const EndpointPlan& plan)
+    : loop_(loop), backend_(std::move(backend)), plan_(plan) {
+  load.local = plan.local;
+}
+
+void Endpoint::adopt(const EndpointPlan& plan) {
+  plan_ = plan;
+  load.local = plan.local;
+  retired = false;
+}
+
+std::unique_ptr<Upstream> Endpoint::take_idle() {
+  if (idle_.empty()) return nullptr;
+  std::unique_ptr<Upstream> upstream = std::move(idle_.back());
+  idle_.pop_back();
+  upstream->socket.set_idle_observer(nullptr);
+  return upstream;
+}
+
+io::Task<Result<std::unique_ptr<Upstream>>> Endpoint::connect(Mono deadline) {
+  auto upstream = std::make_unique<Upstream>(loop_, *this);
+  const Result<void> connected = co_await upstream->socket.connect(plan_.resolved, deadline);
+  if (!connected) co_return std::unexpected(connected.error());
+  co_return std::move(upstream);
+}
+
+void Endpoint::give_back(std::unique_ptr<Upstream> upstream) {
+  if (retired || load.draining || idle_.size() >= kIdleConnectionsMax) return;
+  if (upstream->socket.peer_ended() || upstream->socket.is_broken()) return;
+  ++upstream->served_;
+  upstream->idle_since_ = loop_.now();
+  upstream->socket.set_idle_observer(this);
+  idle_.push_back(std::move(upstream));
+}
+
+void Endpoint::close_idle(Mono idle_before) {
+  std::erase_if(idle_, [&](const auto& upstream) { return upstream->idle_since_ < idle_before; });
+}
+
+void Endpoint::on_idle_activity(io::Socket& socket) {
+  std::erase_if(idle_, [&](const auto& upstream) { return &upstream->socket == &socket; });
+}
+
+}  // namespace banyan::gateway

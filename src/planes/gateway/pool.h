@@ -1,0 +1,83 @@
+#pragma once
+// Endpoint: one address of a backend as one worker sees it: its load, its idle connections.
+// Upstream: one connection to it.
+//
+// An idle connection is watched: when the other side closes it, or says something unasked, it is
+// gone at once. It is also closed after kIdleMax, before common servers' own timers run out.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "io/loop.h"
+#include "io/socket.h"
+#include "planes/gateway/load_balancer.h"
+#include "planes/gateway/routing.h"
+
+namespace banyan::gateway {
+
+class Endpoint;
+
+class Upstream {
+ public:
+  Upstream(io::Loop& loop, Endpoint& endpoint) : socket(loop), endpoint_(endpoint) {}
+
+  io::Socket socket;
+  bool is_reused() const { return served_ > 0; }
+  Endpoint& endpoint() { return endpoint_; }
+
+ private:
+  friend class Endpoint;
+  Endpoint& endpoint_;
+  std::uint64_t served_ = 0;
+  Mono idle_since_{};
+};
+
+class Endpoint final : private io::IdleObserver {
+ public:
+  static constexpr Duration kIdleMax = 4s;
+  static constexpr std::size_t kIdleConnectionsMax = 1024;
+
+  Endpoint(io::Loop& loop, std::string backend, const EndpointPlan& plan);
+  Endpoint(const Endpoint&) = delete;
+  Endpoint& operator=(const Endpoint&) = delete;
+
+  // The most recently used idle connection, or null.
+  std::unique_ptr<Upstream> take_idle();
+  io::Task<Result<std::unique_ptr<Upstream>>> connect(Mono deadline);
+  // Keeps a connection whose last response was complete, for the next request.
+  void give_back(std::unique_ptr<Upstream> upstream);
+  void close_idle(Mono idle_before);
+
+  const std::string& backend() const { return backend_; }
+  const std::string& address() const { return plan_.address; }
+  const std::string& zone() const { return plan_.zone; }
+  void adopt(const EndpointPlan& plan);
+
+  EndpointLoad load;           // `tried` is not used here
+  std::uint64_t requests = 0;  // dispatched since the endpoint is known
+  bool retired = false;        // no longer in the snapshot; goes when load.active is 0
+
+ private:
+  void on_idle_activity(io::Socket& socket) override;
+
+  io::Loop& loop_;
+  std::string backend_;
+  EndpointPlan plan_;
+  std::vector<std::unique_ptr<Upstream>> idle_;  // oldest first
+};
+
+// Counts a request as active at its endpoint while it lives.
+class EndpointUse {
+ public:
+  explicit EndpointUse(Endpoint& endpoint) : endpoint_(endpoint) { ++endpoint_.load.active; }
+  EndpointUse(const EndpointUse&) = delete;
+  EndpointUse& operator=(const EndpointUse&) = delete;
+  ~EndpointUse() { --endpoint_.load.active; }
+
+ private:
+  Endpoint& endpoint_;
+};
+
+}  // namespace banyan::gateway

@@ -1,0 +1,51 @@
+#include "planes/gateway/routing.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace banyan::gateway {
+namespace {
+
+Result<BackendPlan> plan_backend(const std::string& name, const BackendSpec& spec,
+                                 const RouteSnapshot& snapshot) {
+  BackendPlan plan{.name = name, .endpoints = {}, .health = spec.health, .health_host = {}};
+  if (spec.health)
+    plan.health_host =
+        spec.health->host.empty() ? snapshot.public_host.value_or("") : spec.health->host;
+  for (const EndpointSpec& endpoint : spec.endpoints) {
+    TRY(io::Address resolved,
+        with_context(io::Address::resolve(endpoint.address), fmt::format("backend {}", name)));
+    plan.endpoints.push_back({.address = endpoint.address,
+                              .zone = endpoint.zone,
+                              .local = snapshot.zone && endpoint.zone == *snapshot.zone,
+                              .resolved = resolved});
+  }
+  return plan;
+}
+
+std::size_t index_of(const std::vector<BackendPlan>& backends, const std::string& name) {
+  const auto found = std::ranges::find(backends, name, &BackendPlan::name);
+  return static_cast<std::size_t>(found - backends.begin());
+}
+
+}  // namespace
+
+Result<std::shared_ptr<const Routing>> Routing::create(RouteSnapshot snapshot) {
+  RouteTable table(snapshot.routes);
+  auto routing =
+      std::make_shared<Routing>(Routing{std::move(snapshot), std::move(table), {}, {}, {}});
+  for (const auto& [name, spec] : routing->snapshot.backends) {
+    TRY(BackendPlan plan, plan_backend(name, spec, routing->snapshot));
+    routing->backends.push_back(std::move(plan));
+  }
+  for (const Route& route : routing->table.routes())
+    routing->backend_of_route.push_back(index_of(routing->backends, route.spec.to));
+  for (const std::string& address : routing->snapshot.listen) {
+    TRY(io::Address resolved, with_context(io::Address::resolve(address), "listen"));
+    routing->listen.push_back(resolved);
+  }
+  return std::shared_ptr<const Routing>(std::move(routing));
+}
+
+}  // namespace banyan::gateway

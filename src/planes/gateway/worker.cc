@@ -1,0 +1,201 @@
+#include "planes/gateway/worker.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "planes/gateway/session.h"
+
+namespace banyan::gateway {
+namespace {
+
+constexpr Duration kHousekeeping = 1s;
+constexpr Duration kDescriptorWait = 50ms;  // before accepting again without a free descriptor
+
+}  // namespace
+
+Worker::Worker(io::Loop& loop, const Clock& clock, WorkerOptions options)
+    : loop_(loop),
+      clock_(clock),
+      options_(options),
+      hold_(clock),
+      hold_timer_(*this),
+      ids_(options.seed),
+      stop_(loop) {
+  keep_house();
+}
+
+Worker::~Worker() {
+  CHECK(stopped());
+}
+
+void Worker::HoldTimer::rearm() {
+  if (const std::optional<Mono> due = worker_.hold_.next_wake()) arm(*due);
+}
+
+void Worker::HoldTimer::on_expired() {
+  worker_.hold_.tick();
+  rearm();
+}
+
+void Worker::adopt(std::shared_ptr<const Routing> routing) {
+  routing_ = std::move(routing);
+  for (auto& [key, endpoint] : endpoints_) endpoint->retired = true;
+  backends_.clear();
+  for (const BackendPlan& backend : routing_->backends) {
+    std::vector<Endpoint*>& endpoints = backends_.emplace_back();
+    for (const EndpointPlan& plan : backend.endpoints)
+      endpoints.push_back(&endpoint(backend.name, plan));
+  }
+  sweep_retired();
+  hold_.adopt(routing_->table);
+  rearm_hold();
+  adopt_access_log();
+  close_unused_listeners();
+  if (!draining_) start_accepting();
+}
+
+Endpoint& Worker::endpoint(const std::string& backend, const EndpointPlan& plan) {
+  std::unique_ptr<Endpoint>& known = endpoints_[{backend, plan.address}];
+  if (known == nullptr) known = std::make_unique<Endpoint>(loop_, backend, plan);
+  known->adopt(plan);
+  return *known;
+}
+
+// Requests inside a removed endpoint finish there; then it goes.
+void Worker::sweep_retired() {
+  for (auto it = endpoints_.begin(); it != endpoints_.end();) {
+    if (!it->second->retired) {
+      ++it;
+      continue;
+    }
+    it->second->close_idle(io::kNever);
+    retired_.push_back(std::move(it->second));
+    it = endpoints_.erase(it);
+  }
+  std::erase_if(retired_, [](const auto& endpoint) { return endpoint->load.active == 0; });
+}
+
+void Worker::adopt_access_log() {
+  const std::string path = routing_->snapshot.access_log.value_or("");
+  if (path == access_log_path_) return;
+  access_log_path_ = path;
+  access_log_.reset();
+  if (path.empty()) return;
+  auto opened = AccessLog::create(path, clock_);
+  if (opened) {
+    access_log_ = *std::move(opened);
+  } else {
+    log_error("access log not opened", {{"path", path}, {"error", opened.error().message()}});
+  }
+}
+
+Result<void> Worker::open_listener(const std::string& name, const io::Address& at) {
+  if (listeners_.contains(name)) return {};
+  TRY(std::unique_ptr<io::Listener> listener, io::Listener::open(loop_, at));
+  listeners_.emplace(name, NamedListener{.listener = std::move(listener)});
+  return {};
+}
+
+void Worker::start_accepting() {
+  for (auto& [name, named] : listeners_)
+    if (!std::exchange(named.accepting, true)) accept_on(*named.listener);
+}
+
+void Worker::close_unused_listeners() {
+  std::vector<std::string> unused;
+  for (const auto& [name, named] : listeners_)
+    if (routing_ == nullptr || std::ranges::count(routing_->snapshot.listen, name) == 0)
+      unused.push_back(name);
+  for (const std::string& name : unused) close_listener(name);
+}
+
+void Worker::close_listener(const std::string& name) {
+  NamedListener& named = listeners_.at(name);
+  named.listener->close();
+  // Its coroutine still runs once; the object stays for it.
+  closed_listeners_.push_back(std::move(named.listener));
+  listeners_.erase(name);
+}
+
+io::Detached Worker::accept_on(io::Listener& listener) {
+  ++running_;
+  while (true) {
+    const int fd = co_await listener.accept();
+    if (fd == io::Listener::kClosed) break;
+    if (fd == io::Listener::kExhausted) {
+      co_await loop_.sleep_until(loop_.now() + kDescriptorWait);
+      continue;
+    }
+    open_session(fd);
+  }
+  --running_;
+}
+
+void Worker::open_session(int fd) {
+  ++metrics_.connections_accepted;
+  const auto limit = static_cast<std::size_t>(routing_->snapshot.limits.connections);
+  if (sessions_.size() >= std::max<std::size_t>(1, limit / options_.workers)) {
+    metrics_.count_refused("too many connections");
+    ::close(fd);
+    return;
+  }
+  Session::serve(*this, fd);
+}
+
+io::Detached Worker::keep_house() {
+  ++running_;
+  while (!co_await stop_.wait(loop_.now() + kHousekeeping)) {
+    if (access_log_) access_log_->flush();
+    for (auto& [key, endpoint] : endpoints_) endpoint->close_idle(loop_.now() - Endpoint::kIdleMax);
+    sweep_retired();
+  }
+  --running_;
+}
+
+void Worker::drain() {
+  draining_ = true;
+  while (!listeners_.empty()) close_listener(std::string(listeners_.begin()->first));
+}
+
+void Worker::close_idle_sessions() {
+  for (Session* session : sessions_) session->close_if_idle();
+}
+
+void Worker::cancel_sessions() {
+  for (Session* session : sessions_) session->cancel();
+}
+
+void Worker::stop() {
+  hold_.stop();
+  stop_.set();
+  if (access_log_) access_log_->flush();
+}
+
+Endpoint* Worker::pick(std::size_t route, std::span<Endpoint* const> tried) {
+  const std::vector<Endpoint*>& endpoints = backends_[routing_->backend_of_route[route]];
+  load_scratch_.clear();
+  for (Endpoint* endpoint : endpoints) {
+    EndpointLoad& load = load_scratch_.emplace_back(endpoint->load);
+    load.tried = std::ranges::find(tried, endpoint) != tried.end();
+  }
+  const std::optional<std::size_t> picked = pick_endpoint(load_scratch_, ids_);
+  return picked ? endpoints[*picked] : nullptr;
+}
+
+void Worker::set_health(const std::string& backend, const std::string& address, bool healthy) {
+  const auto found = endpoints_.find({backend, address});
+  if (found != endpoints_.end()) found->second->load.healthy = healthy;
+}
+
+bool Worker::set_draining(const std::string& backend, const std::string& address, bool draining) {
+  const auto found = endpoints_.find({backend, address});
+  if (found == endpoints_.end()) return false;
+  found->second->load.draining = draining;
+  if (draining) found->second->close_idle(io::kNever);
+  return true;
+}
+
+}  // namespace banyan::gateway

@@ -1,0 +1,136 @@
+#pragma once
+// Worker: everything one event-loop thread of the gateway owns: listeners, client sessions,
+// endpoints with their connections, the gate, the counters. Only that thread calls it.
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "io/event.h"
+#include "io/listener.h"
+#include "io/loop.h"
+#include "io/task.h"
+#include "planes/gateway/access_log.h"
+#include "planes/gateway/gateway_metrics.h"
+#include "planes/gateway/hold.h"
+#include "planes/gateway/pool.h"
+#include "planes/gateway/routing.h"
+#include "wire/http/head_writer.h"
+
+namespace banyan::gateway {
+
+class Session;
+
+struct WorkerOptions {
+  std::size_t workers = 1;  // bounds of the whole gateway are divided by it
+  std::uint64_t seed = 0;
+};
+
+class Worker {
+ public:
+  Worker(io::Loop& loop, const Clock& clock, WorkerOptions options);
+  // The loop no longer runs and every session has ended.
+  ~Worker();
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  // New requests, and held ones when they are released, follow `routing`; no connection is touched.
+  void adopt(std::shared_ptr<const Routing> routing);
+  // Listens at an address of the next snapshot; connections are accepted once it is adopted.
+  // Listeners that the adopted snapshot does not name are closed.
+  Result<void> open_listener(const std::string& name, const io::Address& at);
+  void close_unused_listeners();
+
+  // Graceful stop: no new connection, `Connection: close` on every response, idle clients leave.
+  void drain();
+  void close_idle_sessions();
+  // Ends what is left at once.
+  void cancel_sessions();
+  std::size_t sessions() const { return sessions_.size(); }
+  // Ends the housekeeping; nothing is suspended on the loop when `stopped` is true.
+  void stop();
+  bool stopped() const { return running_ == 0 && sessions_.empty(); }
+
+  // For sessions.
+  const std::shared_ptr<const Routing>& routing() const { return routing_; }
+  bool is_draining() const { return draining_; }
+  io::Loop& loop() { return loop_; }
+  const Clock& clock() const { return clock_; }
+  Hold& hold() { return hold_; }
+  // After every call that may have queued or released a request.
+  void rearm_hold() { hold_timer_.rearm(); }
+  GatewayMetrics& metrics() { return metrics_; }
+  AccessLog* access_log() { return access_log_.get(); }
+  http::IdSource& ids() { return ids_; }
+  // Scratch for parsing: valid until the coroutine suspends.
+  http::Head& head() { return head_; }
+  std::string& path_scratch() { return path_scratch_; }
+  void enlist(Session& session) { sessions_.insert(&session); }
+  void delist(Session& session) { sessions_.erase(&session); }
+  // The endpoint for a request of this route; null when there is none to try.
+  Endpoint* pick(std::size_t route, std::span<Endpoint* const> tried);
+
+  // For the gateway's verbs.
+  void set_health(const std::string& backend, const std::string& address, bool healthy);
+  bool set_draining(const std::string& backend, const std::string& address, bool draining);
+  const std::vector<std::vector<Endpoint*>>& backends() const { return backends_; }
+
+ private:
+  // Wakes the hold when something in it is due.
+  class HoldTimer final : public io::Timer {
+   public:
+    explicit HoldTimer(Worker& worker) : Timer(worker.loop_), worker_(worker) {}
+    void rearm();
+
+   private:
+    void on_expired() override;
+    Worker& worker_;
+  };
+  using EndpointKey = std::pair<std::string, std::string>;  // backend, address
+
+  struct NamedListener {
+    std::unique_ptr<io::Listener> listener;
+    bool accepting = false;
+  };
+
+  void start_accepting();
+  void close_listener(const std::string& name);
+  io::Detached accept_on(io::Listener& listener);
+  void open_session(int fd);
+  io::Detached keep_house();
+  Endpoint& endpoint(const std::string& backend, const EndpointPlan& plan);
+  void adopt_access_log();
+  void sweep_retired();
+
+  io::Loop& loop_;
+  const Clock& clock_;
+  WorkerOptions options_;
+  std::shared_ptr<const Routing> routing_;
+  std::map<EndpointKey, std::unique_ptr<Endpoint>> endpoints_;
+  std::vector<std::unique_ptr<Endpoint>> retired_;
+  std::vector<std::vector<Endpoint*>> backends_;  // as in routing_->backends
+  std::vector<EndpointLoad> load_scratch_;
+  std::map<std::string, NamedListener> listeners_;
+  std::vector<std::unique_ptr<io::Listener>> closed_listeners_;
+  std::set<Session*> sessions_;
+  Hold hold_;
+  HoldTimer hold_timer_;
+  GatewayMetrics metrics_;
+  std::unique_ptr<AccessLog> access_log_;
+  std::string access_log_path_;
+  http::IdSource ids_;
+  http::Head head_;
+  std::string path_scratch_;
+  io::Event stop_;
+  int running_ = 0;  // coroutines of the worker itself
+  bool draining_ = false;
+};
+
+}  // namespace banyan::gateway
