@@ -2,3 +2,5 @@
 include(tests/spec/tests.cmake)
 include(tests/objects/tests.cmake)
 include(tests/demo/tests.cmake)
+include(tests/sessions/tests.cmake)
+include(tests/fleet/tests.cmake)

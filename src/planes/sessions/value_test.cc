@@ -41,7 +41,8 @@ TEST(Json, BrokenTextIsRefused) {
 
 TEST(Pickle, WhatIsWrittenIsReadBack) {
   const auto value = read_json(
-      R"({"_auth_user_id":"7","n":[0,255,65536,-1,2147483648,-9223372036854775808,99999999999999999999],)"
+      R"({"_auth_user_id":"7","n":[0,255,65536,-1,2147483648,-9223372036854775808],)"
+      R"("l":[99999999999999999999,-99999999999999999999],)"
       R"("f":0.1,)"
       R"("nested":{"empty":{},"list":[]},"t":true,"none":null})");
   ASSERT_TRUE(value);
