@@ -52,9 +52,20 @@ Result<void> prepare_session(pg::Connection& session, const std::string& migrati
     TRY_VOID(session.exec("set plan_cache_mode = force_generic_plan"));
   }
   return session.exec(
-      "set synchronous_commit = off; set enable_seqscan = off;"
+      "set jit = off; set synchronous_commit = off; set enable_seqscan = off;"
       "set enable_hashjoin = off; set enable_mergejoin = off; set search_path = " +
       path);
+}
+
+// A killed predecessor's session may still work on its last statement, holding the progress row.
+Result<void> end_predecessor(pg::Connection& session, const std::string& application) {
+  TRY_VOID(
+      session.query("select pg_catalog.pg_terminate_backend(pid) from pg_catalog.pg_stat_activity "
+                    "where application_name = pg_catalog.left($1, 63) "
+                    "and usename = current_user and datname = pg_catalog.current_database() "
+                    "and pid <> pg_catalog.pg_backend_pid()",
+                    {application}));
+  return {};
 }
 
 Error wrong_count(const std::string& what, std::int64_t count) {
@@ -68,7 +79,9 @@ Error wrong_count(const std::string& what, std::int64_t count) {
 
 Result<std::unique_ptr<Applier>> Applier::open(const ApplierConfig& config,
                                                Guarded<ApplyShared>& shared) {
-  TRY(auto session, pg::Connection::open(config.to_url, {.application_name = "banyan_apply"}));
+  const auto application = "banyan_apply " + stream_name(config.migration, config.from);
+  TRY(auto session, pg::Connection::open(config.to_url, {.application_name = application}));
+  TRY_VOID(end_predecessor(session, application));
   TRY_VOID(prepare_session(session, config.migration));
   TRY(const auto claim, claim_progress(session, stream_name(config.migration, config.from)));
   auto applier = std::make_unique<Applier>(config, shared, std::move(session), claim);

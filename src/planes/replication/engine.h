@@ -63,7 +63,7 @@ class Engine {
 
   // The `status` verb's answer without the fields of the act: state, tables, lag of the stream out
   // of `active`, reverse, tripwire, error.
-  nlohmann::json status(SideName active) const;
+  nlohmann::json status(SideName active = SideName::kOld) const;
 
   // Makes sure that the stream passive -> active exists and is read; before any fence.
   // Fails with kConflict while the copy is not finished.
