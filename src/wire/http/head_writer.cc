@@ -189,16 +189,26 @@ TraceContext trace_for(const Head& request, IdSource& ids) {
   return trace;
 }
 
+namespace {
+
+std::string_view upstream_host(const Head& request, const UpstreamRewrite& rewrite) {
+  if (!rewrite.host.empty()) return rewrite.host;
+  return request.authority.empty() ? rewrite.host_if_none : request.authority;
+}
+
+}  // namespace
+
 std::size_t upstream_head_bytes_max(const Head& request, const UpstreamRewrite& rewrite) {
   return request.raw.size() + request.authority.size() + rewrite.client_ip.size() +
-         rewrite.scheme.size() + rewrite.host.size() + 2 * request.field_count_ + kOverheadMax;
+         rewrite.scheme.size() + rewrite.host.size() + rewrite.host_if_none.size() +
+         2 * request.field_count_ + kOverheadMax;
 }
 
 std::size_t write_upstream_head(const Head& request, const UpstreamRewrite& rewrite, char* out) {
   char* const start = out;
   out = put_all(out, request.method, std::string_view(" "), request.path,
-                std::string_view(" HTTP/1.1\r\nhost: "),
-                rewrite.host.empty() ? request.authority : rewrite.host, std::string_view("\r\n"));
+                std::string_view(" HTTP/1.1\r\nhost: "), upstream_host(request, rewrite),
+                std::string_view("\r\n"));
   out = copy_fields(out, request,
                     [&](const Field& field) { return is_forwarded_upstream(field, rewrite); });
   out = put_framing(out, request);

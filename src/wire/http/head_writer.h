@@ -42,11 +42,11 @@ enum class Expect : std::uint8_t { kDrop, kForward };
 
 struct UpstreamRewrite {
   std::string_view client_ip = {};
-  std::string_view scheme = "http";     // of the client's connection
-  std::string_view host = {};           // overrides Host when not empty; give the endpoint's
-                                        // address when Head::authority is empty (HTTP/1.0)
-  const TraceContext* trace = nullptr;  // required
-  Trust trust_forwarded = Trust::kNo;   // keep the client's X-Forwarded-Proto and -Host
+  std::string_view scheme = "http";             // of the client's connection
+  std::string_view host = {};                   // overrides Host when not empty
+  std::string_view host_if_none = "localhost";  // for HTTP/1.0 requests that name none
+  const TraceContext* trace = nullptr;          // required
+  Trust trust_forwarded = Trust::kNo;           // keep the client's X-Forwarded-Proto and -Host
   Expect expect = Expect::kDrop;
 };
 

@@ -19,7 +19,6 @@ void check_rewritten(const Head& head) {
   const UpstreamRewrite rewrite{.client_ip = "127.0.0.1", .trace = &trace};
   std::string out(upstream_head_bytes_max(head, rewrite), '\0');
   out.resize(write_upstream_head(head, rewrite, out.data()));
-  if (head.authority.empty()) return;  // HTTP/1.0 without Host
   static Head again;
   const Parsed parsed = parse_request(out, again, {.head_bytes_max = 1 << 20});
   // The gateway adds up to seven fields, so only a full head may not fit again.

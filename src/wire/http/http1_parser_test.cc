@@ -19,52 +19,124 @@ struct Input {
 // Each of these, passed on as it is, has been read as two requests by some pair of servers.
 // clang-format off
 const Input kRefused[] = {
-    {"length_beside_coding", "POST /a HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"sv},
-    {"coding_beside_length", "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n"sv},
-    {"coding_beside_zero_length", "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n0\r\n\r\n"sv},
-    {"two_lengths_differ", "POST /a HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!"sv},
-    {"two_lengths_equal", "POST /a HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello"sv},
-    {"length_list_equal", "POST /a HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5, 5\r\n\r\nhello"sv},
-    {"length_list_differs", "POST /a HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5, 6\r\n\r\nhello"sv},
+    {"length_beside_coding",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5\r\n"
+     "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"sv},
+    {"coding_beside_length",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n"
+     "Content-Length: 4\r\n\r\n0\r\n\r\n"sv},
+    {"coding_beside_zero_length",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n"
+     "Content-Length: 0\r\n\r\n0\r\n\r\n"sv},
+    {"two_lengths_differ",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5\r\n"
+     "Content-Length: 6\r\n\r\nhello!"sv},
+    {"two_lengths_equal",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5\r\n"
+     "Content-Length: 5\r\n\r\nhello"sv},
+    {"length_list_equal",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5, 5\r\n\r\nhello"sv},
+    {"length_list_differs",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5, 6\r\n\r\nhello"sv},
     {"length_plus", "POST /a HTTP/1.1\r\nHost: a.example\r\nContent-Length: +5\r\n\r\nhello"sv},
     {"length_minus", "POST /a HTTP/1.1\r\nHost: a.example\r\nContent-Length: -5\r\n\r\nhello"sv},
     {"length_hex", "POST /a HTTP/1.1\r\nHost: a.example\r\nContent-Length: 0x5\r\n\r\nhello"sv},
     {"length_empty", "POST /a HTTP/1.1\r\nHost: a.example\r\nContent-Length:\r\n\r\nhello"sv},
     {"length_blank", "POST /a HTTP/1.1\r\nHost: a.example\r\nContent-Length:  \t \r\n\r\nhello"sv},
-    {"length_inner_blank", "POST /a HTTP/1.1\r\nHost: a.example\r\nContent-Length: 1 0\r\n\r\nhello"sv},
-    {"length_huge", "POST /a HTTP/1.1\r\nHost: a.example\r\nContent-Length: 18446744073709551621\r\n\r\nhello"sv},
-    {"length_letters", "POST /a HTTP/1.1\r\nHost: a.example\r\nContent-Length: five\r\n\r\nhello"sv},
-    {"length_decimal_point", "POST /a HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5.0\r\n\r\nhello"sv},
-    {"length_quoted", "POST /a HTTP/1.1\r\nHost: a.example\r\nContent-Length: \"5\"\r\n\r\nhello"sv},
-    {"length_trailing_semicolon", "POST /a HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5;\r\n\r\nhello"sv},
-    {"length_underscore", "POST /a HTTP/1.1\r\nHost: a.example\r\nContent_Length: 5\r\n\r\nhello"sv},
-    {"length_arabic_digit", "POST /a HTTP/1.1\r\nHost: a.example\r\nContent-Length: \331\245\r\n\r\nhello"sv},
-    {"coding_identity", "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: identity\r\n\r\nhello"sv},
-    {"coding_gzip_chunked", "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"sv},
-    {"coding_chunked_identity", "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n"sv},
-    {"coding_chunked_twice", "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"sv},
-    {"coding_chunked_list_twice", "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n"sv},
-    {"coding_then_identity", "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n"sv},
-    {"coding_xchunked", "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"sv},
-    {"coding_chunked_comma", "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked,\r\n\r\n0\r\n\r\n"sv},
-    {"coding_comma_chunked", "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: ,chunked\r\n\r\n0\r\n\r\n"sv},
-    {"coding_parameter", "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked;q=1\r\n\r\n0\r\n\r\n"sv},
-    {"coding_quoted", "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: \"chunked\"\r\n\r\n0\r\n\r\n"sv},
-    {"coding_single_quoted", "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: 'chunked'\r\n\r\n0\r\n\r\n"sv},
-    {"coding_empty", "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding:\r\n\r\n0\r\n\r\n"sv},
-    {"coding_vertical_tab", "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: \013chunked\r\n\r\n0\r\n\r\n"sv},
-    {"coding_form_feed", "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\014\r\n\r\n0\r\n\r\n"sv},
-    {"coding_nul", "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\000\r\n\r\n0\r\n\r\n"sv},
-    {"coding_high_byte", "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\377\r\n\r\n0\r\n\r\n"sv},
-    {"coding_underscore", "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer_Encoding: chunked\r\n\r\n0\r\n\r\n"sv},
-    {"coding_space_before_colon", "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n"sv},
-    {"coding_tab_before_colon", "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding\t: chunked\r\n\r\n0\r\n\r\n"sv},
-    {"coding_leading_space", "POST /a HTTP/1.1\r\nHost: a.example\r\n Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"sv},
-    {"coding_folded_value", "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n"sv},
-    {"coding_folded_name", "POST /a HTTP/1.1\r\nHost: a.example\r\nX: y\r\n Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"sv},
-    {"coding_after_bare_cr", "POST /a HTTP/1.1\r\nHost: a.example\r\nX: y\rTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"sv},
-    {"coding_after_bare_lf", "POST /a HTTP/1.1\r\nHost: a.example\r\nX: y\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"sv},
-    {"coding_in_http10", "POST /a HTTP/1.0\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"sv},
+    {"length_inner_blank",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nContent-Length: 1 0\r\n\r\nhello"sv},
+    {"length_huge",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\n"
+     "Content-Length: 18446744073709551621\r\n\r\nhello"sv},
+    {"length_letters",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nContent-Length: five\r\n\r\nhello"sv},
+    {"length_decimal_point",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5.0\r\n\r\nhello"sv},
+    {"length_quoted",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nContent-Length: \"5\"\r\n\r\nhello"sv},
+    {"length_trailing_semicolon",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5;\r\n\r\nhello"sv},
+    {"length_underscore",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nContent_Length: 5\r\n\r\nhello"sv},
+    {"length_arabic_digit",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nContent-Length: \331\245\r\n\r\nhello"sv},
+    {"coding_identity",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: identity\r\n\r\n"
+     "hello"sv},
+    {"coding_gzip_chunked",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: gzip, chunked\r\n"
+     "\r\n0\r\n\r\n"sv},
+    {"coding_chunked_identity",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\n"
+     "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n"sv},
+    {"coding_chunked_twice",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n"
+     "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"sv},
+    {"coding_chunked_list_twice",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked, chunked\r\n"
+     "\r\n0\r\n\r\n"sv},
+    {"coding_then_identity",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n"
+     "Transfer-Encoding: identity\r\n\r\n0\r\n\r\n"sv},
+    {"coding_xchunked",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: xchunked\r\n\r\n"
+     "0\r\n\r\n"sv},
+    {"coding_chunked_comma",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked,\r\n\r\n"
+     "0\r\n\r\n"sv},
+    {"coding_comma_chunked",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: ,chunked\r\n\r\n"
+     "0\r\n\r\n"sv},
+    {"coding_parameter",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked;q=1\r\n\r\n"
+     "0\r\n\r\n"sv},
+    {"coding_quoted",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: \"chunked\"\r\n\r\n"
+     "0\r\n\r\n"sv},
+    {"coding_single_quoted",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: 'chunked'\r\n\r\n"
+     "0\r\n\r\n"sv},
+    {"coding_empty",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding:\r\n\r\n0\r\n\r\n"sv},
+    {"coding_vertical_tab",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: \013chunked\r\n\r\n"
+     "0\r\n\r\n"sv},
+    {"coding_form_feed",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\014\r\n\r\n"
+     "0\r\n\r\n"sv},
+    {"coding_nul",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\000\r\n\r\n"
+     "0\r\n\r\n"sv},
+    {"coding_high_byte",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\377\r\n\r\n"
+     "0\r\n\r\n"sv},
+    {"coding_underscore",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer_Encoding: chunked\r\n\r\n0\r\n"
+     "\r\n"sv},
+    {"coding_space_before_colon",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding : chunked\r\n\r\n"
+     "0\r\n\r\n"sv},
+    {"coding_tab_before_colon",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding\t: chunked\r\n\r\n"
+     "0\r\n\r\n"sv},
+    {"coding_leading_space",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\n Transfer-Encoding: chunked\r\n\r\n"
+     "0\r\n\r\n"sv},
+    {"coding_folded_value",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding:\r\n chunked\r\n\r\n"
+     "0\r\n\r\n"sv},
+    {"coding_folded_name",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nX: y\r\n Transfer-Encoding: chunked\r\n"
+     "\r\n0\r\n\r\n"sv},
+    {"coding_after_bare_cr",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nX: y\rTransfer-Encoding: chunked\r\n"
+     "\r\n0\r\n\r\n"sv},
+    {"coding_after_bare_lf",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nX: y\nTransfer-Encoding: chunked\r\n"
+     "\r\n0\r\n\r\n"sv},
+    {"coding_in_http10",
+     "POST /a HTTP/1.0\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+     "\r\n"sv},
     {"no_colon", "GET /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding chunked\r\n\r\n"sv},
     {"empty_name", "GET /a HTTP/1.1\r\nHost: a.example\r\n: chunked\r\n\r\n"sv},
     {"name_with_space", "GET /a HTTP/1.1\r\nHost: a.example\r\nX Y: z\r\n\r\n"sv},
@@ -103,7 +175,9 @@ const Input kRefused[] = {
     {"tab_after_method", "GET\t/a HTTP/1.1\r\nHost: a.example\r\n\r\n"sv},
     {"space_before_method", " GET /a HTTP/1.1\r\nHost: a.example\r\n\r\n"sv},
     {"method_with_bracket", "G[T /a HTTP/1.1\r\nHost: a.example\r\n\r\n"sv},
-    {"method_too_long", "GGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGG /a HTTP/1.1\r\nHost: a.example\r\n\r\n"sv},
+    {"method_too_long",
+     "GGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGG /a HTTP/1.1\r\nHost: a.example\r\n"
+     "\r\n"sv},
     {"space_after_version", "GET /a HTTP/1.1 \r\nHost: a.example\r\n\r\n"sv},
     {"http09", "GET /a\r\n"sv},
     {"http2", "GET /a HTTP/2.0\r\nHost: a.example\r\n\r\n"sv},
@@ -112,7 +186,9 @@ const Input kRefused[] = {
     {"http_padded", "GET /a HTTP/01.1\r\nHost: a.example\r\n\r\n"sv},
     {"preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"sv},
     {"two_empty_lines_first", "\r\n\r\nGET /a HTTP/1.1\r\nHost: a.example\r\n\r\n"sv},
-    {"expect_unknown", "POST /a HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5\r\nExpect: 200-ok\r\n\r\nhello"sv},
+    {"expect_unknown",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5\r\nExpect: 200-ok\r\n"
+     "\r\nhello"sv},
 };
 
 const Input kAccepted[] = {
@@ -120,25 +196,47 @@ const Input kAccepted[] = {
     {"one_empty_line_first", "\r\nGET /a HTTP/1.1\r\nHost: a.example\r\n\r\n"sv},
     {"post_length", "POST /a HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5\r\n\r\nhello"sv},
     {"post_length_zero", "POST /a HTTP/1.1\r\nHost: a.example\r\nContent-Length: 0\r\n\r\n"sv},
-    {"post_length_leading_zero", "POST /a HTTP/1.1\r\nHost: a.example\r\nContent-Length: 005\r\n\r\nhello"sv},
-    {"post_chunked", "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"sv},
-    {"post_chunked_case", "POST /a HTTP/1.1\r\nHost: a.example\r\nTRANSFER-ENCODING: ChUnKeD\r\n\r\n0\r\n\r\n"sv},
-    {"post_chunked_blanks", "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: \t chunked \t\r\n\r\n0\r\n\r\n"sv},
+    {"post_length_leading_zero",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nContent-Length: 005\r\n\r\nhello"sv},
+    {"post_chunked",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n"
+     "hello\r\n0\r\n\r\n"sv},
+    {"post_chunked_case",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nTRANSFER-ENCODING: ChUnKeD\r\n\r\n0\r\n"
+     "\r\n"sv},
+    {"post_chunked_blanks",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: \t chunked \t\r\n"
+     "\r\n0\r\n\r\n"sv},
     {"get_with_body", "GET /a HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5\r\n\r\nhello"sv},
-    {"connection_names_length", "POST /a HTTP/1.1\r\nHost: a.example\r\nConnection: close, Content-Length\r\nContent-Length: 5\r\n\r\nhello"sv},
-    {"connection_names_coding", "POST /a HTTP/1.1\r\nHost: a.example\r\nConnection: close, Transfer-Encoding\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"sv},
-    {"connection_names_host", "GET /a HTTP/1.1\r\nHost: a.example\r\nConnection: close, Host\r\n\r\n"sv},
+    {"connection_names_length",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nConnection: close, Content-Length\r\n"
+     "Content-Length: 5\r\n\r\nhello"sv},
+    {"connection_names_coding",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\n"
+     "Connection: close, Transfer-Encoding\r\nTransfer-Encoding: chunked\r\n\r\n"
+     "0\r\n\r\n"sv},
+    {"connection_names_host",
+     "GET /a HTTP/1.1\r\nHost: a.example\r\nConnection: close, Host\r\n\r\n"sv},
     {"absolute_form", "GET http://a.example/a?b HTTP/1.1\r\nHost: a.example\r\n\r\n"sv},
     {"absolute_form_bare", "GET http://a.example HTTP/1.1\r\nHost: A.example\r\n\r\n"sv},
     {"asterisk_options", "OPTIONS * HTTP/1.1\r\nHost: a.example\r\n\r\n"sv},
     {"http10", "GET /a HTTP/1.0\r\n\r\n"sv},
-    {"http10_keep_alive", "GET /a HTTP/1.0\r\nHost: a.example\r\nConnection: keep-alive\r\n\r\n"sv},
+    {"http10_keep_alive",
+     "GET /a HTTP/1.0\r\nHost: a.example\r\nConnection: keep-alive\r\n\r\n"sv},
     {"high_byte_value", "GET /a HTTP/1.1\r\nHost: a.example\r\nX: caf\351\r\n\r\n"sv},
     {"empty_value", "GET /a HTTP/1.1\r\nHost: a.example\r\nX:\r\n\r\n"sv},
-    {"spoofed_forwarded", "GET /a HTTP/1.1\r\nHost: a.example\r\nX_Forwarded_For: 6.6.6.6\r\nX-Forwarded-Proto: https\r\n\r\n"sv},
-    {"proxy_fields", "GET /a HTTP/1.1\r\nHost: a.example\r\nProxy-Connection: keep-alive\r\nKeep-Alive: timeout=5\r\nTE: trailers\r\n\r\n"sv},
-    {"upgrade_with_body", "POST /a HTTP/1.1\r\nHost: a.example\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 5\r\n\r\nhello"sv},
-    {"pipelined_smuggle_shape", "POST /a HTTP/1.1\r\nHost: a.example\r\nContent-Length: 43\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: a.example\r\n\r\n"sv},
+    {"spoofed_forwarded",
+     "GET /a HTTP/1.1\r\nHost: a.example\r\nX_Forwarded_For: 6.6.6.6\r\n"
+     "X-Forwarded-Proto: https\r\n\r\n"sv},
+    {"proxy_fields",
+     "GET /a HTTP/1.1\r\nHost: a.example\r\nProxy-Connection: keep-alive\r\n"
+     "Keep-Alive: timeout=5\r\nTE: trailers\r\n\r\n"sv},
+    {"upgrade_with_body",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nConnection: upgrade\r\n"
+     "Upgrade: websocket\r\nContent-Length: 5\r\n\r\nhello"sv},
+    {"pipelined_smuggle_shape",
+     "POST /a HTTP/1.1\r\nHost: a.example\r\nContent-Length: 43\r\n\r\n"
+     "GET /smuggled HTTP/1.1\r\nHost: a.example\r\n\r\n"sv},
 };
 // clang-format on
 
@@ -244,7 +342,8 @@ TEST(Http1Parser, KnowsWhoWantsToKeepTheConnection) {
 
 TEST(Http1Parser, RecognisesAnUpgrade) {
   constexpr auto kBytes =
-      "GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n"sv;
+      "GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\n"
+      "Upgrade: websocket\r\n\r\n"sv;
   EXPECT_TRUE(parsed_request(kBytes)->is_upgrade);
 }
 
