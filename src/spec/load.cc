@@ -232,9 +232,8 @@ Bucket Loader::bucket(const std::string& name, Reader& reader) const {
   return bucket;
 }
 
-Zone zone(Reader& reader) {
-  Zone zone;
-  zone.name = reader.text({"name", "A name", Need::kRequired});
+Zone zone(const std::string& name, Reader& reader) {
+  Zone zone{.name = name, .address_base = {}};
   zone.address_base = reader.text(
       {"address_base", "First three parts of its addresses: \"127.0.1.\"", Need::kRequired});
   const bool ends_well = zone.address_base.empty() || zone.address_base.ends_with('.');
@@ -355,8 +354,10 @@ Spec Loader::spec(Reader& reader) const {
                  [&](Reader& inner) { spec.source = source(inner); });
   reader.mapping({"gateway", "Where users' requests arrive"},
                  [&](Reader& inner) { spec.gateway = gateway(inner); });
-  reader.list({"zones", "Failure zones that copies are spread over (default: a, b, c)"},
-              [&](Reader& inner) { spec.zones.push_back(zone(inner)); });
+  reader.each({"zones", "Failure zones that copies are spread over (default: a, b, c)"},
+              [&](const std::string& zone_name, Reader& inner) {
+                spec.zones.push_back(zone(zone_name, inner));
+              });
   read_resources(*this, reader, spec);
   reader.list({"routes", "Who answers which requests; the most specific match counts"},
               [&](Reader& inner) { spec.routes.push_back(route(inner)); });

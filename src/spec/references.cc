@@ -72,10 +72,6 @@ class Settler {
   }
 
   void check_unique_names() {
-    std::set<std::string> zones;
-    for (const Zone& zone : spec_.zones) {
-      if (!zones.insert(zone.name).second) duplicate({}, "zones: two are named " + zone.name);
-    }
     if (!spec_.source) return;
     std::set<std::string> files;
     for (const FileSet& set : spec_.source->files) {

@@ -93,6 +93,18 @@ TEST(Spec, AnUnknownKeyNamesItsNeighbour) {
             "   /etc/banyan/banyan.yaml:11:5   did you mean \"health\"?\n");
 }
 
+TEST(Spec, ZonesHaveNamesAndAddresses) {
+  const auto zones =
+      "zones: { west: { address_base: 127.0.8. }, east: { address_base: 127.0.9. } }\n";
+  const auto outcome = parse(std::string(kLift) + zones);
+  EXPECT_TRUE(outcome.ok());
+  ASSERT_EQ(outcome.spec.zones.size(), 2U);
+  EXPECT_EQ(outcome.spec.zones[0].name, "west");
+  EXPECT_EQ(outcome.spec.zones[1].address_base, "127.0.9.");
+  expect_problem(parse(std::string(kLift) + "zones: { west: { address_base: x } }\n"), "BY-0313",
+                 "zones.west.address_base");
+}
+
 TEST(Spec, KeysWithXAreIgnored) {
   EXPECT_TRUE(parse(std::string(kLift) + "x-note: { anything: [1] }\n").ok());
 }
