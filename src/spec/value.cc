@@ -161,12 +161,15 @@ bool has_password(std::string_view url) {
 }
 
 bool names_a_secret(std::string_view variable) {
-  static constexpr std::array<std::string_view, 5> kWords = {"SECRET", "PASSWORD", "PASSWD",
-                                                             "TOKEN", "PRIVATE"};
-  const auto contains = [&](std::string_view word) {
-    return variable.find(word) != std::string_view::npos;
-  };
-  return std::ranges::any_of(kWords, contains) || variable.ends_with("API_KEY");
+  static constexpr std::array<std::string_view, 8> kEndings = {
+      "SECRET", "SECRET_KEY", "SECRET_ACCESS_KEY", "PASSWORD",
+      "PASSWD", "TOKEN",      "API_KEY",           "PRIVATE_KEY"};
+  // Whole words only: PASSWORD_ITERATIONS and TOKENIZER are settings, not secrets.
+  return std::ranges::any_of(kEndings, [&](std::string_view ending) {
+    if (!variable.ends_with(ending)) return false;
+    const auto before = variable.size() - ending.size();
+    return before == 0 || variable[before - 1] == '_';
+  });
 }
 
 std::size_t edit_distance(std::string_view a, std::string_view b) {

@@ -62,6 +62,15 @@ TEST(Value, PasswordsInUrlsAreSeen) {
   EXPECT_FALSE(has_password("user:pw"));
 }
 
+TEST(Value, SecretsAreKnownByTheEndOfTheirName) {
+  for (const char* name : {"SECRET_KEY", "AWS_SECRET_ACCESS_KEY", "DB_PASSWORD", "TOKEN"}) {
+    EXPECT_TRUE(names_a_secret(name)) << name;
+  }
+  for (const char* name : {"PASSWORD_ITERATIONS", "TOKEN_TTL", "AWS_ACCESS_KEY_ID", "BROKEN"}) {
+    EXPECT_FALSE(names_a_secret(name)) << name;
+  }
+}
+
 TEST(Value, ASwapOfNeighboursIsOneEdit) {
   EXPECT_EQ(edit_distance("healht", "health"), 1U);
   EXPECT_EQ(edit_distance("", "abc"), 3U);
