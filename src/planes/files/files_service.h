@@ -1,8 +1,8 @@
 #pragma once
 // FilesService: the files.* verbs of the agent: mirrors directories into buckets and back.
 //
-// JSON in, JSON out; every verb is idempotent. Jobs are remembered in state_dir (0600, they hold the
-// secret key) and go on by themselves when the service is created again, after kill -9 too.
+// JSON in, JSON out; every verb is idempotent. Jobs are remembered in state_dir (0600, they hold
+// the secret key) and go on by themselves when the service is created again, after kill -9 too.
 // Thread-safe; verbs of different jobs do not wait for one another.
 
 #include <filesystem>

@@ -16,8 +16,6 @@
 
 namespace banyan::s3 {
 
-using ByteSink = std::function<Result<void>(std::string_view)>;
-
 class AwsChunkedDecoder {
  public:
   // Without a seed the chunks are unsigned.

@@ -3,16 +3,21 @@
 // formats. Pure functions.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 
 #include "base/clock.h"
+#include "base/error.h"
 
 struct evp_md_ctx_st;
 
 namespace banyan::s3 {
+
+// Takes content piece by piece; an error stops the flow.
+using ByteSink = std::function<Result<void>(std::string_view)>;
 
 enum class Slash : std::uint8_t { kKeep, kEncode };
 // Everything but A-Z a-z 0-9 - _ . ~ (and, if kept, '/') becomes %XX.
