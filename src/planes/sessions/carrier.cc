@@ -1,7 +1,7 @@
 #include "planes/sessions/carrier.h"
 
 #include <algorithm>
-#include <cstdlib>
+#include <future>
 #include <unordered_set>
 
 namespace banyan::sessions {
@@ -80,10 +80,14 @@ CarryPlan plan_carry(const std::vector<Fingerprint>& from, const std::vector<Fin
 }
 
 Result<PassResult> Carrier::pass(Thorough thorough) {
+  // The two surveys are of two servers: at the same time, since a hold may be waiting.
+  std::future<Result<std::vector<Fingerprint>>> surveying;
+  if (thorough == Thorough::kYes)
+    surveying = std::async(std::launch::async, [this] { return to_.survey(); });
   TRY(const auto from, from_.survey());
   std::vector<Fingerprint> to;
   if (thorough == Thorough::kYes) {
-    TRY(to, to_.survey());
+    TRY(to, surveying.get());
   }
   const auto plan = plan_carry(from, thorough == Thorough::kYes ? &to : nullptr, ledger_);
   TRY_VOID(copy(plan.write));

@@ -10,6 +10,7 @@ namespace {
 
 constexpr Duration kTimeout = 3s;
 constexpr int kScanCount = 5000;
+constexpr std::size_t kMgetMax = 500;
 
 std::string glob_escaped(std::string_view text) {
   std::string out;
@@ -65,21 +66,27 @@ Result<std::vector<std::string>> DjangoRedisSessions::keys() {
   return std::vector<std::string>(found.begin(), found.end());
 }
 
+// One MGET for many values is several times cheaper than a GET each, and this runs inside a hold.
 Result<std::vector<DjangoRedisSessions::Stored>> DjangoRedisSessions::fetch(
     std::span<const std::string> keys) {
   TRY(redis::Client* const redis, client());
-  std::vector<redis::Command> commands;
-  for (const std::string& key : keys) {
-    commands.push_back({"GET", prefix_ + key});
-    commands.push_back({"PTTL", prefix_ + key});
+  std::vector<redis::Command> gets;
+  std::vector<redis::Command> ttls;
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    if (i % kMgetMax == 0) gets.push_back({"MGET"});
+    gets.back().push_back(prefix_ + keys[i]);
+    ttls.push_back({"PTTL", prefix_ + keys[i]});
   }
-  TRY(const auto replies, redis->pipeline(commands));
+  TRY(auto values, redis->pipeline(gets));
+  TRY(const auto lives, redis->pipeline(ttls));
   std::vector<Stored> stored(keys.size());
   for (std::size_t i = 0; i < keys.size(); ++i) {
-    const auto& value = replies[2 * i];
-    const auto ttl = replies[2 * i + 1].integer;
+    auto& batch = values[i / kMgetMax].items;
+    if (i % kMgetMax >= batch.size()) return failure(Code::kCorruption, "MGET answered too little");
+    auto& value = batch[i % kMgetMax];
+    const auto ttl = lives[i].integer;
     const bool exists = value.kind == redis::Reply::Kind::kText && ttl != -2;
-    stored[i].bytes = value.text;
+    stored[i].bytes = std::move(value.text);
     stored[i].left_ms = !exists ? -1 : ttl < 0 ? std::numeric_limits<std::int32_t>::max() : ttl;
   }
   return stored;

@@ -29,6 +29,29 @@ void append_utf8(std::string& out, std::uint32_t point) {
   }
 }
 
+// -?(0|[1-9][0-9]*)(.[0-9]+)?([eE][+-]?[0-9]+)?
+bool is_number(std::string_view text) {
+  const auto digits = [&] {
+    const auto size = std::min(text.find_first_not_of("0123456789"), text.size());
+    text.remove_prefix(size);
+    return size;
+  };
+  if (text.starts_with('-')) text.remove_prefix(1);
+  const bool zero = text.starts_with('0');
+  const auto whole = digits();
+  if (whole == 0 || (zero && whole > 1)) return false;
+  if (text.starts_with('.')) {
+    text.remove_prefix(1);
+    if (digits() == 0) return false;
+  }
+  if (text.starts_with('e') || text.starts_with('E')) {
+    text.remove_prefix(1);
+    if (text.starts_with('+') || text.starts_with('-')) text.remove_prefix(1);
+    if (digits() == 0) return false;
+  }
+  return text.empty();
+}
+
 class Reader {
  public:
   explicit Reader(std::string_view text) : text_(text) {}
@@ -98,10 +121,9 @@ class Reader {
     const auto size = text_.find_first_not_of("+-0123456789.eE", at_);
     const auto digits = text_.substr(at_, size == std::string_view::npos ? size : size - at_);
     const bool whole = digits.find_first_of(".eE") == std::string_view::npos;
+    if (!is_number(digits)) return bad("not a value");
     double parsed = 0;
-    const auto [end, problem] =
-        std::from_chars(digits.data(), digits.data() + digits.size(), parsed);
-    if (end != digits.data() + digits.size() || digits.empty()) return bad("not a value");
+    const auto problem = std::from_chars(digits.data(), digits.data() + digits.size(), parsed).ec;
     at_ += digits.size();
     if (!whole) return real(problem == std::errc() ? parsed : out_of_range(digits));
     Value value;

@@ -251,10 +251,12 @@ class Machine {
     TRY(std::string_view text, line());
     if (text == "00" || text == "01") return push(make_bool(text == "01"));
     if (text.ends_with('L')) text.remove_suffix(1);
-    const auto digits = text.starts_with('-') ? text.substr(1) : text;
-    if (digits.empty() || digits.find_first_not_of("0123456789") != std::string_view::npos)
+    const bool negative = text.starts_with('-');
+    if (negative) text.remove_prefix(1);
+    if (text.empty() || text.find_first_not_of("0123456789") != std::string_view::npos)
       return bad("not a number");
-    return push_kind(Kind::kInteger, std::string(text));
+    text.remove_prefix(std::min(text.find_first_not_of('0'), text.size() - 1));
+    return push_kind(Kind::kInteger, (negative && text != "0" ? "-" : "") + std::string(text));
   }
   Result<void> push_float() {
     TRY(const std::string_view raw, take(8));

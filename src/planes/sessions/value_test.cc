@@ -33,18 +33,18 @@ TEST(Json, LoneSurrogatesAndNotANumberSurvive) {
 }
 
 TEST(Json, BrokenTextIsRefused) {
-  for (const char* text :
-       {"", "{", "[1,", "\"a", "{\"a\"1}", "[1]x", "nul", "\"\\u12\"", "--1", "."})
+  for (const char* text : {"", "{", "[1,", "\"a", "{\"a\"1}", "[1]x", "nul", "\"\\u12\"", "--1",
+                           ".", "0255", "1.", "1e"})
     EXPECT_FALSE(read_json(text)) << text;
   EXPECT_FALSE(read_json(std::string(10'000, '[')));
 }
 
 TEST(Pickle, WhatIsWrittenIsReadBack) {
-  const auto value = read_json(
-      R"({"_auth_user_id":"7","n":[0,255,65536,-1,2147483648,-9223372036854775808],)"
-      R"("l":[99999999999999999999,-99999999999999999999],)"
-      R"("f":0.1,)"
-      R"("nested":{"empty":{},"list":[]},"t":true,"none":null})");
+  const auto value =
+      read_json(R"({"_auth_user_id":"7","n":[0,255,65536,-1,2147483648,-9223372036854775808],)"
+                R"("l":[99999999999999999999,-99999999999999999999],)"
+                R"("f":0.1,)"
+                R"("nested":{"empty":{},"list":[]},"t":true,"none":null})");
   ASSERT_TRUE(value);
   const auto again = read_pickle(write_pickle(*value));
   ASSERT_TRUE(again) << again.error().message();
