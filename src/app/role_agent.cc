@@ -4,6 +4,7 @@
 #include "app/roles.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "planes/files/files_service.h"
 #include "planes/fleet/fleet_service.h"
 #include "planes/sessions/sessions_service.h"
 #include "store/journal.h"
@@ -19,6 +20,16 @@ template <class Service>
 void mount(rpc::Server& server, std::string verb, Service& service,
            Result<json> (Service::*method)(const json&)) {
   server.on(std::move(verb), [&service, method](const json& in) { return (service.*method)(in); });
+}
+
+void mount_files(rpc::Server& server, files::FilesService& service) {
+  using files::FilesService;
+  mount(server, "files.start", service, &FilesService::start);
+  mount(server, "files.status", service, &FilesService::status);
+  mount(server, "files.verify", service, &FilesService::verify);
+  mount(server, "files.barrier", service, &FilesService::barrier);
+  mount(server, "files.direction", service, &FilesService::direction);
+  mount(server, "files.stop", service, &FilesService::stop);
 }
 
 void mount_sessions(rpc::Server& server, sessions::SessionsService& service) {
@@ -42,9 +53,11 @@ void mount_fleet(rpc::Server& server, fleet::FleetService& service) {
 Result<void> serve(const RoleOptions& options) {
   const SystemClock clock;
   TRY(const auto store, store::StateStore::open(options.state_dir + "/agent.db"));
+  TRY(const auto files, files::FilesService::create(options.state_dir));
   TRY(const auto sessions, sessions::SessionsService::open(*store, clock));
   TRY(const auto fleet, fleet::FleetService::open(*store, clock, options.state_dir));
   rpc::Server server;
+  mount_files(server, *files);
   mount_sessions(server, *sessions);
   mount_fleet(server, *fleet);
   TRY_VOID(server.listen(options.socket));
