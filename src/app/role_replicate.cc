@@ -1,0 +1,177 @@
+// The role `replicate`: the verbs of database migrations, by name, over the role's socket.
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <memory>
+
+#include "app/roles.h"
+#include "base/guarded.h"
+#include "base/log.h"
+#include "planes/replication/job.h"
+#include "planes/replication/preflight.h"
+#include "wire/rpc/server.h"
+
+namespace banyan {
+namespace {
+
+using nlohmann::json;
+using replication::Epoch;
+using replication::Job;
+namespace fs = std::filesystem;
+
+// The migrations of this role. Each has a folder <state_dir>/replicate/<name> with config.json.
+class Jobs {
+ public:
+  explicit Jobs(fs::path root) : root_(std::move(root)) {}
+
+  // Resumes what was running when the role ended, however it ended.
+  void resume() {
+    std::error_code absent;
+    for (const auto& entry : fs::directory_iterator(root_, absent)) {
+      std::ifstream file(entry.path() / "config.json");
+      const auto config = json::parse(file, nullptr, false);
+      const auto name = entry.path().filename().string();
+      if (config.is_discarded()) continue;
+      if (auto job = add(name, config); !job) {
+        log_error("cannot resume", {{"migration", name}, {"error", job.error().message()}});
+      }
+    }
+  }
+
+  Result<std::shared_ptr<Job>> start(const std::string& name, const json& config) {
+    if (auto known = find(name)) {
+      known.value()->start();
+      return known;
+    }
+    if (name.empty() || name.find_first_of("/.") != std::string::npos) {
+      return failure(Code::kInvalidArgument, "a migration's name has no dots and slashes");
+    }
+    TRY_VOID(replication::parse_engine_config(name, config));
+    TRY_VOID(replication::write_config(root_ / name, config));
+    return add(name, config);
+  }
+
+  Result<std::shared_ptr<Job>> find(const std::string& name) const {
+    auto found = jobs_.with([&](const Map& jobs) {
+      const auto at = jobs.find(name);
+      return at == jobs.end() ? nullptr : at->second;
+    });
+    if (found) return found;
+    return std::unexpected(Error(Code::kNotFound, "no migration " + name + " here")
+                               .with_remedy("Call start with its configuration."));
+  }
+
+  void stop() {
+    for (auto& [name, job] : jobs_.with([](Map& jobs) { return std::exchange(jobs, {}); })) {
+      job->stop();
+    }
+  }
+
+ private:
+  using Map = std::map<std::string, std::shared_ptr<Job>>;
+
+  Result<std::shared_ptr<Job>> add(const std::string& name, const json& config) {
+    TRY(auto parsed, replication::parse_engine_config(name, config));
+    return jobs_.with([&](Map& jobs) {
+      auto& job = jobs[name];
+      if (!job) job = std::make_shared<Job>(std::move(parsed), root_ / name);
+      job->start();
+      return job;
+    });
+  }
+
+  fs::path root_;
+  Guarded<Map> jobs_;
+};
+
+std::string name_of(const json& in) { return in.value("name", ""); }
+Epoch epoch_of(const json& in) { return Epoch(in.value("epoch", std::int64_t{0})); }
+Duration ms_of(const json& in, const char* field, long otherwise) {
+  return std::chrono::milliseconds(in.value(field, otherwise));
+}
+
+Result<json> preflight(const Jobs& jobs, const json& in) {
+  replication::EngineConfig config;
+  if (in.contains("config")) {
+    TRY(config, replication::parse_engine_config(name_of(in), in["config"]));
+  } else {
+    TRY_VOID(jobs.find(name_of(in)));
+    return failure(Code::kInvalidArgument, "preflight needs a config");
+  }
+  TRY(const auto findings, replication::preflight(config.sides, config.tables, config.name));
+  json checks = json::array();
+  for (const auto& finding : findings) {
+    checks.push_back({{"id", finding.id},
+                      {"severity", replication::severity_name(finding.severity)},
+                      {"title", finding.title},
+                      {"detail", finding.detail},
+                      {"fix_sql", finding.fix_sql},
+                      {"ok", finding.ok}});
+  }
+  return json{{"checks", std::move(checks)}};
+}
+
+using Verb = std::function<Result<json>(Job&, const json&)>;
+
+void serve(rpc::Server& server, Jobs& jobs, const std::string& verb, Verb body) {
+  server.on(verb, [&jobs, body = std::move(body)](const json& in) -> Result<json> {
+    TRY(const auto job, jobs.find(name_of(in)));
+    return body(*job, in);
+  });
+}
+
+void serve_act(rpc::Server& server, Jobs& jobs) {
+  serve(server, jobs, "act.prepare", [](Job& job, const json&) { return job.prepare(); });
+  serve(server, jobs, "act.fence", [](Job& job, const json& in) {
+    return job.fence(epoch_of(in), ms_of(in, "lock_timeout_ms", 300));
+  });
+  serve(server, jobs, "act.await", [](Job& job, const json& in) {
+    return job.await(epoch_of(in), ms_of(in, "timeout_ms", 5000));
+  });
+  serve(server, jobs, "act.sequences", [](Job& job, const json&) { return job.sequences(); });
+  serve(server, jobs, "act.check", [](Job& job, const json&) { return job.check(); });
+  serve(server, jobs, "act.handover",
+        [](Job& job, const json& in) { return job.handover(epoch_of(in)); });
+  serve(server, jobs, "act.open", [](Job& job, const json& in) { return job.open(epoch_of(in)); });
+  serve(server, jobs, "act.abort", [](Job& job, const json& in) { return job.abort(epoch_of(in)); });
+  serve(server, jobs, "act.state", [](Job& job, const json&) { return job.state(); });
+}
+
+void serve_all(rpc::Server& server, Jobs& jobs) {
+  server.on("preflight", [&jobs](const json& in) { return preflight(jobs, in); });
+  server.on("start", [&jobs](const json& in) -> Result<json> {
+    TRY_VOID(jobs.start(name_of(in), in.value("config", json::object())));
+    return json::object();
+  });
+  serve(server, jobs, "status", [](Job& job, const json&) { return job.status(); });
+  serve(server, jobs, "verify",
+        [](Job& job, const json& in) { return job.verify(ms_of(in, "wait_ms", 0)); });
+  serve(server, jobs, "cancel", [](Job& job, const json&) { return job.cancel(); });
+  serve(server, jobs, "complete", [](Job& job, const json&) { return job.complete(); });
+  serve_act(server, jobs);
+}
+
+}  // namespace
+
+int run_replicate(const RoleOptions& options) {
+  rpc::block_stop_signals();
+  configure_log("replicate", Level::kInfo);
+  Jobs jobs(fs::path(options.state_dir) / "replicate");
+  rpc::Server server;
+  serve_all(server, jobs);
+  jobs.resume();
+  if (auto listening = server.listen(options.socket); !listening) {
+    log_error("cannot listen", {{"error", listening.error().message()}});
+    return 1;
+  }
+  rpc::wait_for_stop_signal();
+  server.stop();
+  jobs.stop();
+  return 0;
+}
+
+}  // namespace banyan

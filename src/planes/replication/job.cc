@@ -1,0 +1,381 @@
+#include "planes/replication/job.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include "base/log.h"
+#include "planes/replication/recent_check.h"
+#include "planes/replication/schema.h"
+#include "planes/replication/sequences.h"
+
+namespace banyan::replication {
+namespace {
+
+using nlohmann::json;
+
+constexpr auto kRetryPause = 1s;
+constexpr auto kSequencePause = 5s;
+constexpr auto kPointPatience = 60s;     // for the stream to reach a verification's snapshot
+constexpr std::size_t kCheckedKeys = 2000;  // per table, in the pause
+constexpr std::size_t kDifferencesTold = 20;
+
+// Sleeps, but no longer than until a stop is asked for.
+void pause(const std::stop_token& stop, Duration how_long) {
+  const auto until = std::chrono::steady_clock::now() + how_long;
+  while (!stop.stop_requested() && std::chrono::steady_clock::now() < until) {
+    std::this_thread::sleep_for(20ms);
+  }
+}
+
+json optional_text(const std::optional<std::string>& text) {
+  return text ? json(*text) : json(nullptr);
+}
+
+json to_json(const TableVerdict& table) {
+  json differences = json::array();
+  for (const auto& difference : table.differences) {
+    if (differences.size() == kDifferencesTold) break;
+    differences.push_back({{"key", difference.key},
+                           {"source", optional_text(difference.source)},
+                           {"target", optional_text(difference.target)}});
+  }
+  return {{"table", table.table}, {"rows", table.rows}, {"equal", table.equal},
+          {"differences", std::move(differences)}};
+}
+
+json to_json(const Verdict& verdict) {
+  json tables = json::array();
+  for (const auto& table : verdict.tables) tables.push_back(to_json(table));
+  return {{"state", verdict.equal ? "equal" : "different"},
+          {"tables", std::move(tables)},
+          {"rows", verdict.rows}};
+}
+
+json to_json(const Standing& standing) {
+  return {{"active", side_name(standing.active)},
+          {"act", act_state_name(standing.act)},
+          {"epoch", standing.epoch.value()}};
+}
+
+// A temporary file, on disk before it takes the name. Only for our eyes: it may hold passwords.
+Result<void> write_durably(const std::filesystem::path& path, const std::string& text) {
+  const auto part = path.string() + ".part";
+  const int file = ::open(part.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  if (file < 0) return failure(Code::kInternal, "cannot write " + part);
+  const auto written = ::write(file, text.data(), text.size());
+  const bool synced = ::fsync(file) == 0;
+  ::close(file);
+  std::error_code trouble;
+  std::filesystem::rename(part, path, trouble);
+  const bool whole = written == static_cast<ssize_t>(text.size());
+  if (whole && synced && !trouble) return {};
+  return failure(Code::kInternal, "cannot write " + path.string());
+}
+
+Result<json> empty_answer(const Result<void>& done) {
+  if (!done) return std::unexpected(done.error());
+  return json::object();
+}
+
+}  // namespace
+
+Result<EngineConfig> parse_engine_config(const std::string& name, const json& config) {
+  EngineConfig parsed;
+  parsed.name = name;
+  if (!config.contains("source") || !config["source"].is_string() || !config.contains("target") ||
+      !config["target"].is_string()) {
+    return failure(Code::kInvalidArgument, "config needs source and target, two PostgreSQL URLs");
+  }
+  parsed.sides = {config["source"], config["target"]};
+  const auto tables = config.value("tables", json("all"));
+  for (const auto& table : tables.is_array() ? tables : json::array()) {
+    if (!table.is_string()) return failure(Code::kInvalidArgument, "tables are names");
+    const auto named = table.get<std::string>();
+    parsed.tables.push_back(named.contains('.') ? named : "public." + named);
+  }
+  parsed.jobs = config.value("jobs", 2);
+  parsed.slot_prefix = config.value("slot_prefix", parsed.slot_prefix);
+  return parsed;
+}
+
+Result<void> write_config(const std::filesystem::path& directory, const json& config) {
+  std::error_code trouble;
+  std::filesystem::create_directories(directory, trouble);
+  return write_durably(directory / "config.json", config.dump(2));
+}
+
+Job::Job(EngineConfig config, std::filesystem::path directory)
+    : config_(std::move(config)),
+      directory_(std::move(directory)),
+      act_(config_.name, config_.sides, config_.tables),
+      observer_(config_.name, config_.sides, config_.tables),
+      engine_(config_, schema_steps()) {
+  std::ifstream file(directory_ / "ended");
+  std::string how;
+  if (file >> how) ended_.with([&](std::string& ended) { ended = how; });
+}
+
+Job::~Job() { stop(); }
+
+SchemaSteps Job::schema_steps() {
+  return {.pre_data = [this](const std::string& snapshot) { return restore_pre_data(snapshot); },
+          .keys = [this] { return schema_copy().build_keys(); },
+          .post_data = [this] { return restore_post_data(); }};
+}
+
+void Job::start() {
+  if (!ended_.with([](const std::string& ended) { return ended.empty(); })) return;
+  runner_.with([&](std::jthread& runner) {
+    if (!runner.joinable()) runner = std::jthread([this](const std::stop_token& stop) { run(stop); });
+  });
+}
+
+void Job::stop() {
+  runner_.with([](std::jthread& running) { running = std::jthread(); });
+  engine_.stop();
+  verify_thread_.with([](std::jthread& running) { running = std::jthread(); });
+}
+
+// Prepares both databases, starts the engine, then keeps sequences ahead.
+void Job::run(const std::stop_token& stop) {
+  while (!stop.stop_requested()) {
+    auto created = create_schemas();
+    trouble_.with([&](std::string& trouble) { trouble = created ? "" : created.error().message(); });
+    if (created) break;
+    log_warn("cannot prepare the databases yet", {{"error", created.error().message()}});
+    pause(stop, kRetryPause);
+  }
+  if (stop.stop_requested()) return;
+  engine_.start();
+  while (!stop.stop_requested()) {
+    pause(stop, kSequencePause);
+    if (stop.stop_requested() || engine_.status().value("state", "") != "following") continue;
+    if (auto done = carry(); !done) {
+      log_warn("sequences are not set ahead", {{"error", done.error().message()}});
+    }
+  }
+}
+
+Result<void> Job::create_schemas() {
+  for (const auto side : {SideName::kOld, SideName::kNew}) {
+    const auto attempt = fmt::format("the {} database", side_name(side));
+    auto opened = pg::Connection::open(config_.sides.of(side));
+    if (!opened) return std::unexpected(std::move(opened).error().with_context(attempt));
+    TRY_VOID(with_context(create_control_schema(*opened, config_.name, side), attempt));
+  }
+  return {};
+}
+
+SchemaCopy Job::schema_copy() const {
+  return SchemaCopy({.migration = config_.name,
+                     .source_url = config_.sides.old_url,
+                     .target_url = config_.sides.new_url,
+                     .tables = config_.tables,
+                     .directory = directory_ / "schema",
+                     .jobs = config_.jobs});
+}
+
+Result<void> Job::restore_pre_data(const std::string& snapshot) {
+  auto schema = schema_copy();
+  TRY_VOID(schema.dump(snapshot));
+  TRY_VOID(schema.restore_pre_data());
+  // From here on nobody but us writes to the new side's tables, until it is opened.
+  TRY(auto target, pg::Connection::open(config_.sides.new_url));
+  return add_missing_fences(target, config_.name, config_.tables, FenceMode::kEnabled);
+}
+
+Result<void> Job::restore_post_data() {
+  TRY_VOID(schema_copy().build_indexes());
+  return schema_copy().finish();
+}
+
+Result<json> Job::status() {
+  auto out = engine_.status();
+  const auto ended = ended_.with([](const std::string& how) { return how; });
+  if (!ended.empty()) out["state"] = ended;
+  const auto trouble = trouble_.with([](const std::string& why) { return why; });
+  if (!trouble.empty()) {
+    out["state"] = "preflight";
+    out["error"] = trouble;
+  }
+  auto now = observer_.with([](Act& act) { return act.state(); });
+  // The act of a migration whose databases do not answer is not known: the caller sees no field.
+  if (now) out.update(to_json(*now));
+  if (!now && trouble.empty() && ended.empty()) out["act_error"] = now.error().message();
+  return out;
+}
+
+Result<json> Job::state() {
+  TRY(const auto now, observer_.with([](Act& act) { return act.state(); }));
+  return to_json(now);
+}
+
+// The side whose data is carried over: the active one, or the one that was just handed over.
+Result<SideName> Job::source_side(Act& act) {
+  TRY(const auto now, act.state());
+  return now.act == ActState::kHandedOver ? other_side(now.active) : now.active;
+}
+
+// Under a share lock of the passive side's row: it cannot be opened between our look and our setval,
+// so a value that an application has taken there is never set back.
+Result<SequenceReport> Job::carry() {
+  return act_.with([&](Act& act) -> Result<SequenceReport> {
+    TRY(const auto from, source_side(act));
+    TRY(auto* active, act.session(from));
+    TRY(auto* passive, act.session(other_side(from)));
+    TRY(const auto closed, passive->query("begin; select 1 from banyan.migration where name = " +
+                                          pg::quote_literal(config_.name) +
+                                          " and state in ('passive', 'handed_over') for share"));
+    Result<SequenceReport> report = SequenceReport{};
+    if (!closed.empty()) report = carry_sequences(*active, *passive, config_.tables);
+    TRY_VOID(passive->exec(report ? "commit" : "rollback"));
+    return report;
+  });
+}
+
+Result<json> Job::prepare() {
+  TRY_VOID(engine_.prepare_opposite());
+  TRY_VOID(act_.with([&](Act& act) -> Result<void> {
+    TRY(const auto active, source_side(act));
+    TRY(auto* here, act.session(active));
+    TRY(auto* there, act.session(other_side(active)));
+    TRY_VOID(add_missing_fences(*here, config_.name, config_.tables, FenceMode::kDisabled));
+    return add_missing_fences(*there, config_.name, config_.tables, FenceMode::kEnabled);
+  }));
+  TRY(const auto report, carry());
+  return json{{"sequences", report.count}};
+}
+
+Result<json> Job::fence(Epoch epoch, Duration lock_timeout) {
+  TRY(const auto lsn, act_.with([&](Act& act) { return act.fence(epoch, lock_timeout); }));
+  return json{{"barrier_lsn", pg::format_lsn(lsn)}};
+}
+
+Result<json> Job::await(Epoch epoch, Duration timeout) {
+  TRY_VOID(act_.with([&](Act& act) { return act.await(epoch, timeout); }));
+  return json{{"reached", true}};
+}
+
+Result<json> Job::sequences() {
+  TRY(const auto report, carry());
+  return json{{"count", report.count}, {"fixed", report.fixed}};
+}
+
+Result<json> Job::check() {
+  return act_.with([&](Act& act) -> Result<json> {
+    TRY(const auto from, source_side(act));
+    TRY(auto* active, act.session(from));
+    TRY(auto* passive, act.session(other_side(from)));
+    TRY(const auto verdict, check_recent(*active, *passive, config_.tables,
+                                         engine_.touched_keys(from, kCheckedKeys)));
+    auto out = to_json(verdict);
+    const auto tables = out["tables"].size();
+    return json{{"tables", tables}, {"rows", verdict.rows}, {"equal", verdict.equal}};
+  });
+}
+
+Result<json> Job::handover(Epoch epoch) {
+  return empty_answer(act_.with([&](Act& act) { return act.handover(epoch); }));
+}
+
+Result<json> Job::open(Epoch epoch) {
+  return empty_answer(act_.with([&](Act& act) { return act.open(epoch); }));
+}
+
+Result<json> Job::abort(Epoch epoch) {
+  return empty_answer(observer_.with([&](Act& act) { return act.abort(epoch); }));
+}
+
+Result<Verdict> Job::verify_once(const std::stop_token& stop) {
+  TRY(const auto now, observer_.with([](Act& act) { return act.state(); }));
+  if (now.act == ActState::kHandedOver) {
+    return failure(Code::kConflict, "between handover and open nothing is verified");
+  }
+  return replication::verify(
+      {.active_url = config_.sides.of(now.active),
+       .passive_url = config_.sides.of(other_side(now.active)),
+       .tables = config_.tables,
+       .jobs = config_.jobs,
+       .at_point =
+           [&](pg::Lsn point, const std::function<Result<void>()>& body) {
+             return engine_.at_point(now.active, point, kPointPatience, body);
+           },
+       .is_cancelled = [stop] { return stop.stop_requested(); }});
+}
+
+void Job::run_verification(const std::stop_token& stop) {
+  auto outcome = verify_once(stop);
+  if (!outcome) log_error("verification failed", {{"error", outcome.error().message()}});
+  verification_.change([&](Verification& verification) {
+    verification.is_running = false;
+    verification.is_told = false;
+    verification.outcome = std::move(outcome);
+  });
+}
+
+Result<json> Job::verify(Duration wait) {
+  const bool begin = verification_.with([](Verification& verification) {
+    const bool idle = !verification.is_running && verification.is_told;
+    if (idle) verification = {.is_running = true, .is_told = false, .outcome = std::nullopt};
+    return idle;
+  });
+  if (begin) {
+    verify_thread_.with([&](std::jthread& thread) {
+      thread = std::jthread([this](const std::stop_token& stop) { run_verification(stop); });
+    });
+  }
+  verification_.wait_for(wait, [](const Verification& now) { return !now.is_running; });
+  return verification_.with([](Verification& verification) -> Result<json> {
+    if (verification.is_running) return json{{"state", "running"}, {"tables", json::array()}, {"rows", 0}};
+    verification.is_told = true;
+    if (verification.outcome->has_value()) return to_json(**verification.outcome);
+    const auto& error = verification.outcome->error();
+    return json{{"state", "failed"}, {"error", error.message()}, {"remedy", error.remedy()},
+                {"tables", json::array()}, {"rows", 0}};
+  });
+}
+
+Result<void> Job::remove_from(SideName side) {
+  TRY(auto db, pg::Connection::open(config_.sides.of(side)));
+  return drop_control_schema(db, config_.name, config_.tables);
+}
+
+void Job::end_for_good(const std::string& how) {
+  if (auto kept = write_durably(directory_ / "ended", how); !kept) {
+    log_error("the end is not kept", {{"error", kept.error().message()}});
+  }
+  ended_.with([&](std::string& ended) { ended = how; });
+}
+
+Result<json> Job::cancel() {
+  if (ended_.with([](const std::string& how) { return !how.empty(); })) return json::object();
+  auto now = observer_.with([](Act& act) { return act.state(); });
+  if (now && (now->active != SideName::kOld || now->act == ActState::kFenced)) {
+    return std::unexpected(Error(Code::kConflict, "the new side is active, or a switch is under way")
+                               .with_remedy("Switch back first, or complete the migration."));
+  }
+  stop();
+  TRY_VOID(engine_.remove());
+  TRY_VOID(remove_from(SideName::kOld));
+  TRY_VOID(remove_from(SideName::kNew));
+  end_for_good("cancelled");
+  return json::object();
+}
+
+Result<json> Job::complete() {
+  if (ended_.with([](const std::string& how) { return !how.empty(); })) return json::object();
+  TRY(const auto now, observer_.with([](Act& act) { return act.state(); }));
+  if (now.act == ActState::kFenced || now.act == ActState::kHandedOver) {
+    return failure(Code::kConflict, "a switch is under way: finish or abort it first");
+  }
+  stop();
+  TRY_VOID(engine_.remove());
+  TRY_VOID(remove_from(now.active));
+  end_for_good("completed");
+  return json::object();
+}
+
+}  // namespace banyan::replication

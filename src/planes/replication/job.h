@@ -1,0 +1,92 @@
+#pragma once
+// Job: one migration in the replicate role: joins the engine, the act, sequences, verification and
+// preflight under one name. Its configuration is a file in the role's state directory; everything
+// else it knows is in the two databases, so a killed role resumes with start().
+//
+// Any thread. Verbs of the act run one at a time; status, state and abort never wait for them.
+
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <thread>
+
+#include "base/guarded.h"
+#include "planes/replication/act.h"
+#include "planes/replication/engine.h"
+#include "planes/replication/schema.h"
+#include "planes/replication/sequences.h"
+#include "planes/replication/verifier.h"
+
+namespace banyan::replication {
+
+// The configuration of the verb `start`: {source, target, tables: "all"|[..], jobs, slot_prefix?}.
+Result<EngineConfig> parse_engine_config(const std::string& name, const nlohmann::json& config);
+
+// Keeps the configuration in the migration's directory, before anything is done by it.
+Result<void> write_config(const std::filesystem::path& directory, const nlohmann::json& config);
+
+class Job {
+ public:
+  Job(EngineConfig config, std::filesystem::path directory);
+  ~Job();
+  Job(const Job&) = delete;
+  Job& operator=(const Job&) = delete;
+
+  // Begins or resumes in the background; nothing when it runs already or has ended for good.
+  void start();
+  // Ends all threads; the migration stays resumable.
+  void stop();
+
+  Result<nlohmann::json> status();
+  // Starts a run, or takes part in the running one, and waits up to `wait` for its end. A finished
+  // verdict is told once; the next call starts a new run.
+  Result<nlohmann::json> verify(Duration wait);
+
+  Result<nlohmann::json> prepare();
+  Result<nlohmann::json> fence(Epoch epoch, Duration lock_timeout);
+  Result<nlohmann::json> await(Epoch epoch, Duration timeout);
+  Result<nlohmann::json> sequences();
+  Result<nlohmann::json> check();
+  Result<nlohmann::json> handover(Epoch epoch);
+  Result<nlohmann::json> open(Epoch epoch);
+  Result<nlohmann::json> abort(Epoch epoch);
+  Result<nlohmann::json> state();
+
+  // Removes everything of ours from both databases. Only while the old side is the active one.
+  Result<nlohmann::json> cancel();
+  // Ends replication for good; the passive side stays closed for writing.
+  Result<nlohmann::json> complete();
+
+ private:
+  struct Verification {
+    bool is_running = false;
+    bool is_told = true;
+    std::optional<Result<Verdict>> outcome;
+  };
+  Result<void> create_schemas();
+  SchemaCopy schema_copy() const;
+  Result<void> restore_pre_data(const std::string& snapshot);
+  Result<void> restore_post_data();
+  Result<SideName> source_side(Act& act);
+  Result<SequenceReport> carry();
+  void run(const std::stop_token& stop);
+  void run_verification(const std::stop_token& stop);
+  Result<Verdict> verify_once(const std::stop_token& stop);
+  Result<void> remove_from(SideName side);
+  void end_for_good(const std::string& how);
+  SchemaSteps schema_steps();
+
+  const EngineConfig config_;
+  const std::filesystem::path directory_;
+  Guarded<Act> act_;
+  Guarded<Act> observer_;  // for what must not wait behind a verb of the act
+  Engine engine_;
+  Guarded<std::string> ended_;   // "cancelled", "completed" or empty
+  Guarded<std::string> trouble_;  // why the preparation does not succeed yet
+  Guarded<Verification> verification_;
+  Guarded<std::jthread> runner_;
+  Guarded<std::jthread> verify_thread_;
+};
+
+}  // namespace banyan::replication

@@ -1,0 +1,13 @@
+#pragma once
+// The check in the pause: rows that the stream touched last are compared on both sides. Both stand
+// still then, so plain reads are exact. Bounded by the number of keys, not by the tables' size.
+
+#include "planes/replication/stream.h"
+#include "planes/replication/verifier.h"
+
+namespace banyan::replication {
+
+Result<Verdict> check_recent(pg::Connection& active, pg::Connection& passive,
+                             const TableNames& tables, const std::vector<TouchedKey>& touched);
+
+}  // namespace banyan::replication
