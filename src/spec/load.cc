@@ -219,13 +219,16 @@ Bucket Loader::bucket(const std::string& name, Reader& reader) const {
   bucket.at = reader.at();
   bucket.bucket = reader.text({"bucket", "Its name at the endpoint (default: the key)"}, name);
   bucket.root = path(reader, {"root", "Folder from which Banyan itself serves the endpoint"});
-  const Need need = bucket.root ? Need::kOptional : Need::kRequired;
-  bucket.endpoint = reader.text({"endpoint", "http:// or https:// URL of the S3 service", need});
-  if (bucket.endpoint.empty()) bucket.endpoint = "http://127.0.0.1:9000";
+  bucket.endpoint =
+      reader.text({"endpoint", "URL of the S3 service (with root: http://127.0.0.1:9000)"});
+  if (bucket.endpoint.empty() && bucket.root) bucket.endpoint = "http://127.0.0.1:9000";
   bucket.region = reader.text({"region", "Region of the S3 service"}, bucket.region);
   bucket.access_key = reader.secret({"access_key", "S3 access key"}, Plain::kWithoutPassword);
   bucket.secret_key = reader.secret({"secret_key", "S3 secret key"}, Plain::kNever);
-  if (!bucket.endpoint.starts_with("http://") && !bucket.endpoint.starts_with("https://")) {
+  if (bucket.endpoint.empty()) {
+    reader.problem("BY-0310", "", "neither endpoint nor root",
+                   "name the S3 service's URL, or a folder from which Banyan serves the bucket");
+  } else if (!bucket.endpoint.starts_with("http://") && !bucket.endpoint.starts_with("https://")) {
     reader.problem("BY-0313", "endpoint", "not an http:// or https:// URL",
                    "write, for example, http://127.0.0.1:9000");
   }

@@ -153,6 +153,15 @@ TEST(Spec, CountsFitTogether) {
   expect_problem(parse_with(", root: objects", ""), "BY-0310", "no access_key and secret_key");
 }
 
+TEST(Spec, AnEmbeddedBucketNeedsOnlyAFolder) {
+  const auto outcome =
+      parse_with("endpoint: http://127.0.0.1:9000, root: objects", "root: objects");
+  EXPECT_TRUE(outcome.ok());
+  EXPECT_EQ(outcome.spec.buckets.at("documents").endpoint, "http://127.0.0.1:9000");
+  expect_problem(parse_with("{ endpoint: http://127.0.0.1:9000, root: objects }", "{}"), "BY-0310",
+                 "buckets.documents: neither endpoint nor root");
+}
+
 TEST(Spec, TwoRoutesWithOneMatchAreAProblem) {
   expect_problem(parse_with("[ { match: /*, to: web, default: source } ]",
                             "[ { match: /*, to: web }, { match: /*, to: source } ]"),
