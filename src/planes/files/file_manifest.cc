@@ -6,7 +6,8 @@ namespace {
 // synchronous=NORMAL: the newest records may be lost with the power, the file never breaks.
 constexpr auto kSchema = R"(
 PRAGMA synchronous=NORMAL;
-CREATE TABLE IF NOT EXISTS file(path TEXT PRIMARY KEY, inode INTEGER, size INTEGER, mtime_ns INTEGER,
+CREATE TABLE IF NOT EXISTS file(path TEXT PRIMARY KEY, inode INTEGER, size INTEGER,
+  mtime_ns INTEGER,
   ctime_ns INTEGER, etag TEXT, part_bytes INTEGER, sequence INTEGER) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS file_sequence ON file(sequence);
 CREATE TABLE IF NOT EXISTS upload(path TEXT PRIMARY KEY, upload_id TEXT, part_bytes INTEGER,

@@ -120,6 +120,11 @@ Result<TreeChanges> FileWatcher::poll(Duration timeout) {
     const std::string directory = known->second;  // taking the event may forget it
     take(directory, event.mask, event.len > 0 ? std::string(name) : "", changes);
   }
+  if (changes.overflowed) {
+    // Directories may have appeared or moved unseen; a watch that is there keeps its number.
+    unwatched_ = 0;
+    add_tree("", nullptr);
+  }
   return changes;
 }
 
