@@ -46,8 +46,8 @@ class Fleet(unittest.TestCase):
         if self.agent.process.poll() is not None:
             self.agent.start()
         self.agent.call("fleet.stop")
-        eventually(lambda: not self.instances(), "an empty fleet")
-        eventually(lambda: not processes_with(self.colour), "no process left over")
+        self.assertEqual(self.instances(), [])
+        self.assertEqual(processes_with(self.colour), [])
 
     def apply(self, instances, **more):
         service = {"name": "web", "command": f"exec {sys.executable} {APP} ${{PORT}}", "cwd": self.cwd,

@@ -162,6 +162,12 @@ Result<void> Fleet::stop(const std::string& service) {
   return apply(left);
 }
 
+bool Fleet::has_instances(const std::string& service) const {
+  return std::ranges::any_of(instances_, [&](const Instance& instance) {
+    return service.empty() || instance.seen.service == service;
+  });
+}
+
 Result<void> Fleet::drained(const std::string& id) {
   Instance* const instance = find(id);
   if (instance == nullptr) return {};  // stopped already

@@ -65,6 +65,8 @@ class Fleet {
   // The gateway sends nothing to this instance any more: no need to wait for the drain time.
   Result<void> drained(const std::string& instance);
   nlohmann::json status() const;
+  // Of the service, or of any when it is empty.
+  bool has_instances(const std::string& service) const;
 
   void tick(const std::vector<ProbeOutcome>& outcomes);
   // Health checks that are due.

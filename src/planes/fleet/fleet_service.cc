@@ -7,6 +7,7 @@ using nlohmann::json;
 namespace {
 
 constexpr Duration kTickInterval = 25ms;
+constexpr long kStopWaitMs = 45'000;
 
 json answered() {
   return json::object();
@@ -48,7 +49,14 @@ Result<json> FleetService::status(const json&) {
 }
 
 Result<json> FleetService::stop(const json& in) {
-  TRY_VOID(fleet_.with([&](Owned& fleet) { return fleet->stop(in.value("service", "")); }));
+  const std::string service = in.value("service", "");
+  const Mono deadline = clock_.now() + in.value("wait_ms", kStopWaitMs) * 1ms;
+  TRY_VOID(fleet_.with([&](Owned& fleet) { return fleet->stop(service); }));
+  while (fleet_.with([&](Owned& fleet) { return fleet->has_instances(service); })) {
+    if (clock_.now() >= deadline)
+      return failure(Code::kTimeout, "instances are still stopping", Retry::kSafe);
+    std::this_thread::sleep_for(kTickInterval);
+  }
   return answered();
 }
 

@@ -26,7 +26,7 @@ class FleetService {
   // -> {services: [{name, desired, ready, instances: [{id, zone, address, pid, state, restarts,
   //   since}]}]}
   Result<nlohmann::json> status(const nlohmann::json& in);
-  // {service?} -> {}
+  // {service?, wait_ms?} -> {}: drains and stops; returns when no process is left, kTimeout before.
   Result<nlohmann::json> stop(const nlohmann::json& in);
   // {id} -> {}: ends the draining of an instance early.
   Result<nlohmann::json> drained(const nlohmann::json& in);

@@ -12,12 +12,20 @@ namespace {
 
 constexpr int kInstancesMax = 200;
 
+// FNV-1a: the same in every build, so that a newer agent does not take its instances for other
+// ones.
+std::string fingerprint(std::string_view text) {
+  std::uint64_t hash = 0xcbf29ce484222325;
+  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+  return fmt::format("{:016x}", hash);
+}
+
 // What makes an instance another one: changing it replaces the running ones.
 std::string revision_of(const json& in) {
   const std::string text = json::array({in.value("command", json()), in.value("cwd", ""),
                                         in.value("env", json::object())})
                                .dump();
-  return fmt::format("{:016x}", std::hash<std::string>{}(text));
+  return fingerprint(text);
 }
 
 Result<Zone> zone_from_json(const json& in) {
