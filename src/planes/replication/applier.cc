@@ -14,6 +14,7 @@ namespace {
 constexpr int kBatchTransactions = 200;
 constexpr std::size_t kBatchBytes = 4 << 20;
 constexpr std::size_t kTouchedKept = 4000;
+constexpr std::size_t kTouchedPerBatch = 200;  // a sample when there is much to catch up
 constexpr std::size_t kAlarmsKept = 100;
 constexpr auto kKeepPositionEvery = 10s;
 constexpr const char* kPositions =
@@ -259,8 +260,8 @@ Result<void> Applier::apply(const Change& change, const Fragment& fragment) {
   if (change.operation == Operation::kTruncate) return truncate(change, fragment);
   if (is_copied_already(*change.relation, fragment.xid)) return {};
   TRY(auto* plan, plan_for(change.relation));
-  TRY(const auto statement, plan->row.statement(change));
-  if (statement.sql.empty()) return {};
+  TRY(const auto statement, plan->row.statement(change, Text::kNo));
+  if (!statement.is_needed) return {};
   ++batch_rows_;
   note_touched(*plan, change);
   return run(*plan, statement, change, fragment.commit);
@@ -270,8 +271,9 @@ Result<void> Applier::run(Plan& plan, const RowStatement& statement, const Chang
                           pg::Lsn commit) {
   auto& name = plan.statements[statement.shape];
   if (name.empty()) {
+    TRY(const auto written, plan.row.statement(change, Text::kYes));
     name = fmt::format("b{}", ++next_statement_);
-    TRY_VOID(pipeline_.prepare(name, statement.sql));
+    TRY_VOID(pipeline_.prepare(name, written.sql));
     TRY_VOID(step(Expect::kAny, {.what = {},
                                  .plan = &plan.row,
                                  .operation = change.operation,
@@ -327,15 +329,14 @@ Result<void> Applier::barrier(std::int64_t epoch) {
 }
 
 void Applier::note_touched(const Plan& plan, const Change& change) {
+  if (touched_.size() >= kTouchedPerBatch || plan.row.key_columns().empty()) return;
   const auto cells = plan.row.key_cells(change);
-  if (cells.empty()) return;
   TouchedKey key{.schema = plan.relation->schema,
                  .table = plan.relation->name,
                  .columns = plan.row.key_columns(),
                  .values = {}};
   for (const auto* cell : cells) key.values.emplace_back(cell->bytes);
   touched_.push_back(std::move(key));
-  if (touched_.size() > kTouchedKept) touched_.pop_front();
 }
 
 Result<void> Applier::check_answers() {

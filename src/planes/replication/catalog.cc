@@ -23,7 +23,8 @@ order by a.attrelid, a.attnum
 // Columns of the primary key and of the replica identity's index, in index order.
 constexpr std::string_view kKeys = R"sql(
 select i.indrelid, a.attname, i.indisprimary,
-       case c.relreplident when 'd' then i.indisprimary when 'i' then i.indisreplident else false end
+       case c.relreplident when 'd' then i.indisprimary when 'i' then i.indisreplident else false
+       end
 from pg_catalog.pg_index i join pg_catalog.pg_class c on c.oid = i.indrelid
 cross join lateral unnest(i.indkey::int2[]) with ordinality k(attnum, position)
 join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
@@ -146,7 +147,10 @@ Result<Table> read_table(pg::Connection& db, const std::string& schema, const st
   // No size: asking for it waits for whoever truncates the table, which may be our own transaction.
   TRY(auto tables, read_where(db, "0::bigint", condition));
   if (tables.size() == 1) return std::move(tables[0]);
-  return failure(Code::kNotFound, fmt::format("there is no table {}.{} here", schema, name));
+  return std::unexpected(
+      Error(Code::kNotFound,
+            fmt::format("there is no table {}.{} on the applying side", schema, name))
+          .with_remedy("Create it there as it is on the other side, then start again."));
 }
 
 Result<void> publish(pg::Connection& db, const std::string& publication, const TableNames& tables) {

@@ -132,7 +132,12 @@ void Engine::start() {
     is_running = std::exchange(report.is_running, true);
     if (!is_running) report.error.reset();
   });
-  if (is_running) return;
+  if (is_running) {
+    for (const auto from : {SideName::kOld, SideName::kNew}) {
+      if (Stream* failed = stream(from)) failed->start();  // does nothing for one that runs
+    }
+    return;
+  }
   if (runner_.joinable()) runner_.join();
   runner_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
   if (heart_.joinable()) return;

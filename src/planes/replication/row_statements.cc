@@ -9,8 +9,7 @@ namespace {
 
 using pg::CellKind;
 
-std::string placeholder(RowStatement& out, const pg::Cell& cell) {
-  out.params.push_back(&cell);
+std::string last_placeholder(const RowStatement& out) {
   return fmt::format("${}", out.params.size());
 }
 
@@ -55,7 +54,7 @@ Result<RowPlan> RowPlan::create(const Relation& relation, Table table) {
   return plan;
 }
 
-Result<RowStatement> RowPlan::statement(const Change& change) const {
+Result<RowStatement> RowPlan::statement(const Change& change, Text text) const {
   const auto columns =
       change.operation == Operation::kDelete ? change.old_row.size() : change.row.size();
   if (columns != fields_.size() || (!change.old_row.empty() && change.old_row.size() != columns)) {
@@ -63,26 +62,30 @@ Result<RowStatement> RowPlan::statement(const Change& change) const {
   }
   switch (change.operation) {
     case Operation::kInsert:
-      return insert(change);
+      return insert(change, text);
     case Operation::kUpdate:
-      return update(change);
+      return update(change, text);
     case Operation::kDelete:
-      return remove(change);
+      return remove(change, text);
     case Operation::kTruncate:
       break;
   }
   return failure(Code::kInternal, "truncate has no row");
 }
 
-RowStatement RowPlan::insert(const Change& change) const {
-  RowStatement out{.shape = "i", .sql = {}, .params = {}};
+RowStatement RowPlan::insert(const Change& change, Text text) const {
+  RowStatement out;
+  out.shape = "i";
   std::vector<std::string> names;
   std::vector<std::string> values;
   for (std::size_t i = 0; i < fields_.size(); ++i) {
     if (!fields_[i].is_written) continue;
+    out.params.push_back(&change.row[i]);
+    if (text == Text::kNo) continue;
     names.push_back(fields_[i].quoted);
-    values.push_back(placeholder(out, change.row[i]));
+    values.push_back(last_placeholder(out));
   }
+  if (text == Text::kNo) return out;
   out.sql = names.empty() ? fmt::format("insert into {} default values", target_)
                           : fmt::format("insert into {} ({}) overriding system value values ({})",
                                         target_, joined(names, ", "), joined(values, ", "));
@@ -106,66 +109,88 @@ bool RowPlan::needs_replace(const Change& change) const {
   });
 }
 
-Result<std::string> RowPlan::find_row(const Change& change, RowStatement& out) const {
-  const auto& old = old_values(change);
-  std::vector<std::string> parts;
-  for (const std::size_t i : key_) {
-    if (old[i].kind == CellKind::kNull || old[i].kind == CellKind::kUnchangedToast) {
-      return failure(Code::kCorruption, "a key value is missing in the stream");
-    }
-    parts.push_back(fmt::format("{} = {}", fields_[i].quoted, placeholder(out, old[i])));
-  }
-  if (!key_.empty()) return fmt::format(" where {}", joined(parts, " and "));
+Result<std::string> RowPlan::find_row(const Change& change, Text text, RowStatement& out) const {
+  if (!key_.empty()) return find_by_key(old_values(change), text, out);
   if (change.old_row.empty())
     return failure(Code::kCorruption, "an old row is missing in the stream");
+  return find_by_all(change.old_row, text, out);
+}
+
+Result<std::string> RowPlan::find_by_key(const pg::Tuple& old, Text text, RowStatement& out) const {
+  std::vector<std::string> parts;
+  for (const std::size_t i : key_) {
+    if (old[i].kind != CellKind::kText) {
+      return failure(Code::kCorruption, "a key value is missing in the stream");
+    }
+    out.params.push_back(&old[i]);
+    if (text == Text::kNo) continue;
+    parts.push_back(fmt::format("{} = {}", fields_[i].quoted, last_placeholder(out)));
+  }
+  return text == Text::kNo ? std::string() : " where " + joined(parts, " and ");
+}
+
+Result<std::string> RowPlan::find_by_all(const pg::Tuple& old, Text text, RowStatement& out) const {
+  std::vector<std::string> parts;
   for (std::size_t i = 0; i < fields_.size(); ++i) {
     if (old[i].kind == CellKind::kUnchangedToast) {
       return failure(Code::kCorruption, "an old value is missing in the stream");
     }
+    if (!fields_[i].is_written) continue;
+    out.params.push_back(&old[i]);
+    if (text == Text::kNo) continue;
     parts.push_back(fmt::format("{}::text is not distinct from {}::{}::text", fields_[i].quoted,
-                                placeholder(out, old[i]), fields_[i].type));
+                                last_placeholder(out), fields_[i].type));
   }
-  return fmt::format(" where ctid = (select ctid from only {} where {} limit 1)", target_,
-                     joined(parts, " and "));
+  if (text == Text::kNo) return std::string();
+  return fmt::format(" where ctid = (select ctid from only {}{}{} limit 1)", target_,
+                     parts.empty() ? "" : " where ", joined(parts, " and "));
 }
 
-Result<RowStatement> RowPlan::update(const Change& change) const {
-  if (!key_.empty() && needs_replace(change)) return replace(change);
+Result<RowStatement> RowPlan::update(const Change& change, Text text) const {
+  if (!key_.empty() && needs_replace(change)) return replace(change, text);
   const bool moves = changes_key(change);
-  RowStatement out{.shape = moves ? "U" : "u", .sql = {}, .params = {}};
+  RowStatement out;
+  out.shape = moves ? "U" : "u";
   std::vector<std::string> assignments;
   for (std::size_t i = 0; i < fields_.size(); ++i) {
     const bool is_set = fields_[i].is_written && change.row[i].kind != CellKind::kUnchangedToast &&
                         (moves || !fields_[i].is_key) && !fields_[i].is_always_identity;
     out.shape += is_set ? '1' : '0';
     if (!is_set) continue;
-    assignments.push_back(
-        fmt::format("{} = {}", fields_[i].quoted, placeholder(out, change.row[i])));
+    out.params.push_back(&change.row[i]);
+    if (text == Text::kNo) continue;
+    assignments.push_back(fmt::format("{} = {}", fields_[i].quoted, last_placeholder(out)));
   }
-  if (assignments.empty()) return RowStatement{};
-  TRY(const auto where, find_row(change, out));
-  out.sql = fmt::format("update only {} set {}{}", target_, joined(assignments, ", "), where);
+  out.is_needed = !out.params.empty();
+  if (!out.is_needed) return out;
+  TRY(const auto where, find_row(change, text, out));
+  if (text == Text::kYes) {
+    out.sql = fmt::format("update only {} set {}{}", target_, joined(assignments, ", "), where);
+  }
   return out;
 }
 
-RowStatement RowPlan::replace(const Change& change) const {
-  RowStatement out{.shape = "r", .sql = {}, .params = {}};
+RowStatement RowPlan::replace(const Change& change, Text text) const {
+  RowStatement out;
+  out.shape = "r";
   std::vector<std::string> names;
   std::vector<std::string> values;
   for (std::size_t i = 0; i < fields_.size(); ++i) {
     const bool is_kept = change.row[i].kind == CellKind::kUnchangedToast;
     out.shape += is_kept ? 'k' : '1';
     if (!fields_[i].is_written) continue;
+    if (!is_kept) out.params.push_back(&change.row[i]);
+    if (text == Text::kNo) continue;
     names.push_back(fields_[i].quoted);
-    values.push_back(is_kept
-                         ? "gone." + fields_[i].quoted
-                         : fmt::format("{}::{}", placeholder(out, change.row[i]), fields_[i].type));
+    values.push_back(is_kept ? "gone." + fields_[i].quoted
+                             : fmt::format("{}::{}", last_placeholder(out), fields_[i].type));
   }
   std::vector<std::string> keys;
   for (const std::size_t i : key_) {
-    keys.push_back(
-        fmt::format("{} = {}", fields_[i].quoted, placeholder(out, old_values(change)[i])));
+    out.params.push_back(&old_values(change)[i]);
+    keys.push_back(fmt::format("{} = {}", fields_[i].quoted, last_placeholder(out)));
   }
+  if (text == Text::kNo) return out;
   out.sql = fmt::format(
       "with gone as (delete from only {0} where {1} returning *) "
       "insert into {0} ({2}) overriding system value select {3} from gone",
@@ -173,10 +198,11 @@ RowStatement RowPlan::replace(const Change& change) const {
   return out;
 }
 
-Result<RowStatement> RowPlan::remove(const Change& change) const {
-  RowStatement out{.shape = "d", .sql = {}, .params = {}};
-  TRY(const auto where, find_row(change, out));
-  out.sql = fmt::format("delete from only {}{}", target_, where);
+Result<RowStatement> RowPlan::remove(const Change& change, Text text) const {
+  RowStatement out;
+  out.shape = "d";
+  TRY(const auto where, find_row(change, text, out));
+  if (text == Text::kYes) out.sql = fmt::format("delete from only {}{}", target_, where);
   return out;
 }
 

@@ -15,19 +15,23 @@
 
 namespace banyan::replication {
 
+// Whether a statement's text is wanted: it is written once for each shape.
+enum class Text : std::uint8_t { kNo, kYes };
+
 // A statement and the cells that are its parameters. `shape` names the text: equal shapes of one
 // plan have equal text.
 struct RowStatement {
   std::string shape;
-  std::string sql;  // empty: nothing to do
+  std::string sql;
   std::vector<const pg::Cell*> params;
+  bool is_needed = true;  // false: the change leaves nothing to write
 };
 
 class RowPlan {
  public:
   // Fails when the table here lacks a column of the relation.
   static Result<RowPlan> create(const Relation& relation, Table table);
-  Result<RowStatement> statement(const Change& change) const;
+  Result<RowStatement> statement(const Change& change, Text text) const;
   // The cells of the key of the row a change leaves (or removes), for the list of touched keys.
   std::vector<const pg::Cell*> key_cells(const Change& change) const;
   const std::vector<std::string>& key_columns() const { return key_names_; }
@@ -41,12 +45,14 @@ class RowPlan {
     bool is_always_identity = false;
     bool is_key = false;
   };
-  RowStatement insert(const Change& change) const;
-  Result<RowStatement> update(const Change& change) const;
-  RowStatement replace(const Change& change) const;
-  Result<RowStatement> remove(const Change& change) const;
-  // " where ..." that finds the old row; appends its parameters.
-  Result<std::string> find_row(const Change& change, RowStatement& out) const;
+  RowStatement insert(const Change& change, Text text) const;
+  Result<RowStatement> update(const Change& change, Text text) const;
+  RowStatement replace(const Change& change, Text text) const;
+  Result<RowStatement> remove(const Change& change, Text text) const;
+  // Finds the old row: appends its parameters, gives " where ..." when wanted.
+  Result<std::string> find_row(const Change& change, Text text, RowStatement& out) const;
+  Result<std::string> find_by_key(const pg::Tuple& old, Text text, RowStatement& out) const;
+  Result<std::string> find_by_all(const pg::Tuple& old, Text text, RowStatement& out) const;
   const pg::Tuple& old_values(const Change& change) const;
   bool changes_key(const Change& change) const;
   bool needs_replace(const Change& change) const;
