@@ -57,6 +57,8 @@ Result<json> drain_endpoint(Gateway& gateway, const json& in) {
 
 void add_verbs(rpc::Server& server, Gateway& gateway) {
   server.on("snapshot.put", [&](const json& in) { return put_snapshot(gateway, in); });
+  server.on("snapshot.get",
+            [&](const json&) -> Result<json> { return json{{"snapshot", gateway.snapshot()}}; });
   server.on("status", [&](const json&) -> Result<json> { return gateway.status(); });
   server.on("hold.close", [&](const json& in) -> Result<json> {
     TRY_VOID(gateway.close_hold(hold_request(in)));

@@ -81,7 +81,7 @@ Result<json> saved_plan(const std::string& file) {
   return json{{"hash", saved["hash"]}};
 }
 
-Exit apply(const Cli& cli, const std::string& file) {
+Exit apply_spec(const Cli& cli, const std::string& file) {
   const auto saved = saved_plan(file);
   if (!saved) return cli.show(saved.error());
   const auto out = cli.control("apply", *saved, 120s);
@@ -134,7 +134,7 @@ void add_plan_and_apply(CLI::App& app, Cli& cli) {
   auto* apply_verb = app.add_subcommand("apply", "create what the spec declares; moves no traffic");
   auto* file =
       apply_verb->add_option("FILE", "a plan saved with plan -o: exactly that one is applied");
-  apply_verb->callback([&cli, file] { cli.exit = apply(cli, file->as<std::string>()); });
+  apply_verb->callback([&cli, file] { cli.exit = apply_spec(cli, file->as<std::string>()); });
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include "control/assessment.h"
 #include "control/code_scan.h"
+#include "control/connection_budget.h"
 #include "control/django.h"
 #include "control/http_probe.h"
 #include "control/listeners.h"
@@ -351,6 +352,19 @@ json assess_database(const spec::Spec& spec, Items& items) {
   return *std::move(database);
 }
 
+// The new databases may not exist yet: what cannot be asked is left to `plan`.
+void assess_budget(const spec::Spec& spec, Items& items) {
+  for (const auto& [name, database] : spec.databases) {
+    const auto url = resolve(spec, database.url);
+    if (!url) continue;
+    auto connection = pg::Connection::open(*url, {.application_name = "banyan assess"});
+    if (!connection) continue;
+    const auto allowed = connection->query("SELECT current_setting('max_connections')::int");
+    if (allowed)
+      check_connection_budget(spec, name, static_cast<int>(allowed->integer(0, 0)), items);
+  }
+}
+
 }  // namespace
 
 Result<json> assess(const spec::Spec& spec) {
@@ -365,6 +379,7 @@ Result<json> assess(const spec::Spec& spec) {
   report["health"] = assess_health(spec, items);
   report["files"] = assess_files(spec, items);
   report["database"] = assess_database(spec, items);
+  assess_budget(spec, items);
   report["items"] = items.to_json();
   report["summary"] = {{"must", items.count(Severity::kMust)},
                        {"config", items.count(Severity::kConfig)},

@@ -128,15 +128,11 @@ void plan_services(const spec::Spec& spec, const json& running, bool changed, Ch
   }
 }
 
-void plan_gateway(const spec::Spec& spec, const json& gateway, const json& wanted,
-                  ChangePlan& plan) {
+void plan_gateway(const spec::Spec& spec, const json& gateway, ChangePlan& plan) {
   if (gateway.value("epoch", 0L) == 0)
     plan.steps.push_back({fmt::format("route {} through the gateway at {}", spec.routes.size(),
                                       fmt::join(spec.gateway.listen, ", ")),
                           "the gateway has no routes yet", "safe", "banyan down"});
-  else if (gateway.contains("routes") && gateway["routes"] != wanted["routes"])
-    plan.steps.push_back(
-        {"update the routes", "the spec changed", "safe", "banyan apply with the former spec"});
 }
 
 }  // namespace
@@ -154,7 +150,7 @@ Result<ChangePlan> make_plan(const Project& project, const spec::Spec& spec, Rec
   const json wanted = route_snapshot(spec, {{"services", json::array()}}, sides, 0);
   const std::string wanted_hash = fingerprint(plan.fleet.dump() + wanted.dump());
   plan_services(spec, running, !applied.empty() && applied != wanted_hash, plan);
-  plan_gateway(spec, gateway, wanted, plan);
+  plan_gateway(spec, gateway, plan);
   std::string seen = wanted_hash;
   for (const PlanStep& step : plan.steps) seen += step.what + step.why;
   plan.hash = wanted_hash + fingerprint(seen);

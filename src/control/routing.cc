@@ -86,10 +86,4 @@ json route_snapshot(const spec::Spec& spec, const json& fleet, const Sides& side
           {"routes", std::move(routes)}};
 }
 
-bool same_routing(json a, json b) {
-  a.erase("epoch");
-  b.erase("epoch");
-  return a == b;
-}
-
 }  // namespace banyan::control

@@ -19,7 +19,4 @@ using Sides = std::map<std::string, migration::Side>;
 nlohmann::json route_snapshot(const spec::Spec& spec, const nlohmann::json& fleet,
                               const Sides& sides, std::int64_t epoch);
 
-// Equal apart from the epoch: putting it again would change nothing.
-bool same_routing(nlohmann::json a, nlohmann::json b);
-
 }  // namespace banyan::control

@@ -46,12 +46,5 @@ TEST(Routing, DrainingInstancesAreLeftOut) {
   EXPECT_TRUE(out["backends"]["web"]["endpoints"].empty());
 }
 
-TEST(Routing, TheEpochAloneIsNoChange) {
-  EXPECT_TRUE(same_routing(route_snapshot(lift(), fleet("ready"), {}, 1),
-                           route_snapshot(lift(), fleet("ready"), {}, 2)));
-  EXPECT_FALSE(same_routing(route_snapshot(lift(), fleet("ready"), {}, 1),
-                            route_snapshot(lift(), fleet("stopped"), {}, 1)));
-}
-
 }  // namespace
 }  // namespace banyan::control

@@ -191,15 +191,15 @@ Result<void> ControlService::keep_routes_once() {
   const std::unique_lock lock(change_, std::try_to_lock);
   if (!lock || busy_) return {};
   TRY(const auto spec, project_.spec());
-  TRY(const json gateway, project_.gateway().call("snapshot.get"));
+  TRY(const json gateway, project_.gateway().call("status"));
   TRY(const json fleet, project_.agent().call("fleet.status"));
   TRY(const auto sides, records_.sides());
-  const json present = gateway.value("snapshot", json::object());
-  const json wanted = route_snapshot(spec, fleet, sides, present.value("epoch", std::int64_t{0}));
-  if (same_routing(present, wanted)) return {};
-  TRY(const auto epoch, records_.next_epoch(present.value("epoch", std::int64_t{0})));
-  TRY_VOID(project_.gateway().call("snapshot.put",
-                                   {{"snapshot", route_snapshot(spec, fleet, sides, epoch)}}));
+  const auto present = gateway.value("epoch", std::int64_t{0});
+  const json wanted = route_snapshot(spec, fleet, sides, present);
+  if (wanted == kept_) return {};
+  TRY(const auto epoch, records_.next_epoch(present));
+  kept_ = route_snapshot(spec, fleet, sides, epoch);
+  TRY_VOID(project_.gateway().call("snapshot.put", {{"snapshot", kept_}}));
   return {};
 }
 

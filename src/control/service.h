@@ -63,6 +63,7 @@ class ControlService {
   Records records_;
   std::mutex change_;             // held by whoever changes routes: an act, apply, the keeper
   std::atomic<bool> busy_{true};  // an act is being carried out
+  json kept_;  // the snapshot the keeper put last; its thread only
   std::jthread conductor_;
   std::jthread keeper_;
 };

@@ -321,6 +321,11 @@ json Gateway::backends_json(const std::vector<EndpointReport>& endpoints) {
   return out;
 }
 
+json Gateway::snapshot() {
+  const Current current = current_.with([](const Current& now) { return now; });
+  return current.routing ? current.routing->snapshot.to_json() : json();
+}
+
 json Gateway::status() {
   const Current current = current_.with([](const Current& now) { return now; });
   const Report now = report();

@@ -59,6 +59,8 @@ class Gateway {
   Result<std::int64_t> drain_endpoint(const EndpointName& endpoint, Duration timeout);
   Result<void> undrain_endpoint(const EndpointName& endpoint);
   nlohmann::json status();
+  // The snapshot in force, as JSON; null before the first.
+  nlohmann::json snapshot();
   // Prometheus text.
   std::string metrics();
   // Stops accepting, lets requests finish within the snapshot's drain time, ends the rest.
