@@ -10,7 +10,12 @@ namespace {
 
 constexpr std::size_t kClassBytes = 64;
 constexpr std::size_t kClasses = 64;         // frames up to 4 KiB are kept
-constexpr std::size_t kKeptPerClass = 1024;  // beyond that they go back to the allocator
+// Beyond that they go back to the allocator; at once where a sanitizer is to see misuse.
+#if defined(__has_feature) && __has_feature(address_sanitizer)
+constexpr std::size_t kKeptPerClass = 0;
+#else
+constexpr std::size_t kKeptPerClass = 1024;
+#endif
 
 struct FreeFrame {
   FreeFrame* next;

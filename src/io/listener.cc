@@ -56,6 +56,10 @@ bool Listener::Accept::attempt() {
   }
 }
 
+int Listener::accept_now() {
+  return fd_ < 0 ? kClosed : accept4(fd_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
 void Listener::on_ready(std::uint32_t) {
   if (waiter_ == nullptr || !waiter_->attempt()) return;
   std::exchange(waiter_, nullptr)->handle.resume();

@@ -43,6 +43,8 @@ class Listener final : private Pollable {
     bool attempt();
   };
   Accept accept() { return {.listener = *this, .fd = kClosed, .handle = {}}; }
+  // Without waiting: a descriptor, or a negative number when nobody waits to be accepted.
+  int accept_now();
   // Ends a waiting accept with kClosed. Connections already accepted are not touched.
   void close();
 

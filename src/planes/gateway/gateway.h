@@ -30,7 +30,7 @@ struct GatewayOptions {
 struct HoldRequest {
   std::uint64_t epoch = 0;
   std::vector<std::string> routes = {"*"};
-  HoldBounds bounds;  // of the whole gateway; max_wait comes from the snapshot's limits
+  HoldBounds bounds{};  // of the whole gateway; max_wait comes from the snapshot's limits
 };
 
 struct EndpointName {

@@ -114,6 +114,10 @@ void Worker::close_unused_listeners() {
 
 void Worker::close_listener(const std::string& name) {
   NamedListener& named = listeners_.at(name);
+  // Whoever has connected is served: closing would reset those that wait to be accepted.
+  if (named.accepting)
+    for (int fd = named.listener->accept_now(); fd >= 0; fd = named.listener->accept_now())
+      open_session(fd);
   named.listener->close();
   // Its coroutine still runs once; the object stays for it.
   closed_listeners_.push_back(std::move(named.listener));

@@ -1,0 +1,59 @@
+#include "planes/gateway/body.h"
+
+#include <gtest/gtest.h>
+
+namespace banyan::gateway {
+namespace {
+
+BodyFollower following(http::Framing framing, std::uint64_t length = 0) {
+  http::Head head;
+  head.framing = framing;
+  head.content_length = length;
+  return BodyFollower(head);
+}
+
+TEST(BodyFollower, NoBodyIsDoneAndTakesNothing) {
+  BodyFollower body = following(http::Framing::kNone);
+  EXPECT_TRUE(body.done());
+  EXPECT_EQ(body.take("GET / HTTP/1.1"), 0u);
+}
+
+TEST(BodyFollower, ALengthLeavesTheNextMessageAlone) {
+  BodyFollower body = following(http::Framing::kLength, 5);
+  EXPECT_EQ(body.take("abc"), 3u);
+  EXPECT_FALSE(body.done());
+  EXPECT_EQ(body.take("deGET"), 2u);
+  EXPECT_TRUE(body.done());
+  EXPECT_EQ(body.bytes(), 5u);
+}
+
+TEST(BodyFollower, AChunkedBodyEndsAtItsLastChunk) {
+  BodyFollower body = following(http::Framing::kChunked);
+  EXPECT_EQ(body.take("3\r\nabc\r\n0\r\n\r\nGET"), 13u);
+  EXPECT_TRUE(body.done());
+}
+
+TEST(BodyFollower, TheBytesOfChunksAreDecodedOnRequest) {
+  BodyFollower body = following(http::Framing::kChunked);
+  std::string payload;
+  body.take("3\r\nab", &payload);
+  body.take("c\r\n2\r\nde\r\n0\r\n\r\n", &payload);
+  EXPECT_EQ(payload, "abcde");
+  EXPECT_TRUE(body.done());
+}
+
+TEST(BodyFollower, AMalformedChunkIsNoticed) {
+  BodyFollower body = following(http::Framing::kChunked);
+  body.take("xyz\r\n");
+  EXPECT_TRUE(body.malformed());
+  EXPECT_FALSE(body.done());
+}
+
+TEST(BodyFollower, OnlyABodyUntilCloseEndsAtTheClose) {
+  EXPECT_FALSE(following(http::Framing::kLength, 5).finish_at_close());
+  EXPECT_FALSE(following(http::Framing::kChunked).finish_at_close());
+  EXPECT_TRUE(following(http::Framing::kUntilClose).finish_at_close());
+}
+
+}  // namespace
+}  // namespace banyan::gateway
