@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -397,6 +398,7 @@ SpecOutcome parse_spec(std::string_view text, const std::string& path) {
   outcome.spec.file = file.lexically_normal().string();
   outcome.spec.directory = file.parent_path().lexically_normal().string();
   outcome.problems = problems.list();
+  std::ranges::sort(outcome.problems, {}, &Problem::at);
   return outcome;
 }
 

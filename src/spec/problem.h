@@ -1,6 +1,7 @@
 #pragma once
 // Problem: one thing wrong with banyan.yaml, in the words a person reads. Values.
 
+#include <compare>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,7 @@ namespace banyan::spec {
 struct Position {
   int line = 0;
   int column = 0;
+  friend auto operator<=>(const Position&, const Position&) = default;
 };
 
 struct Problem {
@@ -20,7 +22,7 @@ struct Problem {
   std::string do_this;  // "did you mean \"health\"?"; never empty
 };
 
-// The problems of one file, in the order they were found.
+// The problems of one file, as they are found.
 class Problems {
  public:
   explicit Problems(std::string file) : file_(std::move(file)) {}

@@ -189,8 +189,8 @@ struct Spec {
 };
 
 struct SpecOutcome {
-  Spec spec;  // meaningful only when ok()
-  std::vector<Problem> problems;
+  Spec spec;                      // meaningful only when ok()
+  std::vector<Problem> problems;  // in the order of the file
   bool ok() const { return problems.empty(); }
 };
 

@@ -117,6 +117,7 @@ TEST(Spec, AllProblemsAreReportedTogether) {
   expect_problem(outcome, "BY-0312", "naem: unknown key");
   expect_problem(outcome, "BY-0310", "services.web.command: missing");
   expect_problem(outcome, "BY-0311", "services.web.instances.min: expected a whole number");
+  EXPECT_TRUE(std::ranges::is_sorted(outcome.problems, {}, &Problem::at));
 }
 
 TEST(Spec, LiteralSecretsAreRefused) {
