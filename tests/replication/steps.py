@@ -1,0 +1,99 @@
+"""What the replication tests have in common: a followed pair of databases, and the act as the conductor
+performs it."""
+import contextlib
+import os
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from cluster import Banyan, Postgres, RpcError, eventually  # noqa: E402, F401
+
+NAME = "shop"
+
+
+class Pair:
+    """Two servers and a role that moves database `shop` from `old` to `new`."""
+
+    def __init__(self, binary):
+        self.binary = binary
+        self.epoch = 0
+
+    def __enter__(self):
+        self.stack = contextlib.ExitStack()
+        self.old = self.stack.enter_context(Postgres())
+        self.new = self.stack.enter_context(Postgres())
+        self.role = self.stack.enter_context(Banyan(self.binary, "replicate"))
+        for server in (self.old, self.new):
+            server.create_database("shop")
+        return self
+
+    def __exit__(self, *error):
+        if error[0]:
+            print(self.role.log_tail(60), file=sys.stderr)
+        self.stack.close()
+
+    def side(self, name):
+        return self.old if name == "old" else self.new
+
+    def call(self, verb, **body):
+        return self.role.call(verb, name=NAME, **body)
+
+    def start(self):
+        self.call("start", config={"source": self.old.url("shop"), "target": self.new.url("shop"),
+                                   "tables": "all", "jobs": 2})
+
+    def wait_following(self):
+        def following():
+            status = self.call("status")
+            assert status["state"] != "failed", status
+            return status["state"] == "following"
+        eventually(following, "following")
+
+    def next_epoch(self):
+        self.epoch += 1
+        return self.epoch
+
+    def active(self):
+        return self.call("act.state")["active"]
+
+    def fence(self, epoch, tries=20):
+        """As the conductor does it: a fence that meets a long writer is tried again."""
+        for attempt in range(tries):
+            try:
+                return self.call("act.fence", epoch=epoch, lock_timeout_ms=300)
+            except RpcError as error:
+                if error.code != "timeout" or attempt == tries - 1:
+                    raise
+
+    def switch(self):
+        """The whole act; the milliseconds in which nobody could write."""
+        epoch = self.next_epoch()
+        self.call("act.prepare")
+        begun = time.monotonic()
+        self.fence(epoch)
+        self.call("act.await", epoch=epoch, timeout_ms=60000)
+        self.call("act.sequences")
+        checked = self.call("act.check")
+        assert checked["equal"], checked
+        self.call("act.handover", epoch=epoch)
+        self.call("act.open", epoch=epoch)
+        return (time.monotonic() - begun) * 1000
+
+    def verify(self):
+        def finished():
+            verdict = self.call("verify", wait_ms=2000)
+            return verdict if verdict["state"] != "running" else None
+        return eventually(finished, "verification")
+
+    def assert_equal(self, tables):
+        """Both sides hold the same rows once the stream has passed what is there now."""
+        def rows(server, table):
+            return server.run(f"select t::text from {table} t order by 1", "shop")
+        for table in tables:
+            try:
+                eventually(lambda: rows(self.old, table) == rows(self.new, table), table, timeout_s=60)
+            except TimeoutError:
+                old, new = rows(self.old, table), rows(self.new, table)
+                raise AssertionError(f"{table} differs: only old {[r for r in old if r not in new][:5]} "
+                                     f"only new {[r for r in new if r not in old][:5]} "
+                                     f"{self.call('status')}") from None
