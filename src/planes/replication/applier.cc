@@ -86,6 +86,8 @@ Result<std::unique_ptr<Applier>> Applier::open(const ApplierConfig& config,
   TRY_VOID(prepare_session(session, config.migration));
   TRY(const auto claim, claim_progress(session, stream_name(config.migration, config.from)));
   auto applier = std::make_unique<Applier>(config, shared, std::move(session), claim);
+  TRY(const auto role, applier->session_.query("show session_replication_role"));
+  applier->is_replica_ = role.text(0, 0) == "replica";
   applier->position_ = claim.applied;
   applier->durable_ = claim.applied;
   applier->publish_progress();
@@ -218,7 +220,6 @@ Result<void> Applier::begin_batch() {
   in_batch_ = true;
   TRY_VOID(pipeline_.query("begin"));
   TRY_VOID(step(
-      Expect::kAny,
       {.what = "begin", .plan = nullptr, .operation = {}, .commit = {}, .expect = Expect::kAny}));
   const auto stream = stream_name(config_.migration, config_.from);
   const auto epoch = std::to_string(claim_.epoch);
@@ -226,13 +227,11 @@ Result<void> Applier::begin_batch() {
   const std::array<pg::RawParam, 3> params{stream.c_str(), epoch.c_str(), applied.c_str()};
   TRY_VOID(pipeline_.query(mark_sql(), params));
   return step(
-      Expect::kOne,
       {.what = "claim", .plan = nullptr, .operation = {}, .commit = {}, .expect = Expect::kOne});
 }
 
-Result<void> Applier::step(Expect expect, const Step& step) {
-  steps_.push_back(step);
-  steps_.back().expect = expect;
+Result<void> Applier::step(Step step) {
+  steps_.push_back(std::move(step));
   return steps_.size() >= 2048 ? check_answers() : Result<void>();
 }
 
@@ -251,9 +250,18 @@ Result<Applier::Plan*> Applier::plan_for(const RelationPtr& relation) {
     catalog_ = std::move(opened);
   }
   TRY(auto table, read_table(*catalog_, relation->schema, relation->name));
+  TRY(const bool cascades, is_cascaded_to(table));
   TRY(auto row, RowPlan::create(*relation, std::move(table)));
-  auto plan = std::make_unique<Plan>(Plan{relation, std::move(row), {}});
+  auto plan = std::make_unique<Plan>(Plan{relation, std::move(row), {}, cascades});
   return (plans_[relation.get()] = std::move(plan)).get();
+}
+
+Result<bool> Applier::is_cascaded_to(const Table& table) {
+  if (is_replica_) return false;
+  TRY(const auto rows, catalog_->query("select 1 from pg_catalog.pg_constraint where contype = 'f' "
+                                       "and conrelid = $1::oid and confdeltype = 'c'",
+                                       {std::to_string(table.oid)}));
+  return !rows.empty();
 }
 
 Result<void> Applier::apply(const Change& change, const Fragment& fragment) {
@@ -274,11 +282,11 @@ Result<void> Applier::run(Plan& plan, const RowStatement& statement, const Chang
     TRY(const auto written, plan.row.statement(change, Text::kYes));
     name = fmt::format("b{}", ++next_statement_);
     TRY_VOID(pipeline_.prepare(name, written.sql));
-    TRY_VOID(step(Expect::kAny, {.what = {},
-                                 .plan = &plan.row,
-                                 .operation = change.operation,
-                                 .commit = commit,
-                                 .expect = Expect::kAny}));
+    TRY_VOID(step({.what = {},
+                   .plan = &plan.row,
+                   .operation = change.operation,
+                   .commit = commit,
+                   .expect = Expect::kAny}));
   }
   std::vector<pg::RawParam> params;
   params.reserve(statement.params.size());
@@ -286,11 +294,12 @@ Result<void> Applier::run(Plan& plan, const RowStatement& statement, const Chang
     params.push_back(cell->kind == pg::CellKind::kText ? cell->bytes.data() : nullptr);
   }
   TRY_VOID(pipeline_.execute(name, params));
-  return step(Expect::kOne, {.what = {},
-                             .plan = &plan.row,
-                             .operation = change.operation,
-                             .commit = commit,
-                             .expect = Expect::kOne});
+  const bool may_be_gone = plan.is_cascaded_to && change.operation == Operation::kDelete;
+  return step({.what = {},
+               .plan = &plan.row,
+               .operation = change.operation,
+               .commit = commit,
+               .expect = may_be_gone ? Expect::kAtMostOne : Expect::kOne});
 }
 
 Result<void> Applier::truncate(const Change& change, const Fragment& fragment) {
@@ -303,11 +312,11 @@ Result<void> Applier::truncate(const Change& change, const Fragment& fragment) {
   if (list.empty()) return {};
   TRY_VOID(pipeline_.query(
       fmt::format("truncate {}{}", list, change.restart_identity ? " restart identity" : "")));
-  return step(Expect::kAny, {.what = "truncate " + list,
-                             .plan = nullptr,
-                             .operation = Operation::kTruncate,
-                             .commit = fragment.commit,
-                             .expect = Expect::kAny});
+  return step({.what = "truncate " + list,
+               .plan = nullptr,
+               .operation = Operation::kTruncate,
+               .commit = fragment.commit,
+               .expect = Expect::kAny});
 }
 
 Result<void> Applier::barrier(std::int64_t epoch) {
@@ -315,7 +324,6 @@ Result<void> Applier::barrier(std::int64_t epoch) {
   is_trusted_ = false;
   TRY_VOID(pipeline_.query("set local synchronous_commit = on"));
   TRY_VOID(step(
-      Expect::kAny,
       {.what = "barrier", .plan = nullptr, .operation = {}, .commit = {}, .expect = Expect::kAny}));
   const auto text = std::to_string(epoch);
   const std::array<pg::RawParam, 2> params{config_.migration.c_str(), text.c_str()};
@@ -324,7 +332,6 @@ Result<void> Applier::barrier(std::int64_t epoch) {
                       "on conflict do nothing",
                       params));
   return step(
-      Expect::kAny,
       {.what = "barrier", .plan = nullptr, .operation = {}, .commit = {}, .expect = Expect::kAny});
 }
 
@@ -356,6 +363,7 @@ Result<void> Applier::check_answers() {
     if (answer.skipped) return failure(Code::kInternal, "a statement was skipped: " + what);
     if (!answer.first_value.empty()) last_value_ = answer.first_value;
     if (done.expect == Expect::kAny || answer.affected == 1) continue;
+    if (done.expect == Expect::kAtMostOne && answer.affected == 0) continue;
     if (done.plan != nullptr) return std::unexpected(wrong_count(what, answer.affected));
     return failure(Code::kUnavailable, "another applier has claimed the stream", Retry::kSafe);
   }

@@ -92,7 +92,7 @@ class Applier {
 
  private:
   enum class Admission : std::uint8_t { kApply, kAlarm, kWait };
-  enum class Expect : std::uint8_t { kOne, kAny };
+  enum class Expect : std::uint8_t { kOne, kAtMostOne, kAny };
   struct Step {
     std::string what;
     const RowPlan* plan;
@@ -104,6 +104,8 @@ class Applier {
     RelationPtr relation;
     RowPlan row;
     std::unordered_map<std::string, std::string> statements;  // shape -> prepared name
+    // Foreign keys act on this session and cascade here before the stream says so.
+    bool is_cascaded_to = false;
   };
 
   Result<void> take_position(pg::Lsn end, const std::stop_token& stop);
@@ -118,6 +120,7 @@ class Applier {
   Result<void> commit_batch();
   Result<void> check_answers();
   Result<Plan*> plan_for(const RelationPtr& relation);
+  Result<bool> is_cascaded_to(const Table& table);
   bool is_copied_already(const Relation& relation, std::uint32_t xid) const;
   void note_touched(const Plan& plan, const Change& change);
   void raise_alarm(const Fragment& fragment);
@@ -125,7 +128,7 @@ class Applier {
   Result<void> keep_position();
   Result<void> learn_durable(const std::string& positions);
   void publish_progress();
-  Result<void> step(Expect expect, const Step& step);
+  Result<void> step(Step step);
   Result<pg::Connection*> arbiter();
 
   const ApplierConfig config_;
@@ -139,6 +142,7 @@ class Applier {
   std::string last_value_;  // of the last statement that returned a row
   std::unordered_map<const Relation*, std::unique_ptr<Plan>> plans_;
   int next_statement_ = 0;
+  bool is_replica_ = false;  // session_replication_role
   bool is_trusted_ = false;
   bool is_skipping_ = false;
 
