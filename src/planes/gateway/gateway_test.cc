@@ -19,11 +19,14 @@ class Gateways : public testing::Test {
   ~Gateways() override { std::filesystem::remove_all(directory_); }
 
   std::unique_ptr<Gateway> started() {
-    return *Gateway::start({.state_dir = directory_, .workers = 2});
+    auto gateway = Gateway::start({.state_dir = directory_, .workers = 2});
+    if (!gateway) ADD_FAILURE() << gateway.error().message();
+    return gateway ? *std::move(gateway) : nullptr;
   }
   static RouteSnapshot snapshot(std::uint64_t epoch) {
     RouteSnapshot made;
     made.epoch = epoch;
+    made.listen = {"127.0.0.1:0"};
     made.backends["web"] = {.endpoints = {{.address = "127.0.0.1:9", .zone = ""}}, .health = {}};
     made.routes.push_back(
         {.id = "all", .methods = {}, .host = std::nullopt, .path = "/*", .to = "web"});
