@@ -293,10 +293,13 @@ io::Task<Exchange::Attempt> Exchange::attempt() {
   upstream_ = same == nullptr ? reuse(*endpoint) : nullptr;
   if (!upstream_ && !co_await connect(*endpoint)) {
     tried_.push_back(endpoint);
+    if (!client_gone_) endpoint->note_failure();
     co_return client_gone_ ? Attempt::kClientGone : Attempt::kUnreachable;
   }
   ++endpoint->requests;
   const Attempt end = co_await converse();
+  if (status_ != 0) endpoint->note_answer();
+  if (end == Attempt::kDied && !upstream_->is_reused()) endpoint->note_failure();
   const bool can_repeat = sent_bytes_ == 0 || (is_safe() && request_body_.done());
   if (end == Attempt::kDied && upstream_->is_reused() && can_repeat && !endpoint->retired)
     again_ = endpoint;

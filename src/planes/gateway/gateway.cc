@@ -279,7 +279,8 @@ void Gateway::report_endpoints(const Worker& worker, Report& report) {
       for (EndpointReport& known : report.endpoints) {
         if (known.backend != endpoint->backend() || known.gauge.address != endpoint->address())
           continue;
-        known.gauge.healthy = endpoint->load.healthy;
+        known.gauge.healthy = endpoint->is_usable();
+        known.draining = endpoint->load.draining;
         known.gauge.active += endpoint->load.active;
         known.gauge.requests += endpoint->requests;
       }
@@ -299,6 +300,7 @@ Gateway::Report Gateway::report() {
     sum.metrics.merge(reports[i].metrics);
     sum.hold += reports[i].hold;
     for (std::size_t e = 0; e < std::min(sum.endpoints.size(), reports[i].endpoints.size()); ++e) {
+      sum.endpoints[e].gauge.healthy &= reports[i].endpoints[e].gauge.healthy;
       sum.endpoints[e].gauge.active += reports[i].endpoints[e].gauge.active;
       sum.endpoints[e].gauge.requests += reports[i].endpoints[e].gauge.requests;
     }
@@ -313,6 +315,7 @@ json Gateway::backends_json(const std::vector<EndpointReport>& endpoints) {
     list.push_back({{"address", endpoint.gauge.address},
                     {"zone", endpoint.zone},
                     {"healthy", endpoint.gauge.healthy},
+                    {"draining", endpoint.draining},
                     {"active", endpoint.gauge.active},
                     {"requests", endpoint.gauge.requests}});
   }

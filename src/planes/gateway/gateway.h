@@ -74,7 +74,8 @@ class Gateway {
   struct EndpointReport {
     std::string backend;
     std::string zone;
-    EndpointGauge gauge;
+    EndpointGauge gauge{};
+    bool draining = false;
   };
   struct Report {
     GatewayMetrics metrics;

@@ -15,6 +15,19 @@ void Endpoint::adopt(const EndpointPlan& plan) {
   retired = false;
 }
 
+void Endpoint::note_failure() {
+  if (++failures_ < kFailuresMax) return;
+  failures_ = 0;
+  passed_over_until_ = loop_.now() + kPassedOverFirst * (1 << doublings_);
+  doublings_ = std::min(doublings_ + 1, kDoublingsMax);
+}
+
+void Endpoint::note_answer() {
+  failures_ = 0;
+  doublings_ = 0;
+  passed_over_until_ = {};
+}
+
 std::unique_ptr<Upstream> Endpoint::take_idle() {
   if (idle_.empty()) return nullptr;
   std::unique_ptr<Upstream> upstream = std::move(idle_.back());

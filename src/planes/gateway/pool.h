@@ -4,6 +4,8 @@
 //
 // An idle connection is watched: when the other side closes it, or says something unasked, it is
 // gone at once. It is also closed after kIdleMax, before common servers' own timers run out.
+// An endpoint that failed kFailuresMax times in a row is passed over for a while, each time longer,
+// whether or not it has health checks; one answer makes it trusted again.
 
 #include <cstdint>
 #include <memory>
@@ -38,6 +40,9 @@ class Endpoint final : private io::IdleObserver {
  public:
   static constexpr Duration kIdleMax = 4s;
   static constexpr std::size_t kIdleConnectionsMax = 1024;
+  static constexpr int kFailuresMax = 3;
+  static constexpr Duration kPassedOverFirst = 1s;
+  static constexpr int kDoublingsMax = 5;
 
   Endpoint(io::Loop& loop, std::string backend, const EndpointPlan& plan);
   Endpoint(const Endpoint&) = delete;
@@ -54,6 +59,10 @@ class Endpoint final : private io::IdleObserver {
   const std::string& address() const { return plan_.address; }
   const std::string& zone() const { return plan_.zone; }
   void adopt(const EndpointPlan& plan);
+  // It could not be connected to, or died before it answered.
+  void note_failure();
+  void note_answer();
+  bool is_usable() const { return load.healthy && loop_.now() >= passed_over_until_; }
 
   EndpointLoad load;           // `tried` is not used here
   std::uint64_t requests = 0;  // dispatched since the endpoint is known
@@ -65,6 +74,9 @@ class Endpoint final : private io::IdleObserver {
   io::Loop& loop_;
   std::string backend_;
   EndpointPlan plan_;
+  int failures_ = 0;  // in a row
+  int doublings_ = 0;
+  Mono passed_over_until_{};
   std::vector<std::unique_ptr<Upstream>> idle_;  // oldest first
 };
 

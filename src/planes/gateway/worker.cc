@@ -183,6 +183,7 @@ Endpoint* Worker::pick(std::size_t route, std::span<Endpoint* const> tried) {
   load_scratch_.clear();
   for (Endpoint* endpoint : endpoints) {
     EndpointLoad& load = load_scratch_.emplace_back(endpoint->load);
+    load.healthy = endpoint->is_usable();
     load.tried = std::ranges::find(tried, endpoint) != tried.end();
   }
   const std::optional<std::size_t> picked = pick_endpoint(load_scratch_, ids_);

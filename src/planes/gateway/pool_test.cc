@@ -1,0 +1,53 @@
+#include "planes/gateway/pool.h"
+
+#include <gtest/gtest.h>
+
+namespace banyan::gateway {
+namespace {
+
+class EndpointTest : public testing::Test {
+ public:
+  EndpointPlan plan() const {
+    EndpointPlan made;
+    made.address = "127.0.0.1:9";
+    return made;
+  }
+  void fail(int times) {
+    for (int i = 0; i < times; ++i) endpoint_.note_failure();
+  }
+
+  std::unique_ptr<io::Loop> loop_ = *io::Loop::create();
+  Endpoint endpoint_{*loop_, "web", plan()};
+};
+
+TEST_F(EndpointTest, IsPassedOverAfterFailuresInARow) {
+  fail(Endpoint::kFailuresMax - 1);
+  EXPECT_TRUE(endpoint_.is_usable());
+  fail(1);
+  EXPECT_FALSE(endpoint_.is_usable());
+}
+
+TEST_F(EndpointTest, AnAnswerMakesItTrustedAgain) {
+  fail(Endpoint::kFailuresMax);
+  endpoint_.note_answer();
+  EXPECT_TRUE(endpoint_.is_usable());
+  fail(Endpoint::kFailuresMax - 1);
+  EXPECT_TRUE(endpoint_.is_usable());
+}
+
+TEST_F(EndpointTest, CountsTheRequestsInsideIt) {
+  {
+    const EndpointUse use(endpoint_);
+    EXPECT_EQ(endpoint_.load.active, 1);
+  }
+  EXPECT_EQ(endpoint_.load.active, 0);
+}
+
+TEST_F(EndpointTest, ARetiredEndpointKeepsNoConnection) {
+  endpoint_.retired = true;
+  endpoint_.give_back(std::make_unique<Upstream>(*loop_, endpoint_));
+  EXPECT_EQ(endpoint_.take_idle(), nullptr);
+}
+
+}  // namespace
+}  // namespace banyan::gateway
