@@ -195,8 +195,9 @@ Service Loader::service(const std::string& name, Reader& reader) const {
   Service service;
   service.name = name;
   service.at = reader.at();
-  service.command = reader.text(
-      {"command", "Shell command that starts one copy; it listens on ${PORT}", Need::kRequired});
+  service.command =
+      reader.text({"command", "Shell command that starts one copy; it listens on ${HOST}:${PORT}",
+                   Need::kRequired});
   service.cwd = path(reader, {"cwd", "Folder it starts in"}).value_or(folder.absolute("."));
   service.env = reader.variables({"env", "Environment variables"});
   service.bind = binds(reader);

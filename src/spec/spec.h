@@ -102,7 +102,7 @@ struct Bind {
 
 struct Service {
   std::string name;
-  std::string command;  // run by /bin/sh -c; ${PORT} and ${ADDRESS} are the instance's own
+  std::string command;  // run by /bin/sh -c; ${HOST} and ${PORT} are the instance's own
   std::string cwd;
   std::map<std::string, SecretRef> env;
   std::vector<Bind> bind;
