@@ -17,6 +17,7 @@ class Pair:
     def __init__(self, binary):
         self.binary = binary
         self.epoch = 0
+        self.timings = {}  # step of the act -> milliseconds
 
     def __enter__(self):
         self.stack = contextlib.ExitStack()
@@ -70,14 +71,20 @@ class Pair:
         epoch = self.next_epoch()
         self.call("act.prepare")
         begun = time.monotonic()
-        self.fence(epoch)
-        self.call("act.await", epoch=epoch, timeout_ms=60000)
-        self.call("act.sequences")
-        checked = self.call("act.check")
+        self.timed("fence", lambda: self.fence(epoch))
+        self.timed("await", lambda: self.call("act.await", epoch=epoch, timeout_ms=60000))
+        self.timed("sequences", lambda: self.call("act.sequences"))
+        checked = self.timed("check", lambda: self.call("act.check"))
         assert checked["equal"], checked
-        self.call("act.handover", epoch=epoch)
-        self.call("act.open", epoch=epoch)
+        self.timed("handover", lambda: self.call("act.handover", epoch=epoch))
+        self.timed("open", lambda: self.call("act.open", epoch=epoch))
         return (time.monotonic() - begun) * 1000
+
+    def timed(self, step, body):
+        begun = time.monotonic()
+        answer = body()
+        self.timings.setdefault(step, []).append((time.monotonic() - begun) * 1000)
+        return answer
 
     def verify(self):
         def finished():

@@ -100,7 +100,8 @@ def main():
         assert not pair.call("status").get("tripwire"), pair.call("status")
         written = sum(len(writer.acknowledged) for writer in writers)
         print(f"{CYCLES} switches, {written} writes, {sum(w.refused for w in writers)} refused; pause ms: "
-              f"median {statistics.median(pauses):.0f}, worst {max(pauses):.0f}")
+              f"median {statistics.median(pauses):.0f}, worst {max(pauses):.0f}; median of each step:",
+              {step: round(statistics.median(took), 1) for step, took in pair.timings.items()})
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@
 #include <thread>
 
 #include "base/log.h"
-#include "planes/replication/apply_progress.h"
 
 namespace banyan::replication {
 namespace {
@@ -16,8 +15,10 @@ constexpr auto kBarrierPoll = 1ms;
 
 std::string number(Epoch epoch) { return std::to_string(epoch.value()); }
 
-bool is_lock_trouble(const std::string& sqlstate) {
-  return sqlstate == "55P03" || sqlstate == "40P01";  // lock_timeout, deadlock
+// A message ends with its SQLSTATE. (The session's last_sqlstate() may be of an earlier failure.)
+bool is_lock_trouble(const Error& error) {
+  const auto& message = error.message();
+  return message.contains("[55P03]") || message.contains("[40P01]");  // lock_timeout, deadlock
 }
 
 // Sessions that hold locks with which the fence's SHARE ROW EXCLUSIVE conflicts.
@@ -49,6 +50,7 @@ std::string oid_list(const std::vector<FencedTable>& tables) {
 Result<pg::Connection*> Act::session(SideName side) {
   auto& kept = side == SideName::kOld ? old_session_ : new_session_;
   if (kept && kept->is_alive()) return &*kept;
+  if (transaction_ == side) return failure(Code::kUnavailable, "the session ended", Retry::kSafe);
   pg::ConnectOptions options;
   options.application_name = "banyan_act";
   auto opened = pg::Connection::open(sides_.of(side), options);
@@ -72,9 +74,16 @@ Result<ArbiterRow> Act::row(SideName side) {
   return ArbiterRow{*state, Epoch(rows.integer(0, 1))};
 }
 
+// A warm session may have died unnoticed: then a fresh one is asked.
+Result<ArbiterRow> Act::fresh_row(SideName side) {
+  auto found = row(side);
+  if (found || found.error().code() != Code::kUnavailable) return found;
+  return row(side);
+}
+
 Result<ArbiterRows> Act::rows() {
-  TRY(const auto old_row, row(SideName::kOld));
-  TRY(const auto new_row, row(SideName::kNew));
+  TRY(const auto old_row, fresh_row(SideName::kOld));
+  TRY(const auto new_row, fresh_row(SideName::kNew));
   return ArbiterRows{old_row, new_row};
 }
 
@@ -86,12 +95,13 @@ Result<Standing> Act::state() {
 Result<void> Act::in_transaction(SideName side, const std::string& settings, auto&& body) {
   TRY(auto* db, session(side));
   TRY_VOID(db->exec("begin;" + settings));
+  transaction_ = side;  // from here on a lost session is an error, never replaced
   Result<void> done = body(*db);
+  transaction_.reset();
   if (done) done = db->exec("commit");
   if (done) return {};
-  const auto sqlstate = db->last_sqlstate();
   (void)db->exec("rollback");  // if this fails too, the session is dead and so is its transaction
-  if (!is_lock_trouble(sqlstate)) return done;
+  if (!is_lock_trouble(done.error())) return done;
   return failure(Code::kTimeout, done.error().message(), Retry::kSafe);
 }
 
@@ -231,11 +241,9 @@ Result<void> Act::open_in_transaction(SideName side, Epoch epoch) {
   TRY_VOID(set_triggers(side, FenceMode::kDisabled));
   TRY(auto* db, session(side));
   // Nothing an application writes can commit before this position: the tables are still ours.
-  TRY_VOID(db->query_one("update banyan.migration set open_lsn = pg_current_wal_insert_lsn() "
-                         "where name = $1",
-                         {migration_}));
-  return without_rows(db->query("update banyan.progress set epoch = epoch + 1 where stream = $1",
-                                {stream_name(migration_, other_side(side))}));
+  return without_rows(db->query_one(
+      "update banyan.migration set open_lsn = pg_current_wal_insert_lsn() where name = $1",
+      {migration_}));
 }
 
 Result<void> Act::open(Epoch epoch) {
@@ -264,7 +272,7 @@ Result<void> Act::abort(Epoch epoch) {
   std::optional<Error> trouble;
   std::optional<SideName> active;
   for (const auto side : {SideName::kOld, SideName::kNew}) {
-    auto found = row(side);
+    auto found = fresh_row(side);
     if (!found) {
       trouble = std::move(found).error();
       continue;

@@ -6,8 +6,8 @@
 //                      open writers, at most lock_timeout, 3 tries), barrier row
 //   await     passive: the barrier row has arrived, and is on its disk
 //   handover  active:  row -> handed_over; the point of no return
-//   open      passive: one transaction: row -> running, triggers off, open_lsn noted, the inbound
-//                      stream's epoch moved on, so that a forgotten applier cannot commit any more
+//   open      passive: one transaction: row -> running, triggers off, open_lsn noted. Nothing inbound
+//                      can be applied any more: appliers ask the other side's row (applier.h)
 //   abort     active:  one transaction: row -> running, triggers off; needs the active side only
 //
 // Everything is symmetric and idempotent; each verb finds out by itself from the two rows which side
@@ -49,6 +49,7 @@ class Act {
 
  private:
   Result<ArbiterRow> row(SideName side);
+  Result<ArbiterRow> fresh_row(SideName side);
   Result<ArbiterRows> rows();
   Result<void> fence_once(SideName active, Epoch epoch, Duration lock_timeout);
   Result<void> fence_in_transaction(SideName active, Epoch epoch);
@@ -66,6 +67,7 @@ class Act {
   std::string migration_;
   Sides sides_;
   TableNames tables_;
+  std::optional<SideName> transaction_;  // on which side one is open
   std::optional<pg::Connection> old_session_;
   std::optional<pg::Connection> new_session_;
 };

@@ -85,8 +85,8 @@ std::optional<ArbiterRow> after_handover(const ArbiterRow& row, Epoch epoch) {
 }
 
 std::optional<ArbiterRow> after_open(const ArbiterRow& row, const ArbiterRow& other, Epoch epoch) {
-  if (row.state == RowState::kRunning && row.epoch == epoch) return row;
   if (other != ArbiterRow{RowState::kHandedOver, epoch}) return std::nullopt;
+  if (row == ArbiterRow{RowState::kRunning, epoch}) return row;
   if (!is_closed(row) || row.epoch >= epoch) return std::nullopt;
   return ArbiterRow{RowState::kRunning, epoch};
 }

@@ -19,7 +19,8 @@ using nlohmann::json;
 constexpr auto kRetryPause = 1s;
 constexpr auto kSequencePause = 5s;
 constexpr auto kPointPatience = 60s;     // for the stream to reach a verification's snapshot
-constexpr std::size_t kCheckedKeys = 2000;  // per table, in the pause
+constexpr std::size_t kCheckedKeys = 200;  // per table, in the pause
+constexpr auto kCheckBudget = 50ms;
 constexpr std::size_t kDifferencesTold = 20;
 
 // Sleeps, but no longer than until a stop is asked for.
@@ -270,7 +271,8 @@ Result<json> Job::check() {
     TRY(auto* active, act.session(from));
     TRY(auto* passive, act.session(other_side(from)));
     TRY(const auto verdict, check_recent(*active, *passive, config_.tables,
-                                         engine_.touched_keys(from, kCheckedKeys)));
+                                         engine_.touched_keys(from, kCheckedKeys),
+                                         kCheckBudget));
     auto out = to_json(verdict);
     const auto tables = out["tables"].size();
     return json{{"tables", tables}, {"rows", verdict.rows}, {"equal", verdict.equal}};

@@ -6,7 +6,7 @@
 namespace banyan::replication {
 namespace {
 
-constexpr std::size_t kKeysPerQuery = 200;
+constexpr std::size_t kKeysPerQuery = 100;
 
 using Keys = std::vector<std::vector<std::string>>;
 
@@ -63,12 +63,15 @@ Result<TableVerdict> check_table(pg::Connection& active, pg::Connection& passive
 }  // namespace
 
 Result<Verdict> check_recent(pg::Connection& active, pg::Connection& passive,
-                             const TableNames& tables, const std::vector<TouchedKey>& touched) {
+                             const TableNames& tables, const std::vector<TouchedKey>& touched,
+                             Duration budget) {
+  const auto deadline = SystemClock().now() + budget;
   TRY(const auto known, verified_tables(active, tables));
   Verdict verdict;
   for (const auto& table : known) {
     const auto keys = table.key.empty() ? Keys() : keys_of(table, touched);
     if (keys.empty()) continue;
+    if (SystemClock().now() > deadline) break;
     TRY(auto checked, check_table(active, passive, table, keys));
     verdict.rows += checked.rows;
     verdict.equal = verdict.equal && checked.equal;

@@ -1,6 +1,7 @@
 #pragma once
 // The check in the pause: rows that the stream touched last are compared on both sides. Both stand
-// still then, so plain reads are exact. Bounded by the number of keys, not by the tables' size.
+// still then, so plain reads are exact. Bounded by keys and by time, not by the
+// tables' size; what was not reached is left to `verify`.
 
 #include "planes/replication/stream.h"
 #include "planes/replication/verifier.h"
@@ -8,6 +9,7 @@
 namespace banyan::replication {
 
 Result<Verdict> check_recent(pg::Connection& active, pg::Connection& passive,
-                             const TableNames& tables, const std::vector<TouchedKey>& touched);
+                             const TableNames& tables, const std::vector<TouchedKey>& touched,
+                             Duration budget);
 
 }  // namespace banyan::replication

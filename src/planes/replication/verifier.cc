@@ -304,8 +304,10 @@ Result<TableVerdict> compare_keys(pg::Connection& active, pg::Connection& passiv
   const auto sql = fmt::format("select {}, {}, count(*) from only {} where {} group by 1, 2",
                                row_text(table.key), row_text(table.columns), table.qualified,
                                key_condition(table, keys));
-  TRY(const auto source, row_counts(active, sql));
-  TRY(const auto target, row_counts(passive, sql));
+  auto [here, there] =
+      on_both(active, passive, [&](pg::Connection& db) { return row_counts(db, sql); });
+  TRY(const auto source, std::move(here));
+  TRY(const auto target, std::move(there));
   TableVerdict verdict{table.qualified, static_cast<std::int64_t>(keys.size()), source == target, {}};
   if (!verdict.equal) verdict.differences = differences_of(source, target, true);
   return verdict;
