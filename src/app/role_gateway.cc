@@ -1,5 +1,7 @@
 // The gateway role: the verbs of its socket, in front of gateway::Gateway.
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <thread>
@@ -78,6 +80,14 @@ void add_verbs(rpc::Server& server, Gateway& gateway) {
             [&](const json&) -> Result<json> { return json{{"text", gateway.metrics()}}; });
 }
 
+// Two descriptors a request: as many as the system allows.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int fail(const Error& error) {
   log_error("gateway cannot run", {{"error", error.message()}, {"remedy", error.remedy()}});
   return 1;
@@ -87,6 +97,7 @@ int fail(const Error& error) {
 
 int run_gateway(const RoleOptions& options) {
   rpc::block_stop_signals();
+  raise_descriptor_limit();
   std::error_code error;
   std::filesystem::create_directories(options.state_dir, error);
   const std::size_t workers = options.workers > 0

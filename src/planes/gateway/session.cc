@@ -9,8 +9,9 @@
 namespace banyan::gateway {
 namespace {
 
-constexpr Duration kReplyTime = 5s;   // to hand a short reply to the kernel
-constexpr Duration kLingerTime = 2s;  // for the client to read a reply while it sends
+constexpr Duration kReplyTime = 5s;           // to hand a short reply to the kernel
+constexpr Duration kLingerTime = 2s;          // for the client to read a reply while it sends
+constexpr std::size_t kHeadRead = 64 * 1024;  // bounds what one client may pipeline at once
 constexpr std::size_t kLingerBytes = 1 << 20;
 constexpr std::size_t kInboxKept = 4 * 1024;  // an idle connection keeps no larger buffer
 
@@ -68,7 +69,7 @@ io::Task<Session::HeadEnd> Session::receive_head() {
       if (parsed != HeadEnd::kGone) co_return parsed;
     }
     idle_ = inbox_.empty();
-    const std::span<char> scratch = worker_.loop().scratch();
+    const std::span<char> scratch = worker_.loop().scratch().first(kHeadRead);
     const io::IoResult got = co_await client_.recv(scratch, deadline);
     const bool was_idle = std::exchange(idle_, false);
     if (got.status == io::IoStatus::kTimeout && !was_idle) co_return HeadEnd::kLate;
