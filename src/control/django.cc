@@ -55,7 +55,8 @@ std::optional<std::pair<std::string_view, std::string_view>> assignment(std::str
 
 // Is the variable given to the service by its spec?
 bool provides(const spec::Service& service, const std::string& variable) {
-  if (variable == "PORT" || variable == "HOST") return true;
+  static constexpr std::array<std::string_view, 4> kOwn = {"HOST", "PORT", "ZONE", "INSTANCE"};
+  if (std::ranges::find(kOwn, variable) != kOwn.end()) return true;
   if (service.env.contains(variable)) return true;
   if (contains(service.command, variable + "=")) return true;
   return std::ranges::any_of(service.bind, [&](const spec::Bind& bind) {
