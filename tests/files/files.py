@@ -218,10 +218,10 @@ class FilesTest(unittest.TestCase):
         self.barrier()
         self.agent.process.send_signal(signal.SIGSTOP)
         try:
-            for i in range(9000):
-                path = self.root / f"o{i % 300}"
-                path.write_bytes(b"%d" % i)
-                os.chmod(path, 0o600 + i % 2)
+            for i in range(20_000):
+                path = self.root / f"d{i % 10}" / f"f{i % 50}.bin"
+                os.chmod(path, 0o600 + i % 3)
+            (self.root / "d2" / "f2.bin").write_bytes(b"changed unseen")
             (self.root / "late" / "dir").mkdir(parents=True)
             (self.root / "late" / "dir" / "file").write_bytes(b"after the overflow")
             (self.root / "d1" / "f1.bin").unlink()

@@ -1,6 +1,7 @@
 #include "planes/files/downloader.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -24,7 +25,7 @@ class Temporary {
  public:
   explicit Temporary(const File& directory) : directory_(directory) {
     static std::atomic<unsigned> counter = 0;
-    name_ = fmt::format("{}{}-{}", kTemporaryPrefix, ::getpid(), counter++);
+    name_ = fmt::format("{}{}-{}", kTemporaryPrefix, process_token(), counter++);
   }
   ~Temporary() { ::unlinkat(directory_.fd(), name_.c_str(), 0); }
   Temporary(const Temporary&) = delete;

@@ -1,6 +1,7 @@
 #include "planes/files/file_sync.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -34,6 +35,13 @@ Duration pause_after(int attempts) {
 constexpr std::string_view kDirectionValue = "direction";
 constexpr std::string_view kTargetValue = "target";
 
+// Links above the root are followed once; inside it never.
+std::filesystem::path resolved(const std::filesystem::path& path) {
+  std::error_code error;
+  auto real = std::filesystem::canonical(path, error);
+  return error ? path : real;
+}
+
 std::string target_of(const FileSyncOptions& options) {
   return options.storage.endpoint + "|" + options.bucket + "|" + options.prefix + "|" +
          options.path.string();
@@ -62,7 +70,7 @@ Result<std::unique_ptr<FileSync>> FileSync::create(FileSyncOptions options,
 
 FileSync::FileSync(Private, FileSyncOptions options, std::unique_ptr<FileManifest> manifest)
     : options_(std::move(options)),
-      tree_(options_.path),
+      tree_(resolved(options_.path)),
       manifest_(std::move(manifest)),
       client_(options_.storage, clock_),
       mirror_{.tree = tree_,
@@ -243,6 +251,7 @@ void FileSync::wait_for_pass_due() {
 }
 
 void FileSync::run_scanner() {
+  tree_.sweep();
   while (!stopping_) {
     passes_.with([](Passes& passes) { passes.running = true; });
     const auto marked = direction_ == Direction::kToBucket ? scan() : poll_bucket();
@@ -367,7 +376,7 @@ Result<void> FileSync::wait_for_pass(Mono deadline) {
 // Everything the kernel queued before the cookie has been marked when the cookie comes back.
 Result<void> FileSync::see_cookie(Mono deadline) {
   static std::atomic<int> counter = 0;
-  const std::string name = fmt::format("{}{}-{}", kBarrierPrefix, ::getpid(), counter++);
+  const std::string name = fmt::format("{}{}-{}", kBarrierPrefix, process_token(), counter++);
   const auto path = tree_.root() / name;
   const File file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
   if (!file.is_open()) {

@@ -29,6 +29,10 @@ Result<void> FileWatcher::start() {
   directories_.clear();
   unwatched_ = 0;
   TRY_VOID(tree_.root_inode());
+  if (!watch("")) {
+    return std::unexpected(Error(Code::kUnavailable, "the root cannot be watched")
+                               .with_remedy("raise fs.inotify.max_user_watches"));
+  }
   add_tree("", nullptr);
   return {};
 }

@@ -1,6 +1,9 @@
 #include "planes/files/names.h"
 
+#include <fmt/format.h>
+
 #include <cctype>
+#include <random>
 
 namespace banyan::files {
 namespace {
@@ -86,6 +89,11 @@ std::optional<std::string> path_of_key(std::string_view prefix, std::string_view
   std::string path = unescaped(rest);
   if (!is_safe(path) || escaped(path) != rest) return std::nullopt;
   return path;
+}
+
+const std::string& process_token() {
+  static const std::string kToken = fmt::format("{:08x}", std::random_device{}());
+  return kToken;
 }
 
 bool is_own_name(std::string_view name) {

@@ -16,6 +16,8 @@ Result<std::string> key_of_path(std::string_view prefix, std::string_view path);
 // Nothing when no file of ours can have that key: outside the prefix, empty segments, "..", a
 // directory marker, or a spelling key_of_path would not choose.
 std::optional<std::string> path_of_key(std::string_view prefix, std::string_view key);
+// Eight characters that tell this process's own files from those a crash left behind.
+const std::string& process_token();
 // Names the mirror makes itself; they are never mirrored.
 bool is_own_name(std::string_view name);
 

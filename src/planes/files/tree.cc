@@ -61,7 +61,8 @@ Kind kind_of(const struct stat& status) {
 
 class Walker {
  public:
-  explicit Walker(const Visit& visit) : visit_(visit) {}
+  enum class Sweep : std::uint8_t { kNo, kYes };
+  explicit Walker(const Visit& visit, Sweep sweep = Sweep::kNo) : visit_(visit), sweep_(sweep) {}
   void walk(File directory, const std::string& path) {
     const int fd = ::dup(directory.fd());
     const std::unique_ptr<DIR, CloseDirectory> stream(fd < 0 ? nullptr : ::fdopendir(fd));
@@ -69,7 +70,9 @@ class Walker {
     errno = 0;
     while (const dirent* entry = ::readdir(stream.get())) {
       const std::string name = entry->d_name;
-      if (name != "." && name != ".." && !is_own_name(name)) {
+      if (is_own_name(name)) {
+        sweep(directory, name);
+      } else if (name != "." && name != "..") {
         take(directory, path.empty() ? name : path + "/" + name, name);
       }
       errno = 0;
@@ -97,11 +100,16 @@ class Walker {
       failed(path);
     }
   }
+  void sweep(const File& directory, const std::string& name) const {
+    if (sweep_ == Sweep::kNo || name.find(process_token()) != std::string::npos) return;
+    ::unlinkat(directory.fd(), name.c_str(), 0);
+  }
   void failed(const std::string& path) {
     if (!error_) error_ = errno_failure(path).error();
   }
 
   const Visit& visit_;
+  const Sweep sweep_;
   std::optional<Error> error_;
 };
 
@@ -206,6 +214,13 @@ Result<void> Tree::walk(const std::string& directory, const Visit& visit) const 
   Walker walker(visit);
   walker.walk(std::move(start), directory);
   return std::move(walker).outcome();
+}
+
+void Tree::sweep() const {
+  auto start = open_parent("x", Create::kNo);
+  if (!start) return;
+  const Visit everywhere = [](const std::string&, Kind, const struct stat&) { return true; };
+  Walker(everywhere, Walker::Sweep::kYes).walk(*std::move(start), "");
 }
 
 bool Tree::has_entries() const {

@@ -67,6 +67,8 @@ class Tree {
   // Visits what is below `directory` ("" = the root). The first unreadable directory is an error,
   // but the walk goes on.
   Result<void> walk(const std::string& directory, const Visit& visit) const;
+  // Removes temporary and barrier files an earlier process left behind.
+  void sweep() const;
   // True when there is at least one entry that is not ours.
   bool has_entries() const;
   // The root's inode; kNotFound when it is gone.

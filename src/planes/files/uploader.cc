@@ -1,5 +1,7 @@
 #include "planes/files/uploader.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <map>

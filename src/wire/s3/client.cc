@@ -1,11 +1,13 @@
 #include "wire/s3/client.h"
 
 #include <curl/curl.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <random>
 #include <thread>
 
+#include "base/check.h"
 #include "wire/s3/xml.h"
 
 namespace banyan::s3 {
@@ -53,6 +55,19 @@ RemoteObject object_of(const Address& address, const HeaderList& headers) {
           .size = std::atoll(value_of(headers, "content-length").c_str()),
           .modified_ms = modified ? to_ms(modified->time_since_epoch()) : 0,
           .headers = headers};
+}
+
+// How listings spell keys when asked to encode them: like a form, with '+' for a space.
+std::string listed_key(const std::string& text, bool url) {
+  if (!url) return text;
+  std::string form = text;
+  std::replace(form.begin(), form.end(), '+', ' ');
+  return uri_decode(form);
+}
+
+void initialise_curl() {
+  static const CURLcode done = curl_global_init(CURL_GLOBAL_ALL);
+  CHECK(done == CURLE_OK);
 }
 
 }  // namespace
@@ -122,6 +137,7 @@ void Client::FreeHandle::operator()(void* handle) const {
 
 Client::Client(ClientOptions options, const Clock& clock)
     : options_(std::move(options)), clock_(clock), signer_(options_.credentials, options_.region) {
+  initialise_curl();
   std::string_view rest = options_.endpoint;
   if (const auto scheme = rest.find("://"); scheme != std::string_view::npos) {
     rest.remove_prefix(scheme + 3);
@@ -322,8 +338,7 @@ Result<ListResult> Client::list(const std::string& bucket, const ListRequest& re
   ListResult result;
   for (const XmlNode& node : document.children) {
     if (node.name != "Contents") continue;
-    const std::string key = node.value("Key");
-    result.objects.push_back({.key = url ? uri_decode(key) : key,
+    result.objects.push_back({.key = listed_key(node.value("Key"), url),
                               .etag = without_quotes(node.value("ETag")),
                               .size = std::atoll(node.value("Size").c_str()),
                               .modified_ms = parse_iso_date(node.value("LastModified")).value_or(0),

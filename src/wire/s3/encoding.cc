@@ -1,5 +1,6 @@
 #include "wire/s3/encoding.h"
 
+#include <fmt/format.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>

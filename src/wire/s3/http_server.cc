@@ -1,6 +1,7 @@
 #include "wire/s3/http_server.h"
 
 #include <arpa/inet.h>
+#include <fmt/format.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>

@@ -1,5 +1,7 @@
 #include "wire/s3/server.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "base/log.h"
