@@ -35,9 +35,19 @@ std::string database_line(const json& database) {
 }
 
 std::string files_line(const json& files) {
+  if (const std::string error = files.value("error", ""); !error.empty())
+    return fmt::format("{}: {}", files.value("state", "?"), error);
   return fmt::format("{}, {} of {} files, {}, {} behind", files.value("state", "?"),
                      files.value("files_done", 0L), files.value("files_total", 0L),
                      human_bytes(files.value("bytes_done", 0.0)), files.value("dirty", 0L));
+}
+
+std::string progress_line(const json& out) {
+  std::string line =
+      fmt::format("{}  database {}", out.value("state", ""), database_line(out.at("database")));
+  for (const auto& [name, files] : out.at("files").items())
+    line += fmt::format(" | {} {}", name, files_line(files));
+  return line;
 }
 
 void print_gates(const json& gates) {
@@ -74,7 +84,7 @@ Exit watch(const Cli& cli, const std::string& name) {
     const auto out = cli.control("migrate.status", {{"name", name}});
     if (!out) return cli.show(out.error());
     const std::string state = out->value("state", "");
-    const std::string line = fmt::format("{}  {}", state, database_line(out->at("database")));
+    const std::string line = progress_line(*out);
     if (cli.as_json)
       fmt::print("{}\n", out->dump());
     else if (is_terminal())

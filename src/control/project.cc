@@ -28,31 +28,44 @@ std::string read_file(const std::string& path) {
   return text.str();
 }
 
-// Creates the file with a fresh secret unless it is there; two callers agree on one secret.
-Result<std::string> secret_in(const std::string& path) {
+// A new file that only its owner may read; kConflict when it is there already.
+Result<void> create_private(const std::string& path, const std::string& text) {
   const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-  if (fd >= 0) {
-    const std::string secret = random_hex(20);
-    const bool written = ::write(fd, secret.data(), secret.size()) == 40;
-    ::fsync(fd);
-    ::close(fd);
-    if (!written) return failure(Code::kUnavailable, "cannot write " + path);
-  }
+  if (fd < 0) return failure(Code::kConflict, "cannot create " + path);
+  const bool written = ::write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size());
+  ::fsync(fd);
+  ::close(fd);
+  if (!written) return failure(Code::kUnavailable, "cannot write " + path);
+  return {};
+}
+
+// The secret in the file, made when the file is not there; two callers agree on one secret.
+Result<std::string> secret_in(const std::string& path) {
+  const auto made = create_private(path, random_hex(20));
+  if (!made && made.error().code() != Code::kConflict) return std::unexpected(made.error());
   std::string secret = read_file(path);
   if (secret.empty()) return failure(Code::kPermission, "cannot read " + path);
   return secret;
+}
+
+// The spec's secret where the embedded endpoint reads it; replaced when the spec's changed.
+Result<void> publish_secret(const std::string& path, const std::string& secret) {
+  if (read_file(path) == secret) return {};
+  ::unlink(path.c_str());
+  return create_private(path, secret);
 }
 
 }  // namespace
 
 Result<BucketKeys> bucket_keys(const Project& project, const spec::Spec& spec,
                                const spec::Bucket& bucket) {
+  const std::string file = project.layout().state_dir() + "/bucket-" + bucket.name + ".key";
   if (bucket.access_key && bucket.secret_key) {
     TRY(auto access, spec::resolve(spec, *bucket.access_key));
     TRY(auto secret, spec::resolve(spec, *bucket.secret_key));
-    return BucketKeys{std::move(access), std::move(secret), ""};
+    if (bucket.root) TRY_VOID(publish_secret(file, secret));
+    return BucketKeys{std::move(access), std::move(secret), file};
   }
-  const std::string file = project.layout().state_dir() + "/bucket-" + bucket.name + ".key";
   TRY(auto secret, secret_in(file));
   return BucketKeys{"banyan-" + bucket.name, std::move(secret), file};
 }

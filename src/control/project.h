@@ -38,7 +38,7 @@ class Project {
 struct BucketKeys {
   std::string access_key;
   std::string secret_key;
-  std::string secret_key_file;  // empty when the spec gives the keys
+  std::string secret_key_file;  // where an embedded endpoint reads the secret
 };
 Result<BucketKeys> bucket_keys(const Project& project, const spec::Spec& spec,
                                const spec::Bucket& bucket);
