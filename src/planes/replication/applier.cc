@@ -90,6 +90,7 @@ Result<std::unique_ptr<Applier>> Applier::open(const ApplierConfig& config,
   applier->is_replica_ = role.text(0, 0) == "replica";
   applier->position_ = claim.applied;
   applier->durable_ = claim.applied;
+  applier->last_commit_ = claim.applied;  // at the latest
   applier->publish_progress();
   return applier;
 }
@@ -166,12 +167,17 @@ void Applier::raise_alarm(const Fragment& fragment) {
 }
 
 Result<void> Applier::stand_at_line(pg::Lsn upcoming, const std::stop_token& stop) {
-  const auto line = shared_.with([](const ApplyShared& shared) { return shared.line; });
-  if (!line || upcoming < *line) return {};
+  const auto is_beyond = [upcoming](const ApplyShared& shared) {
+    return shared.line && upcoming >= *shared.line;
+  };
+  if (!shared_.with(is_beyond)) return {};
   TRY_VOID(commit_batch());
-  shared_.change([&](ApplyShared& shared) { shared.is_at_line = shared.line.has_value(); });
-  while (!stop.stop_requested()) {
-    if (shared_.wait_for(100ms, [](const ApplyShared& shared) { return !shared.line; })) break;
+  // The line may move on: then what lies before the new one is applied.
+  while (!stop.stop_requested() && shared_.with(is_beyond)) {
+    shared_.change([&](ApplyShared& shared) { shared.is_at_line = is_beyond(shared); });
+    shared_.wait_for(100ms, [&](const ApplyShared& shared) {
+      return !is_beyond(shared) || !shared.is_at_line;
+    });
   }
   return {};
 }

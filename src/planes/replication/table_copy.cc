@@ -43,8 +43,8 @@ bool is_stable_type(std::uint32_t type) {
 
 class Copier {
  public:
-  Copier(const TableCopyConfig& config, Guarded<CopyProgress>& progress)
-      : config_(config), progress_(progress) {}
+  Copier(const TableCopyConfig& config, Guarded<CopyProgress>& progress, std::stop_token stop)
+      : config_(config), progress_(progress), stop_(std::move(stop)) {}
   Result<void> open();
   Result<void> import_snapshot(const std::string& name);
   Result<std::string> fresh_snapshot();
@@ -61,6 +61,7 @@ class Copier {
 
   const TableCopyConfig& config_;
   Guarded<CopyProgress>& progress_;
+  const std::stop_token stop_;
   std::optional<pg::Connection> source_;
   std::optional<pg::Connection> target_;
 };
@@ -193,6 +194,7 @@ Result<std::int64_t> Copier::forward_rows(const Chunk& chunk) {
     TRY(const auto piece, source_->copy_out_next());
     if (piece) buffer += *piece;
     if (!piece || buffer.size() >= kWriteBytes) TRY_VOID(flush());
+    if (stop_.stop_requested()) return failure(Code::kCancelled, "stopped");
     if (!piece) break;
   }
   TRY(const auto written, target_->copy_in_end());
@@ -252,7 +254,7 @@ class SharedSnapshotCopy {
       : config_(config), progress_(progress) {}
 
   Result<void> plan(const std::vector<const Table*>& tables) {
-    Copier copier(config_, progress_);
+    Copier copier(config_, progress_, {});
     TRY_VOID(copier.open());
     TRY_VOID(copier.import_snapshot(config_.exported_snapshot));
     for (const Table* table : tables) {
@@ -266,7 +268,7 @@ class SharedSnapshotCopy {
   }
 
   Result<void> worker(const std::stop_token& stop) {
-    Copier copier(config_, progress_);
+    Copier copier(config_, progress_, stop);
     TRY_VOID(copier.open());
     TRY_VOID(copier.import_snapshot(config_.exported_snapshot));
     while (!stop.stop_requested()) {
@@ -308,7 +310,7 @@ class FreshSnapshotCopy {
   }
 
   Result<void> worker(const std::stop_token& stop) {
-    Copier copier(config_, progress_);
+    Copier copier(config_, progress_, stop);
     TRY_VOID(copier.open());
     while (!stop.stop_requested()) {
       const Table* table = next();
