@@ -99,7 +99,20 @@ async def bytes_sent_before_an_upgrade_is_accepted_stay_this_clients(gateway):
         check("upgrade", backend, statuses)
 
 
+async def a_switch_nobody_asked_for_is_a_502(gateway):
+    async def switch(request, reader, writer):
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+        await writer.drain()
+        request.tunnelled = await reader.read(100)
+        return False
+    async with Backend(switch) as backend:
+        await gateway.route_to(backend.address)
+        async with gateway.client() as client:
+            await client.send(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
+            assert (await client.response()).status == 502
+
+
 if __name__ == "__main__":
     main([heads, heads_followed_by_a_second_request, chunked_bodies, an_ambiguous_response_is_a_502,
           bytes_behind_a_response_never_reach_another_client,
-          bytes_sent_before_an_upgrade_is_accepted_stay_this_clients])
+          bytes_sent_before_an_upgrade_is_accepted_stay_this_clients, a_switch_nobody_asked_for_is_a_502])

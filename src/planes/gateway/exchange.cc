@@ -396,6 +396,8 @@ io::Task<Exchange::Attempt> Exchange::receive_response() {
     const Attempt end = co_await receive_response_head();
     if (end != Attempt::kAnswered) co_return end;
     const int status = worker_.head().status;
+    // A switch nobody asked for would join this client to the upstream's connection.
+    if (status == 101 && !is_upgrade_) co_return Attempt::kBadResponse;
     if (status / 100 != 1 || status == 101) break;
     if (!co_await relay_interim()) co_return Attempt::kClientGone;
   }
