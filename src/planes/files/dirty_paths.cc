@@ -34,7 +34,8 @@ std::optional<DirtyTask> DirtyPaths::take(Duration timeout) {
       if (first->first > clock_.now()) return;
       Entry& entry = state.entries.at(first->second);
       entry.in_hand = true;
-      task = DirtyTask{.path = first->second, .attempts = entry.attempts};
+      task = DirtyTask{
+          .path = first->second, .attempts = entry.attempts, .age = clock_.now() - entry.since};
       state.due.erase(first);
     });
     const Mono now = clock_.now();

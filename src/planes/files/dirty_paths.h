@@ -24,6 +24,7 @@ namespace banyan::files {
 struct DirtyTask {
   std::string path;
   int attempts = 0;
+  Duration age{0};  // since it was marked
 };
 
 struct DirtyStats {

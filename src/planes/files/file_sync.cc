@@ -24,6 +24,8 @@ constexpr auto kScanEvery = std::chrono::minutes(10);
 constexpr auto kScanUnwatchedEvery = std::chrono::seconds(10);
 constexpr auto kPassAgain = std::chrono::seconds(1);
 constexpr auto kDrainOnSwitch = std::chrono::seconds(2);
+constexpr auto kOpenPatience = std::chrono::seconds(20);
+constexpr int kBarrierLooks = 5;
 constexpr std::size_t kDirtyMax = 200'000;
 constexpr int kWindowFiles = 200;
 constexpr std::size_t kProblemsShown = 20;
@@ -139,16 +141,19 @@ Duration FileSync::left(Mono deadline) const {
 
 // ---------------------------------------------------------------- lanes
 
-Result<Carried> FileSync::carry(const std::string& path) {
-  return direction_ == Direction::kToBucket ? FileUploader(mirror_).carry(path)
-                                            : FileDownloader(mirror_).carry(path);
+Result<Carried> FileSync::carry(const DirtyTask& task) {
+  if (direction_ == Direction::kToDisk) return FileDownloader(mirror_).carry(task.path);
+  // A half-written file is waited for, but not one that is open for ever; at a barrier the writers
+  // that matter have ended.
+  const bool enough = task.age > kOpenPatience || (barriers_ > 0 && task.attempts >= kBarrierLooks);
+  return FileUploader(mirror_).carry(task.path, enough ? OpenFiles::kTake : OpenFiles::kWait);
 }
 
 void FileSync::run_lane() {
   while (!stopping_) {
     const auto task = dirty_.take(200ms);
     if (!task) continue;
-    const auto carried = carry(task->path);
+    const auto carried = carry(*task);
     if (!carried) {
       handle_failure(*task, carried.error());
       continue;
@@ -465,8 +470,11 @@ Result<BarrierReport> FileSync::barrier(Duration timeout) {
   const Mono begun = clock_.now();
   const Mono deadline = begun + timeout;
   if (stopping_) return failure(Code::kConflict, "the mirror is stopped");
-  TRY_VOID(direction_ == Direction::kToBucket ? barrier_to_bucket(deadline)
-                                              : barrier_to_disk(deadline));
+  barriers_++;
+  const auto passed =
+      direction_ == Direction::kToBucket ? barrier_to_bucket(deadline) : barrier_to_disk(deadline);
+  barriers_--;
+  if (!passed) return std::unexpected(passed.error());
   return BarrierReport{.files = manifest_->totals().files, .took = clock_.now() - begun};
 }
 

@@ -108,7 +108,7 @@ class FileSync {
 
  private:
   void run_lane();
-  Result<Carried> carry(const std::string& path);
+  Result<Carried> carry(const DirtyTask& task);
   void handle_failure(const DirtyTask& task, const Error& error);
   void run_watcher();
   void watch_once();
@@ -149,6 +149,7 @@ class FileSync {
   std::atomic<bool> reconciled_ = false;
   std::atomic<bool> has_unwatched_ = false;
   std::atomic<bool> ever_passed_ = false;
+  std::atomic<int> barriers_ = 0;  // under way
   Guarded<Passes> passes_;
   Guarded<std::set<std::string>> cookies_;
   Guarded<std::map<std::string, Error>> errors_;          // by part

@@ -1,9 +1,12 @@
 #include "planes/files/uploader.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <csignal>
 #include <map>
 
 #include "base/log.h"
@@ -44,6 +47,16 @@ s3::HeaderList object_headers(const std::string& path, const FileIdentity& ident
                                            std::abs(identity.mtime_ns % 1'000'000'000))}};
 }
 
+// The kernel grants a read lease only while nobody has the file open for writing. Where leases are
+// not possible the answer is no.
+bool has_writer(const File& file) {
+  // Somebody opening the file just now would be signalled to us; SIGURG is ignored by default.
+  ::fcntl(file.fd(), F_SETSIG, SIGURG);
+  if (::fcntl(file.fd(), F_SETLEASE, F_RDLCK) != 0) return errno == EAGAIN;
+  ::fcntl(file.fd(), F_SETLEASE, F_UNLCK);
+  return false;
+}
+
 std::int64_t part_bytes_for(std::int64_t size) {
   const std::int64_t least = (size + kPartsMax - 1) / kPartsMax;
   return std::max(kPartBytesMin, (least + kMiB - 1) / kMiB * kMiB);
@@ -62,7 +75,7 @@ Result<bool> FileUploader::is_unchanged(const File& file, const FileIdentity& id
   return identity_of(status) == identity;
 }
 
-Result<Carried> FileUploader::carry(const std::string& path) {
+Result<Carried> FileUploader::carry(const std::string& path, OpenFiles open_files) {
   TRY(const auto status, mirror_.tree.status(path));
   if (!status || !S_ISREG(status->st_mode)) return carry_delete(path);
   mirror_.guard.release(path);
@@ -76,6 +89,7 @@ Result<Carried> FileUploader::carry(const std::string& path) {
   TRY(const auto opened, file->status());
   const FileIdentity identity = identity_of(opened);
   if (is_hot(identity)) return Carried::kUnsettled;
+  if (open_files == OpenFiles::kWait && has_writer(*file)) return Carried::kUnsettled;
   return identity.size <= kWholeBytesMax ? put_whole(path, *file, identity)
                                          : put_parts(path, *file, identity);
 }

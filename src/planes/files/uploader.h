@@ -7,10 +7,13 @@
 
 namespace banyan::files {
 
+// What to do with a file somebody has open for writing.
+enum class OpenFiles : std::uint8_t { kWait, kTake };
+
 class FileUploader {
  public:
   explicit FileUploader(const Mirror& mirror) : mirror_(mirror) {}
-  Result<Carried> carry(const std::string& path);
+  Result<Carried> carry(const std::string& path, OpenFiles open_files);
 
  private:
   Result<Carried> carry_delete(const std::string& path);
