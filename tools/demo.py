@@ -27,7 +27,7 @@ from demo_world import DemoError, World, wait_until  # noqa: E402
 
 Size = collections.namedtuple("Size", "documents people users rate settle_s")
 SIZES = {"normal": Size(400, 200, 50, 20, 4), "small": Size(120, 60, 20, 8, 1)}
-COMMAND_S = 300  # no verb of the demo may take longer
+COMMAND_S = 120  # no verb of the demo may take longer
 ABORTED, NOT_READY = 7, 3
 KILL_WINDOW_S = 3
 

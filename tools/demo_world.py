@@ -165,7 +165,7 @@ class World:
         self.objects = self.directory / "objects"
         self.logs = self.directory / "log"
         self.spec = self.directory / "banyan.yaml"
-        self.secret_key, self.bucket_key = secrets.token_hex(24), secrets.token_hex(16)
+        self.secret_key = secrets.token_hex(24)
         self.directories, self.processes = [], []
 
     def create(self):
@@ -237,7 +237,7 @@ class World:
 
     def write_spec(self):
         for name, value in {"old_database_url": self.old.url(), "new_database_url": self.new.url(),
-                            "bucket_key": self.bucket_key, "secret_key": self.secret_key}.items():
+                            "secret_key": self.secret_key}.items():
             path = self.directory / "secrets" / name
             path.touch(mode=0o600)
             path.write_text(value + "\n")
@@ -249,9 +249,10 @@ class World:
         import boto3
         from botocore.config import Config
 
+        key = (self.directory / ".banyan" / "bucket-documents.key").read_text().strip()
         return boto3.resource(
-            "s3", endpoint_url=f"http://127.0.0.1:{self.objects_port}", aws_access_key_id="eaglebox",
-            aws_secret_access_key=self.bucket_key, region_name="us-east-1",
+            "s3", endpoint_url=f"http://127.0.0.1:{self.objects_port}", aws_access_key_id="banyan-documents",
+            aws_secret_access_key=key, region_name="us-east-1",
             config=Config(s3={"addressing_style": "path"})).Bucket("documents")
 
 
@@ -287,8 +288,6 @@ buckets:
   documents:
     endpoint: http://127.0.0.1:{world.objects_port}
     root: {world.objects}
-    access_key: eaglebox
-    secret_key: {{ file: secrets/bucket_key }}
 routes: [ {{ match: /*, to: web, default: source }} ]
 migrations:
   lift: {{ move: {{ database: all, files: all, sessions: all, routes: all }} }}
