@@ -88,8 +88,12 @@ class Jobs {
   Guarded<Map> jobs_;
 };
 
-std::string name_of(const json& in) { return in.value("name", ""); }
-Epoch epoch_of(const json& in) { return Epoch(in.value("epoch", std::int64_t{0})); }
+std::string name_of(const json& in) {
+  return in.value("name", "");
+}
+Epoch epoch_of(const json& in) {
+  return Epoch(in.value("epoch", std::int64_t{0}));
+}
 Duration ms_of(const json& in, const char* field, long otherwise) {
   return std::chrono::milliseconds(in.value(field, otherwise));
 }
@@ -137,7 +141,8 @@ void serve_act(rpc::Server& server, Jobs& jobs) {
   serve(server, jobs, "act.handover",
         [](Job& job, const json& in) { return job.handover(epoch_of(in)); });
   serve(server, jobs, "act.open", [](Job& job, const json& in) { return job.open(epoch_of(in)); });
-  serve(server, jobs, "act.abort", [](Job& job, const json& in) { return job.abort(epoch_of(in)); });
+  serve(server, jobs, "act.abort",
+        [](Job& job, const json& in) { return job.abort(epoch_of(in)); });
   serve(server, jobs, "act.state", [](Job& job, const json&) { return job.state(); });
 }
 

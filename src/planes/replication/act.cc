@@ -13,7 +13,9 @@ constexpr int kFenceTries = 3;
 constexpr auto kBetweenTries = 20ms;  // lets the writers queued behind the failed try through
 constexpr auto kBarrierPoll = 1ms;
 
-std::string number(Epoch epoch) { return std::to_string(epoch.value()); }
+std::string number(Epoch epoch) {
+  return std::to_string(epoch.value());
+}
 
 // A message ends with its SQLSTATE. (The session's last_sqlstate() may be of an earlier failure.)
 bool is_lock_trouble(const Error& error) {
@@ -24,7 +26,8 @@ bool is_lock_trouble(const Error& error) {
 // Sessions that hold locks with which the fence's SHARE ROW EXCLUSIVE conflicts.
 constexpr std::string_view kBlockers = R"sql(
 select distinct coalesce('pid ' || a.pid, 'prepared transaction') || ' (' ||
-  coalesce(nullif(a.application_name, ''), a.backend_type, '?') || ', ' || coalesce(a.state, '?') || ')'
+  coalesce(nullif(a.application_name, ''), a.backend_type, '?') || ', ' ||
+  coalesce(a.state, '?') || ')'
 from pg_locks l left join pg_stat_activity a on a.pid = l.pid
 where l.locktype = 'relation' and l.granted and l.relation = any ('{{{}}}'::oid[])
   and l.database = (select oid from pg_database where datname = current_database())
@@ -168,7 +171,8 @@ Result<void> Act::fence_in_transaction(SideName active, Epoch epoch) {
 }
 
 Result<void> Act::fence_once(SideName active, Epoch epoch, Duration lock_timeout) {
-  const auto settings = fmt::format("set local lock_timeout = {}", std::max(1L, to_ms(lock_timeout)));
+  const auto settings =
+      fmt::format("set local lock_timeout = {}", std::max(1L, to_ms(lock_timeout)));
   return in_transaction(active, settings,
                         [&](pg::Connection&) { return fence_in_transaction(active, epoch); });
 }
@@ -262,8 +266,8 @@ Result<void> Act::abort_in_transaction(SideName side, Epoch epoch) {
 }
 
 Error Act::handed_over(Epoch epoch) const {
-  return Error(Code::kConflict, fmt::format("epoch {} of migration {} is handed over",
-                                            epoch.value(), migration_))
+  return Error(Code::kConflict,
+               fmt::format("epoch {} of migration {} is handed over", epoch.value(), migration_))
       .with_remedy("Roll forward with act.open; then switch back with a new epoch.");
 }
 
@@ -277,14 +281,14 @@ Result<void> Act::abort(Epoch epoch) {
       trouble = std::move(found).error();
       continue;
     }
-    if (*found == ArbiterRow{RowState::kHandedOver, epoch}) return std::unexpected(handed_over(epoch));
+    if (*found == ArbiterRow{RowState::kHandedOver, epoch})
+      return std::unexpected(handed_over(epoch));
     const bool is_active = found->state == RowState::kFenced || found->state == RowState::kRunning;
     if (is_active) active = side;
   }
   if (active) {
-    return in_transaction(*active, "set local lock_timeout = '2s'", [&](pg::Connection&) {
-      return abort_in_transaction(*active, epoch);
-    });
+    return in_transaction(*active, "set local lock_timeout = '2s'",
+                          [&](pg::Connection&) { return abort_in_transaction(*active, epoch); });
   }
   if (trouble) return std::unexpected(std::move(*trouble));
   return std::unexpected(handed_over(epoch));
@@ -292,8 +296,9 @@ Result<void> Act::abort(Epoch epoch) {
 
 Result<pg::Lsn> Act::open_lsn(SideName side) {
   TRY(auto* db, session(side));
-  TRY(const auto rows, db->query("select coalesce(open_lsn, '0/0') from banyan.migration where name = $1",
-                                 {migration_}));
+  TRY(const auto rows,
+      db->query("select coalesce(open_lsn, '0/0') from banyan.migration where name = $1",
+                {migration_}));
   if (rows.size() != 1) return failure(Code::kNotFound, "no such migration here");
   return pg::parse_lsn(rows.text(0, 0));
 }

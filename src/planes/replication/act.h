@@ -2,16 +2,18 @@
 // Act: moves the right to be written from the active database to the passive one, and back. The
 // protocol and its states are in act_rules.h; here are the transactions that perform it:
 //
-//   fence     active:  one transaction: row -> fenced, ALWAYS triggers on every moved table (waits for
+//   fence     active:  one transaction: row -> fenced, ALWAYS triggers on every moved table (waits
+//   for
 //                      open writers, at most lock_timeout, 3 tries), barrier row
 //   await     passive: the barrier row has arrived, and is on its disk
 //   handover  active:  row -> handed_over; the point of no return
-//   open      passive: one transaction: row -> running, triggers off, open_lsn noted. Nothing inbound
+//   open      passive: one transaction: row -> running, triggers off, open_lsn noted. Nothing
+//   inbound
 //                      can be applied any more: appliers ask the other side's row (applier.h)
 //   abort     active:  one transaction: row -> running, triggers off; needs the active side only
 //
-// Everything is symmetric and idempotent; each verb finds out by itself from the two rows which side
-// is active. Keeps one warm session per side, reopened when it died. One thread at a time.
+// Everything is symmetric and idempotent; each verb finds out by itself from the two rows which
+// side is active. Keeps one warm session per side, reopened when it died. One thread at a time.
 
 #include <optional>
 #include <string>

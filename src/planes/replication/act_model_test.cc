@@ -1,7 +1,7 @@
-// Explores the hand-over protocol exhaustively: two coordinators that run any verbs with any epochs in
-// any interleaving, each able to vanish at every step (a crash, or a lost reply: the verb's remaining
-// steps may still happen or not), while the barrier travels at its own pace. Reads of the two rows
-// are separate steps, so decisions are made on stale knowledge, as with real sessions.
+// Explores the hand-over protocol exhaustively: two coordinators that run any verbs with any epochs
+// in any interleaving, each able to vanish at every step (a crash, or a lost reply: the verb's
+// remaining steps may still happen or not), while the barrier travels at its own pace. Reads of the
+// two rows are separate steps, so decisions are made on stale knowledge, as with real sessions.
 
 #include <gtest/gtest.h>
 
@@ -33,19 +33,30 @@ struct World {
   ArbiterRows rows;
   std::array<int, 2> barrier_written{};  // per side: the epoch of its last fence
   std::array<int, 2> barrier_arrived{};  // per side: the last epoch that came from the other one
-  bool is_complete = false;  // the closed side has every write: no application wrote since the barrier
+  bool is_complete =
+      false;  // the closed side has every write: no application wrote since the barrier
   std::array<Call, kCoordinators> calls;
 };
 
-int index(SideName side) { return side == SideName::kOld ? 0 : 1; }
-auto key(const ArbiterRow& row) { return std::tuple(row.state, row.epoch.value()); }
-auto key(const ArbiterRows& rows) { return std::tuple(key(rows.old_side), key(rows.new_side)); }
-auto key(const Call& call) { return std::tuple(call.verb, call.epoch, call.step, key(call.seen)); }
+int index(SideName side) {
+  return side == SideName::kOld ? 0 : 1;
+}
+auto key(const ArbiterRow& row) {
+  return std::tuple(row.state, row.epoch.value());
+}
+auto key(const ArbiterRows& rows) {
+  return std::tuple(key(rows.old_side), key(rows.new_side));
+}
+auto key(const Call& call) {
+  return std::tuple(call.verb, call.epoch, call.step, key(call.seen));
+}
 auto key(const World& world) {
   return std::tuple(key(world.rows), world.barrier_written, world.barrier_arrived,
                     world.is_complete, key(world.calls[0]), key(world.calls[1]));
 }
-bool operator<(const World& left, const World& right) { return key(left) < key(right); }
+bool operator<(const World& left, const World& right) {
+  return key(left) < key(right);
+}
 
 // Sets `side`'s row to `after` if it is still what the call has seen: the guarded update.
 bool exchange(World& world, SideName side, const ArbiterRow& before, const ArbiterRow& after) {

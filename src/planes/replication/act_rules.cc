@@ -39,10 +39,14 @@ std::string_view row_state_name(RowState state) {
 
 std::string_view act_state_name(ActState act) {
   switch (act) {
-    case ActState::kRunning: return "running";
-    case ActState::kFenced: return "fenced";
-    case ActState::kHandedOver: return "handed_over";
-    case ActState::kOpen: return "open";
+    case ActState::kRunning:
+      return "running";
+    case ActState::kFenced:
+      return "fenced";
+    case ActState::kHandedOver:
+      return "handed_over";
+    case ActState::kOpen:
+      return "open";
   }
   return "";
 }

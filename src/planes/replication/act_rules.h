@@ -7,12 +7,13 @@
 //   running ------------------> fenced -------------> handed_over
 //     ^  ^                        |                        |
 //     |  +------- abort(e) -------+                        |
-//     +------- open(e), when the other side is handed_over(e) and epoch < e --- passive, handed_over
+//     +------- open(e), when the other side is handed_over(e) and epoch < e --- passive,
+//     handed_over
 //
 // Every state is a committed row: it survives everything but the loss of its database. At most one
 // side is `running`; the moment of truth is handover, one update of the row of the fenced side.
-// An epoch is used once: fence and open need a larger one than the row has seen, so a late message of
-// a dead coordinator finds its epoch spent. abort(e) of a side not yet fenced spends e as well.
+// An epoch is used once: fence and open need a larger one than the row has seen, so a late message
+// of a dead coordinator finds its epoch spent. abort(e) of a side not yet fenced spends e as well.
 
 #include <cstdint>
 #include <optional>

@@ -21,6 +21,13 @@ constexpr const char* kPositions =
     "select pg_catalog.pg_current_wal_insert_lsn()::text || ' ' || "
     "pg_catalog.pg_current_wal_flush_lsn()::text";
 
+// Microseconds since 2000-01-01, as commit times are.
+std::int64_t now_us() {
+  constexpr std::int64_t kEpochGap = 946'684'800'000'000;
+  const auto since = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::microseconds>(since).count() - kEpochGap;
+}
+
 std::string_view operation_name(Operation operation) {
   switch (operation) {
     case Operation::kInsert:
@@ -217,7 +224,11 @@ Result<void> Applier::take_position(pg::Lsn end, const std::stop_token& stop) {
   TRY_VOID(stand_at_line(end, stop));
   if (in_batch_) return {};
   position_ = std::max(position_, end);
-  shared_.change([&](ApplyShared& shared) { shared.position = position_; });
+  // The server had nothing more to send: from here on lag is counted anew.
+  shared_.change([&](ApplyShared& shared) {
+    shared.position = position_;
+    shared.applied_time_us = now_us();
+  });
   return {};
 }
 

@@ -7,8 +7,8 @@
 namespace banyan::replication {
 namespace {
 
-// Every statement can be run again. The advisory lock serialises two coordinators that start at once:
-// "if not exists" alone races in the catalogs.
+// Every statement can be run again. The advisory lock serialises two coordinators that start at
+// once: "if not exists" alone races in the catalogs.
 constexpr std::string_view kSchema = R"sql(
 begin;
 select pg_advisory_xact_lock(hashtextextended('banyan.schema', 0));
@@ -91,9 +91,12 @@ std::string listed_tables(const TableNames& tables) {
 
 std::string_view mode_words(FenceMode mode) {
   switch (mode) {
-    case FenceMode::kDisabled: return "disable trigger";
-    case FenceMode::kEnabled: return "enable trigger";
-    case FenceMode::kAlways: return "enable always trigger";
+    case FenceMode::kDisabled:
+      return "disable trigger";
+    case FenceMode::kEnabled:
+      return "enable trigger";
+    case FenceMode::kAlways:
+      return "enable always trigger";
   }
   return "";
 }
@@ -118,7 +121,9 @@ Result<void> drop_triggers(pg::Connection& db, const TableNames& tables) {
 
 }  // namespace
 
-std::string_view side_name(SideName side) { return side == SideName::kOld ? "old" : "new"; }
+std::string_view side_name(SideName side) {
+  return side == SideName::kOld ? "old" : "new";
+}
 
 Result<void> create_control_schema(pg::Connection& db, const std::string& migration,
                                    SideName side) {
@@ -127,16 +132,17 @@ Result<void> create_control_schema(pg::Connection& db, const std::string& migrat
     return with_context(std::move(made), "creating schema banyan");
   }
   const std::string first_state = side == SideName::kOld ? "running" : "passive";
-  TRY_VOID(db.query(
-      "insert into banyan.migration(name, side, state, epoch) values ($1, $2, $3, 0) "
-      "on conflict (name) do nothing",
-      {migration, std::string(side_name(side)), first_state}));
+  TRY_VOID(
+      db.query("insert into banyan.migration(name, side, state, epoch) values ($1, $2, $3, 0) "
+               "on conflict (name) do nothing",
+               {migration, std::string(side_name(side)), first_state}));
   TRY_VOID(db.query("insert into banyan.secret values ($1, $2) on conflict (name) do nothing",
                     {migration, random_nonce()}));
   // Both rows exist on both sides before any slot does, so later heartbeats are plain updates.
-  TRY_VOID(db.query("insert into banyan.heartbeat(name, side) values ($1, 'old'), ($1, 'new') "
-                    "on conflict do nothing",
-                    {migration}));
+  TRY_VOID(
+      db.query("insert into banyan.heartbeat(name, side) values ($1, 'old'), ($1, 'new') "
+               "on conflict do nothing",
+               {migration}));
   return {};
 }
 
@@ -154,8 +160,8 @@ Result<std::vector<FencedTable>> fenced_tables(pg::Connection& db, const TableNa
   TRY(const auto rows, db.query(fmt::format(kMovedTables, which)));
   std::vector<FencedTable> found;
   for (std::size_t row = 0; row < rows.size(); row++) {
-    found.push_back({static_cast<std::uint32_t>(rows.integer(row, 0)), rows.str(row, 1),
-                     rows.boolean(row, 2)});
+    found.push_back(
+        {static_cast<std::uint32_t>(rows.integer(row, 0)), rows.str(row, 1), rows.boolean(row, 2)});
   }
   return found;
 }

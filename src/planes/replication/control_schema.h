@@ -1,12 +1,13 @@
 #pragma once
-// The schema `banyan`: what a migration keeps in the two databases it joins. The same on both sides,
-// created idempotently, with no more than ownership of the moved tables (no superuser).
+// The schema `banyan`: what a migration keeps in the two databases it joins. The same on both
+// sides, created idempotently, with no more than ownership of the moved tables (no superuser).
 //
 //   migration       one row per migration and side: the arbiter (states: act.h)
 //   secret          one nonce per migration and side; readable by its owner only
 //   barrier         published: the row that travels behind the last write of a fenced side
 //   heartbeat       published: keeps a quiet database's slot moving; `side` is who wrote it
-//   progress        on the applying side: how far each stream is durably applied. The row is changed
+//   progress        on the applying side: how far each stream is durably applied. The row is
+//   changed
 //                   in the transaction of the changes, with `where epoch = mine and lsn = last`,
 //                   so a second applier cannot commit. Also published: marks applied transactions.
 //   applied_chunks  on the applying side: chunks of the copy that are durably there
@@ -14,8 +15,8 @@
 //
 // The fence is a BEFORE statement trigger `banyan_fence` on every moved table. Its function raises
 // 25006 unless the session knows the secret: `pass_fence` sets banyan.apply to the nonce. The nonce
-// is not in the function's source (which everyone may read) but in a table of its owner, read by the
-// function as SECURITY DEFINER. A session that opened its snapshot before the nonce existed is
+// is not in the function's source (which everyone may read) but in a table of its owner, read by
+// the function as SECURITY DEFINER. A session that opened its snapshot before the nonce existed is
 // refused, never let through. So our apply sessions need no role of their own and no
 // session_replication_role, and pass ALWAYS triggers too.
 

@@ -322,9 +322,10 @@ Result<void> Engine::wait_for_position(pg::Lsn position, const std::stop_token& 
 }
 
 Result<void> Engine::follow() {
-  set_state("following");
   TRY_VOID(run_stream(SideName::kOld));
-  return run_stream(SideName::kNew);
+  TRY_VOID(run_stream(SideName::kNew));
+  set_state("following");
+  return {};
 }
 
 // Starts the stream out of `from` when it was made; nothing otherwise.
@@ -382,11 +383,12 @@ Result<void> Engine::make_opposite() {
                                .start = slot.consistent_point});
 }
 
-Result<void> Engine::at_point(SideName active, pg::Lsn point, Duration timeout,
+Result<void> Engine::at_point(SideName active, const std::function<Result<pg::Lsn>()>& find_point,
+                        Duration timeout,
                               const std::function<Result<void>()>& body) {
   Stream* running = stream(active);
   if (running == nullptr) return failure(Code::kConflict, "nothing is followed yet");
-  return running->at_point(point, timeout, body);
+  return running->at_point(find_point, timeout, body);
 }
 
 std::vector<TouchedKey> Engine::touched_keys(SideName active, std::size_t limit) const {

@@ -71,8 +71,8 @@ class Engine {
 
   // Runs `body` while the passive side holds exactly the commits of the active side up to `point`
   // (a consistent point of a slot on the active side). Apply stands still meanwhile: be quick.
-  Result<void> at_point(SideName active, pg::Lsn point, Duration timeout,
-                        const std::function<Result<void>()>& body);
+  Result<void> at_point(SideName active, const std::function<Result<pg::Lsn>()>& find_point,
+                        Duration timeout, const std::function<Result<void>()>& body);
 
   // Keys applied last, newest last, at most `limit` per table.
   std::vector<TouchedKey> touched_keys(SideName active, std::size_t limit) const;

@@ -18,7 +18,7 @@ using nlohmann::json;
 
 constexpr auto kRetryPause = 1s;
 constexpr auto kSequencePause = 5s;
-constexpr auto kPointPatience = 60s;     // for the stream to reach a verification's snapshot
+constexpr auto kPointPatience = 60s;       // for the stream to reach a verification's snapshot
 constexpr std::size_t kCheckedKeys = 200;  // per table, in the pause
 constexpr auto kCheckBudget = 50ms;
 constexpr std::size_t kDifferencesTold = 20;
@@ -43,7 +43,9 @@ json to_json(const TableVerdict& table) {
                            {"source", optional_text(difference.source)},
                            {"target", optional_text(difference.target)}});
   }
-  return {{"table", table.table}, {"rows", table.rows}, {"equal", table.equal},
+  return {{"table", table.table},
+          {"rows", table.rows},
+          {"equal", table.equal},
           {"differences", std::move(differences)}};
 }
 
@@ -119,7 +121,9 @@ Job::Job(EngineConfig config, std::filesystem::path directory)
   if (file >> how) ended_.with([&](std::string& ended) { ended = how; });
 }
 
-Job::~Job() { stop(); }
+Job::~Job() {
+  stop();
+}
 
 SchemaSteps Job::schema_steps() {
   return {.pre_data = [this](const std::string& snapshot) { return restore_pre_data(snapshot); },
@@ -130,7 +134,8 @@ SchemaSteps Job::schema_steps() {
 void Job::start() {
   if (!ended_.with([](const std::string& ended) { return ended.empty(); })) return;
   runner_.with([&](std::jthread& runner) {
-    if (!runner.joinable()) runner = std::jthread([this](const std::stop_token& stop) { run(stop); });
+    if (!runner.joinable())
+      runner = std::jthread([this](const std::stop_token& stop) { run(stop); });
   });
 }
 
@@ -144,7 +149,8 @@ void Job::stop() {
 void Job::run(const std::stop_token& stop) {
   while (!stop.stop_requested()) {
     auto created = create_schemas();
-    trouble_.with([&](std::string& trouble) { trouble = created ? "" : created.error().message(); });
+    trouble_.with(
+        [&](std::string& trouble) { trouble = created ? "" : created.error().message(); });
     if (created) break;
     log_warn("cannot prepare the databases yet", {{"error", created.error().message()}});
     pause(stop, kRetryPause);
@@ -194,7 +200,8 @@ Result<void> Job::restore_post_data() {
 }
 
 Result<json> Job::status() {
-  auto out = engine_.status();
+  auto now = observer_.with([](Act& act) { return act.state(); });
+  auto out = engine_.status(now ? now->active : SideName::kOld);
   const auto ended = ended_.with([](const std::string& how) { return how; });
   if (!ended.empty()) out["state"] = ended;
   const auto trouble = trouble_.with([](const std::string& why) { return why; });
@@ -202,7 +209,6 @@ Result<json> Job::status() {
     out["state"] = "preflight";
     out["error"] = trouble;
   }
-  auto now = observer_.with([](Act& act) { return act.state(); });
   // The act of a migration whose databases do not answer is not known: the caller sees no field.
   if (now) out.update(to_json(*now));
   if (!now && trouble.empty() && ended.empty()) out["act_error"] = now.error().message();
@@ -220,8 +226,8 @@ Result<SideName> Job::source_side(Act& act) {
   return now.act == ActState::kHandedOver ? other_side(now.active) : now.active;
 }
 
-// Under a share lock of the passive side's row: it cannot be opened between our look and our setval,
-// so a value that an application has taken there is never set back.
+// Under a share lock of the passive side's row: it cannot be opened between our look and our
+// setval, so a value that an application has taken there is never set back.
 Result<SequenceReport> Job::carry() {
   return act_.with([&](Act& act) -> Result<SequenceReport> {
     TRY(const auto from, source_side(act));
@@ -271,8 +277,7 @@ Result<json> Job::check() {
     TRY(auto* active, act.session(from));
     TRY(auto* passive, act.session(other_side(from)));
     TRY(const auto verdict, check_recent(*active, *passive, config_.tables,
-                                         engine_.touched_keys(from, kCheckedKeys),
-                                         kCheckBudget));
+                                         engine_.touched_keys(from, kCheckedKeys), kCheckBudget));
     auto out = to_json(verdict);
     const auto tables = out["tables"].size();
     return json{{"tables", tables}, {"rows", verdict.rows}, {"equal", verdict.equal}};
@@ -296,16 +301,17 @@ Result<Verdict> Job::verify_once(const std::stop_token& stop) {
   if (now.act == ActState::kHandedOver) {
     return failure(Code::kConflict, "between handover and open nothing is verified");
   }
-  return replication::verify(
-      {.active_url = config_.sides.of(now.active),
-       .passive_url = config_.sides.of(other_side(now.active)),
-       .tables = config_.tables,
-       .jobs = config_.jobs,
-       .at_point =
-           [&](pg::Lsn point, const std::function<Result<void>()>& body) {
-             return engine_.at_point(now.active, point, kPointPatience, body);
-           },
-       .is_cancelled = [stop] { return stop.stop_requested(); }});
+  return replication::verify({.active_url = config_.sides.of(now.active),
+                              .passive_url = config_.sides.of(other_side(now.active)),
+                              .tables = config_.tables,
+                              .jobs = config_.jobs,
+                              .at_point =
+                                  [&](const std::function<Result<pg::Lsn>()>& find_point,
+                                      const std::function<Result<void>()>& body) {
+                                    return engine_.at_point(now.active, find_point, kPointPatience,
+                                                            body);
+                                  },
+                              .is_cancelled = [stop] { return stop.stop_requested(); }});
 }
 
 void Job::run_verification(const std::stop_token& stop) {
@@ -331,12 +337,16 @@ Result<json> Job::verify(Duration wait) {
   }
   verification_.wait_for(wait, [](const Verification& now) { return !now.is_running; });
   return verification_.with([](Verification& verification) -> Result<json> {
-    if (verification.is_running) return json{{"state", "running"}, {"tables", json::array()}, {"rows", 0}};
+    if (verification.is_running)
+      return json{{"state", "running"}, {"tables", json::array()}, {"rows", 0}};
     verification.is_told = true;
     if (verification.outcome->has_value()) return to_json(**verification.outcome);
     const auto& error = verification.outcome->error();
-    return json{{"state", "failed"}, {"error", error.message()}, {"remedy", error.remedy()},
-                {"tables", json::array()}, {"rows", 0}};
+    return json{{"state", "failed"},
+                {"error", error.message()},
+                {"remedy", error.remedy()},
+                {"tables", json::array()},
+                {"rows", 0}};
   });
 }
 
@@ -356,8 +366,9 @@ Result<json> Job::cancel() {
   if (ended_.with([](const std::string& how) { return !how.empty(); })) return json::object();
   auto now = observer_.with([](Act& act) { return act.state(); });
   if (now && (now->active != SideName::kOld || now->act == ActState::kFenced)) {
-    return std::unexpected(Error(Code::kConflict, "the new side is active, or a switch is under way")
-                               .with_remedy("Switch back first, or complete the migration."));
+    return std::unexpected(
+        Error(Code::kConflict, "the new side is active, or a switch is under way")
+            .with_remedy("Switch back first, or complete the migration."));
   }
   stop();
   TRY_VOID(engine_.remove());

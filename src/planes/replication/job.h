@@ -82,7 +82,7 @@ class Job {
   Guarded<Act> act_;
   Guarded<Act> observer_;  // for what must not wait behind a verb of the act
   Engine engine_;
-  Guarded<std::string> ended_;   // "cancelled", "completed" or empty
+  Guarded<std::string> ended_;    // "cancelled", "completed" or empty
   Guarded<std::string> trouble_;  // why the preparation does not succeed yet
   Guarded<Verification> verification_;
   Guarded<std::jthread> runner_;

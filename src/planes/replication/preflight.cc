@@ -28,28 +28,35 @@ constexpr std::string_view kWalLevel =
     "from pg_settings where name = 'wal_level' and setting <> 'logical'";
 constexpr std::string_view kMayReplicate =
     "select 'role ' || rolname || ' may not replicate', 'alter role ' || quote_ident(rolname) || "
-    "' replication;' from pg_roles where rolname = current_user and not rolreplication and not rolsuper";
+    "' replication;' from pg_roles where rolname = current_user and not rolreplication and not "
+    "rolsuper";
 constexpr std::string_view kSlots =
-    "select 'fewer than 3 replication slots are free', 'alter system set max_replication_slots = ' || "
-    "(setting::int + 5) || '; -- and restart' from pg_settings where name = 'max_replication_slots' "
-    "and setting::int - (select count(*) from pg_replication_slots where slot_name !~ '^banyan_') < 3";
+    "select 'fewer than 3 replication slots are free', 'alter system set max_replication_slots = ' "
+    "|| "
+    "(setting::int + 5) || '; -- and restart' from pg_settings where name = "
+    "'max_replication_slots' "
+    "and setting::int - (select count(*) from pg_replication_slots where slot_name !~ '^banyan_') "
+    "< 3";
 constexpr std::string_view kSenders =
     "select 'fewer than 3 WAL senders are free', 'alter system set max_wal_senders = ' || "
     "(setting::int + 5) || '; -- and restart' from pg_settings where name = 'max_wal_senders' and "
-    "setting::int - (select count(*) from pg_stat_replication where application_name !~ '^banyan') < 3";
+    "setting::int - (select count(*) from pg_stat_replication where application_name !~ '^banyan') "
+    "< 3";
 constexpr std::string_view kTwoPhase =
     "select 'prepared transaction ' || gid || ' since ' || prepared, 'commit prepared ' || "
     "quote_literal(gid) || '; -- or rollback prepared' from pg_prepared_xacts "
     "where database = current_database()";
 constexpr std::string_view kReplicaRole =
-    "select 'role ' || current_user || ' may not set session_replication_role: triggers and foreign "
+    "select 'role ' || current_user || ' may not set session_replication_role: triggers and "
+    "foreign "
     "keys would act twice', 'grant set on parameter session_replication_role to ' || "
     "quote_ident(current_user) || ';' where not (select rolsuper from pg_roles "
     "where rolname = current_user) and not {may_set}";
 
 constexpr Question kQuestions[] = {
     {kOld, "source.wal_level", kMust, "The source writes a logical log", kWalLevel},
-    {kNew, "target.wal_level", kMust, "The target writes a logical log, for the way back", kWalLevel},
+    {kNew, "target.wal_level", kMust, "The target writes a logical log, for the way back",
+     kWalLevel},
     {kOld, "source.replication", kMust, "Our role may read the source's log", kMayReplicate},
     {kNew, "target.replication", kMust, "Our role may read the target's log, for the way back",
      kMayReplicate},
@@ -57,7 +64,8 @@ constexpr Question kQuestions[] = {
     {kNew, "target.slots", kMust, "The target has free replication slots", kSlots},
     {kOld, "source.senders", kMust, "The source has free WAL senders", kSenders},
     {kNew, "target.senders", kMust, "The target has free WAL senders", kSenders},
-    {kOld, "source.replica_role", kMust, "The way back can write without firing triggers", kReplicaRole},
+    {kOld, "source.replica_role", kMust, "The way back can write without firing triggers",
+     kReplicaRole},
     {kNew, "target.replica_role", kMust, "Apply can write without firing triggers", kReplicaRole},
     {kOld, "source.prepared", kMust, "No prepared transaction is open on the source", kTwoPhase},
     {kNew, "target.prepared", kShould, "No prepared transaction is open on the target", kTwoPhase},
@@ -77,13 +85,15 @@ constexpr Question kQuestions[] = {
      "select 'no table found', '' where cardinality({tables}) = 0"},
     {kOld, "source.deferrable_key", kMust, "Primary keys can identify rows",
      "select 'primary key of ' || conrelid::regclass || ' is deferrable', 'alter table ' || "
-     "conrelid::regclass || ' replica identity full;' from pg_constraint join pg_class c on c.oid = "
+     "conrelid::regclass || ' replica identity full;' from pg_constraint join pg_class c on c.oid "
+     "= "
      "conrelid where contype = 'p' and condeferrable and c.relreplident = 'd' "
      "and conrelid = any ({tables})"},
     {kOld, "source.replica_identity", kInfo, "Every table identifies its rows",
      "select c.oid::regclass || ' has no primary key: its rows are identified by all columns', "
      "'alter table ' || c.oid::regclass || ' replica identity full;' from pg_class c "
-     "where c.oid = any ({tables}) and c.relkind = 'r' and c.relreplident in ('d', 'n') and not exists "
+     "where c.oid = any ({tables}) and c.relkind = 'r' and c.relreplident in ('d', 'n') and not "
+     "exists "
      "(select 1 from pg_index i where i.indrelid = c.oid and i.indisprimary)"},
     {kOld, "source.unlogged", kMust, "Every moved table is logged",
      "select c.oid::regclass || ' is unlogged: its rows are not moved', 'alter table ' || "
@@ -96,15 +106,18 @@ constexpr Question kQuestions[] = {
      "select ftrelid::regclass || ' is foreign: only its definition is moved', '' "
      "from pg_foreign_table"},
     {kOld, "source.row_security", kInfo, "Row security does not hide rows from us",
-     "select c.oid::regclass || ' forces row security', 'alter role ' || quote_ident(current_user) || "
+     "select c.oid::regclass || ' forces row security', 'alter role ' || quote_ident(current_user) "
+     "|| "
      "' bypassrls;' from pg_class c join pg_roles r on r.rolname = current_user where c.oid = any "
      "({tables}) and c.relforcerowsecurity and not r.rolbypassrls and not r.rolsuper"},
     {kOld, "source.rules", kInfo, "No rule rewrites writes",
-     "select 'rule ' || quote_ident(r.rulename) || ' on ' || r.ev_class::regclass, '' from pg_rewrite r "
+     "select 'rule ' || quote_ident(r.rulename) || ' on ' || r.ev_class::regclass, '' from "
+     "pg_rewrite r "
      "where r.ev_class = any ({tables}) and r.ev_type <> '1'"},
     {kOld, "source.always_triggers", kShould, "No trigger fires for replicated changes",
      "select 'trigger ' || quote_ident(t.tgname) || ' on ' || t.tgrelid::regclass || "
-     "' fires always: it would act twice', 'alter table ' || t.tgrelid::regclass || ' enable trigger ' "
+     "' fires always: it would act twice', 'alter table ' || t.tgrelid::regclass || ' enable "
+     "trigger ' "
      "|| quote_ident(t.tgname) || ';' from pg_trigger t where t.tgrelid = any ({tables}) "
      "and t.tgenabled in ('A', 'R') and not t.tgisinternal and t.tgname <> 'banyan_fence'"},
     {kOld, "source.event_triggers", kInfo, "No event trigger interferes",
@@ -115,31 +128,42 @@ constexpr Question kQuestions[] = {
      "i.indexrelid::regclass || ';' from pg_index i where i.indrelid = any ({tables}) "
      "and not i.indisvalid"},
     {kOld, "source.unvalidated", kInfo, "Every constraint is validated",
-     "select 'constraint ' || quote_ident(conname) || ' on ' || conrelid::regclass, 'alter table ' || "
-     "conrelid::regclass || ' validate constraint ' || quote_ident(conname) || ';' from pg_constraint "
+     "select 'constraint ' || quote_ident(conname) || ' on ' || conrelid::regclass, 'alter table ' "
+     "|| "
+     "conrelid::regclass || ' validate constraint ' || quote_ident(conname) || ';' from "
+     "pg_constraint "
      "where not convalidated and conrelid = any ({tables})"},
     {kOld, "source.crossing_keys", kMust, "No foreign key crosses the border of what moves",
      "select 'foreign key ' || quote_ident(conname) || ' from ' || conrelid::regclass || ' to ' || "
      "confrelid::regclass, 'alter table ' || conrelid::regclass || ' drop constraint ' || "
-     "quote_ident(conname) || '; -- or move both tables' from pg_constraint where contype = 'f' and "
+     "quote_ident(conname) || '; -- or move both tables' from pg_constraint where contype = 'f' "
+     "and "
      "(conrelid = any ({tables})) <> (confrelid = any ({tables}))"},
     {kOld, "source.long_transactions", kShould, "No transaction is open for long",
-     "select 'pid ' || pid || ' in a transaction since ' || xact_start, 'select pg_terminate_backend(' "
-     "|| pid || ');' from pg_stat_activity where datname = current_database() and xact_start < now() "
+     "select 'pid ' || pid || ' in a transaction since ' || xact_start, 'select "
+     "pg_terminate_backend(' "
+     "|| pid || ');' from pg_stat_activity where datname = current_database() and xact_start < "
+     "now() "
      "- interval '60 s' and backend_type = 'client backend' and application_name !~ '^banyan'"},
     {kOld, "source.sequences_end", kShould, "No sequence is near its end",
-     "select schemaname || '.' || sequencename || ' has used ' || last_value || ' of ' || max_value, '' "
-     "from pg_sequences where increment_by > 0 and not cycle and last_value > max_value::numeric * 0.9"},
+     "select schemaname || '.' || sequencename || ' has used ' || last_value || ' of ' || "
+     "max_value, '' "
+     "from pg_sequences where increment_by > 0 and not cycle and last_value > max_value::numeric * "
+     "0.9"},
     {kOld, "source.wraparound", kShould, "Transaction ids are far from their end",
      "select 'age of the oldest transaction id is ' || age(datfrozenxid), 'vacuum (freeze);' "
      "from pg_database where datname = current_database() and age(datfrozenxid) > 1500000000"},
     {kOld, "source.wal_keep", kShould, "The source keeps enough log for a slow target",
-     "select 'max_slot_wal_keep_size is ' || setting || ' MB', 'alter system set max_slot_wal_keep_size "
-     "= ''20GB''; select pg_reload_conf();' from pg_settings where name = 'max_slot_wal_keep_size' and "
+     "select 'max_slot_wal_keep_size is ' || setting || ' MB', 'alter system set "
+     "max_slot_wal_keep_size "
+     "= ''20GB''; select pg_reload_conf();' from pg_settings where name = 'max_slot_wal_keep_size' "
+     "and "
      "setting::int between 0 and 4096"},
     {kOld, "source.locks", kShould, "One transaction can lock every moved table",
-     "select cardinality({tables}) || ' tables', 'alter system set max_locks_per_transaction = ' || "
-     "(setting::int * 4) || '; -- and restart' from pg_settings where name = 'max_locks_per_transaction' "
+     "select cardinality({tables}) || ' tables', 'alter system set max_locks_per_transaction = ' "
+     "|| "
+     "(setting::int * 4) || '; -- and restart' from pg_settings where name = "
+     "'max_locks_per_transaction' "
      "and cardinality({tables}) > setting::int * 20"},
     {kOld, "source.sender_timeout", kInfo, "wal_sender_timeout is not too short",
      "select 'wal_sender_timeout is ' || setting || ' ms', '' from pg_settings "
@@ -153,13 +177,16 @@ constexpr Question kQuestions[] = {
     {kNew, "target.read_only", kMust, "The target accepts writes",
      "select 'the target is a standby', '' where pg_is_in_recovery()"},
     {kNew, "target.disk_settings", kInfo, "The target may collect WAL between checkpoints",
-     "select 'max_wal_size is ' || setting || ' MB: the copy will checkpoint often', 'alter system set "
-     "max_wal_size = ''8GB''; select pg_reload_conf();' from pg_settings where name = 'max_wal_size' "
+     "select 'max_wal_size is ' || setting || ' MB: the copy will checkpoint often', 'alter system "
+     "set "
+     "max_wal_size = ''8GB''; select pg_reload_conf();' from pg_settings where name = "
+     "'max_wal_size' "
      "and setting::int < 2048"},
 };
 
 std::string replaced(std::string text, std::string_view mark, std::string_view value) {
-  for (auto at = text.find(mark); at != std::string::npos; at = text.find(mark, at + value.size())) {
+  for (auto at = text.find(mark); at != std::string::npos;
+       at = text.find(mark, at + value.size())) {
     text.replace(at, mark.size(), value);
   }
   return text;
@@ -167,8 +194,8 @@ std::string replaced(std::string text, std::string_view mark, std::string_view v
 
 // Collects the rows of an answer into one finding.
 Finding finding_of(const Question& question, const Result<pg::Rows>& answer) {
-  Finding finding{std::string(question.id), question.severity, std::string(question.title), "", "",
-                  true};
+  Finding finding{
+      std::string(question.id), question.severity, std::string(question.title), "", "", true};
   if (!answer) {
     finding.ok = false;
     finding.detail = "could not be asked: " + answer.error().message();
@@ -194,7 +221,8 @@ Finding ask(pg::Connection& db, const Question& question, const std::string& oid
 Finding compared(std::string id, Severity severity, std::string title, std::string trouble,
                  std::string fix = "") {
   const bool ok = trouble.empty();
-  return {std::move(id), severity, std::move(title), std::move(trouble), ok ? "" : std::move(fix), ok};
+  return {
+      std::move(id), severity, std::move(title), std::move(trouble), ok ? "" : std::move(fix), ok};
 }
 
 std::string value_of(pg::Connection& db, const std::string& sql) {
@@ -212,8 +240,9 @@ Finding check_encoding(pg::Connection& source, pg::Connection& target) {
 Finding check_version(pg::Connection& source, pg::Connection& target) {
   const int here = source.server_version() / 10000;
   const int there = target.server_version() / 10000;
-  return compared("target.version", kShould, "The target is not older than the source",
-                  there >= here ? "" : fmt::format("{} on the source, {} on the target", here, there));
+  return compared(
+      "target.version", kShould, "The target is not older than the source",
+      there >= here ? "" : fmt::format("{} on the source, {} on the target", here, there));
 }
 
 Finding check_pg_dump(pg::Connection& source) {
@@ -248,11 +277,13 @@ Finding check_empty(pg::Connection& target, const std::vector<FencedTable>& tabl
   const auto known = value_of(target, "select to_regclass('banyan.migration')");
   const bool resumed =
       !known.empty() && !value_of(target, "select 1 from banyan.migration where name = " +
-                                              pg::quote_literal(migration)).empty();
+                                              pg::quote_literal(migration))
+                             .empty();
   std::string existing;
   for (const auto& table : tables) {
     if (resumed) break;
-    const auto found = value_of(target, "select to_regclass(" + pg::quote_literal(table.qualified) + ")");
+    const auto found =
+        value_of(target, "select to_regclass(" + pg::quote_literal(table.qualified) + ")");
     if (!found.empty()) existing += (existing.empty() ? "" : ", ") + table.qualified;
   }
   return compared("target.empty", kMust, "The target has none of the moved tables",
@@ -270,9 +301,12 @@ std::string oid_array(const std::vector<FencedTable>& tables) {
 
 std::string_view severity_name(Severity severity) {
   switch (severity) {
-    case Severity::kMust: return "must";
-    case Severity::kShould: return "should";
-    case Severity::kInfo: return "info";
+    case Severity::kMust:
+      return "must";
+    case Severity::kShould:
+      return "should";
+    case Severity::kInfo:
+      return "info";
   }
   return "";
 }

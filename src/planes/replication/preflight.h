@@ -24,8 +24,8 @@ struct Finding {
   bool ok = true;
 };
 
-// Every check, in a fixed order. Fails only when a database cannot be reached at all; a question that
-// cannot be asked (a missing right) is a finding.
+// Every check, in a fixed order. Fails only when a database cannot be reached at all; a question
+// that cannot be asked (a missing right) is a finding.
 Result<std::vector<Finding>> preflight(const Sides& sides, const TableNames& tables,
                                        const std::string& migration);
 

@@ -16,8 +16,8 @@ std::vector<std::string> key_values(const VerifiedTable& table, const TouchedKey
   std::vector<std::string> values;
   for (const auto& column : table.key) {
     for (std::size_t at = 0; at < touched.columns.size(); at++) {
-      const bool same = pg::quote_ident(touched.columns[at]) == column ||
-                        touched.columns[at] == column;
+      const bool same =
+          pg::quote_ident(touched.columns[at]) == column || touched.columns[at] == column;
       if (same) values.push_back(touched.values[at]);
     }
   }

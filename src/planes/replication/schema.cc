@@ -103,7 +103,8 @@ std::string percent_decoded(std::string_view text) {
   return out;
 }
 
-// Moves the password of a URL into the environment: arguments are readable by everyone on a machine.
+// Moves the password of a URL into the environment: arguments are readable by everyone on a
+// machine.
 std::string take_password(std::string url, std::vector<std::string>& settings) {
   const auto scheme = url.find("://");
   if (scheme == std::string::npos) return url;
@@ -126,7 +127,8 @@ std::vector<std::string> pg_dump_candidates() {
   std::vector<std::string> found;
   const auto add = [&](const fs::path& directory) {
     std::error_code ignored;
-    if (fs::exists(directory / "pg_dump", ignored)) found.push_back((directory / "pg_dump").string());
+    if (fs::exists(directory / "pg_dump", ignored))
+      found.push_back((directory / "pg_dump").string());
   };
   if (const char* chosen = std::getenv("BANYAN_PG_BIN")) add(chosen);
   std::error_code absent;
@@ -158,9 +160,8 @@ std::string not_valid(std::string sql) {
 
 // The dump creates them empty; those that build on others come later in creation order.
 Result<void> refresh_materialized_views(pg::Connection& target) {
-  TRY(const auto views, target.query(
-      "select oid::pg_catalog.regclass from pg_catalog.pg_class "
-      "where relkind = 'm' and not relispopulated order by oid"));
+  TRY(const auto views, target.query("select oid::pg_catalog.regclass from pg_catalog.pg_class "
+                                     "where relkind = 'm' and not relispopulated order by oid"));
   for (std::size_t row = 0; row < views.size(); row++) {
     TRY_VOID(target.exec("refresh materialized view " + views.str(row, 0)));
   }
@@ -171,7 +172,9 @@ bool is_index_phase(const SchemaItem& item) {
   return item.type == "CONSTRAINT" || item.type == "INDEX" || item.type == "STATISTICS";
 }
 
-bool is_foreign_key(const SchemaItem& item) { return item.type == "FK CONSTRAINT"; }
+bool is_foreign_key(const SchemaItem& item) {
+  return item.type == "FK CONSTRAINT";
+}
 
 std::vector<SchemaItem> only(std::vector<SchemaItem> items, auto&& wanted) {
   std::erase_if(items, [&](const SchemaItem& item) { return !wanted(item); });
@@ -215,9 +218,10 @@ Result<std::string> find_pg_dump(int server_major) {
   return std::unexpected(
       Error(Code::kNotFound, fmt::format("the newest pg_dump here is {} and the source is {}",
                                          best_major, server_major))
-          .with_remedy(fmt::format("Install postgresql-client-{} or set BANYAN_PG_BIN to the folder "
-                                   "of its pg_dump.",
-                                   server_major)));
+          .with_remedy(
+              fmt::format("Install postgresql-client-{} or set BANYAN_PG_BIN to the folder "
+                          "of its pg_dump.",
+                          server_major)));
 }
 
 std::string SchemaCopy::path(const std::string& section) const {
@@ -227,21 +231,24 @@ std::string SchemaCopy::path(const std::string& section) const {
 Result<bool> SchemaCopy::can_keep_roles(pg::Connection& source) const {
   TRY(auto target, open_target());
   if (target.parameter("is_superuser") != "on") return false;
-  TRY(const auto used, source.query(
-      "select distinct r.rolname from pg_shdepend d join pg_roles r on r.oid = d.refobjid "
-      "where d.refclassid = 'pg_authid'::regclass and d.dbid = "
-      "(select oid from pg_database where datname = current_database())"));
+  TRY(const auto used,
+      source.query(
+          "select distinct r.rolname from pg_shdepend d join pg_roles r on r.oid = d.refobjid "
+          "where d.refclassid = 'pg_authid'::regclass and d.dbid = "
+          "(select oid from pg_database where datname = current_database())"));
   for (std::size_t row = 0; row < used.size(); row++) {
-    TRY(const auto there, target.query("select 1 from pg_roles where rolname = $1", {used.param(row, 0)}));
+    TRY(const auto there,
+        target.query("select 1 from pg_roles where rolname = $1", {used.param(row, 0)}));
     if (there.empty()) return false;
   }
   return true;
 }
 
 Result<std::vector<std::string>> SchemaCopy::dump_arguments(pg::Connection& source) const {
-  std::vector<std::string> arguments = {
-      "--schema-only", "--exclude-schema=banyan", "--no-publications", "--no-subscriptions",
-      "--no-tablespaces", "--no-security-labels", "--encoding=UTF8", "--lock-wait-timeout=30000"};
+  std::vector<std::string> arguments = {"--schema-only",     "--exclude-schema=banyan",
+                                        "--no-publications", "--no-subscriptions",
+                                        "--no-tablespaces",  "--no-security-labels",
+                                        "--encoding=UTF8",   "--lock-wait-timeout=30000"};
   TRY(const bool keep_roles, can_keep_roles(source));
   if (!keep_roles) {
     arguments.push_back("--no-owner");
@@ -290,7 +297,8 @@ Result<std::vector<SchemaItem>> SchemaCopy::load(const std::string& section) con
   auto items = split_dump(text.str());
   std::erase_if(items, [](const SchemaItem& item) {
     const bool own_trigger = item.type == "TRIGGER" && item.name.ends_with(" banyan_fence");
-    const bool own_comment = item.type == "COMMENT" && item.schema == "-" && item.name == "SCHEMA public";
+    const bool own_comment =
+        item.type == "COMMENT" && item.schema == "-" && item.name == "SCHEMA public";
     return own_trigger || own_comment;
   });
   return items;
@@ -307,12 +315,13 @@ Result<pg::Connection> SchemaCopy::open_target() const {
 
 Result<void> SchemaCopy::restore_item(pg::Connection& target, const SchemaItem& item) const {
   const auto mark = item.type + " " + item.schema + "." + item.name;
-  TRY(const auto done, target.query("select 1 from banyan.schema_item where migration = $1 and item = $2",
-                                    {options_.migration, mark}));
+  TRY(const auto done,
+      target.query("select 1 from banyan.schema_item where migration = $1 and item = $2",
+                   {options_.migration, mark}));
   if (!done.empty()) return {};
-  auto restored = target.exec(fmt::format(
-      "begin; insert into banyan.schema_item values ({}, {});\n{}\n;commit",
-      pg::quote_literal(options_.migration), pg::quote_literal(mark), item.sql));
+  auto restored = target.exec(
+      fmt::format("begin; insert into banyan.schema_item values ({}, {});\n{}\n;commit",
+                  pg::quote_literal(options_.migration), pg::quote_literal(mark), item.sql));
   if (!restored) (void)target.exec("rollback");  // the failure itself is reported
   return with_context(std::move(restored), "restoring " + mark);
 }

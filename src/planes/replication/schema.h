@@ -1,12 +1,12 @@
 #pragma once
-// SchemaCopy: brings the source's schema to the target with pg_dump, in the order a fast and correct
-// copy needs: pre-data (tables, types, functions) before it; then keys, other indexes, foreign keys
-// (NOT VALID, validated while following) and triggers after it.
+// SchemaCopy: brings the source's schema to the target with pg_dump, in the order a fast and
+// correct copy needs: pre-data (tables, types, functions) before it; then keys, other indexes,
+// foreign keys (NOT VALID, validated while following) and triggers after it.
 //
-// The dump is taken once, under the slot's snapshot, and kept in `directory`. Each item is restored in
-// a transaction of its own together with its mark in banyan.schema_item, so every step can be killed
-// and run again. Publications, subscriptions and our own schema and triggers are left out; owners
-// and grants too when the target lacks one of the roles (or we may not set them).
+// The dump is taken once, under the slot's snapshot, and kept in `directory`. Each item is restored
+// in a transaction of its own together with its mark in banyan.schema_item, so every step can be
+// killed and run again. Publications, subscriptions and our own schema and triggers are left out;
+// owners and grants too when the target lacks one of the roles (or we may not set them).
 
 #include <functional>
 #include <string>

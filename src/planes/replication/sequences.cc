@@ -24,7 +24,8 @@ std::string owned_by(const TableNames& tables) {
     list += (list.empty() ? "" : ", ") + pg::quote_literal(table);
   }
   return fmt::format(
-      "exists (select 1 from pg_catalog.pg_depend d where d.objid = c.oid and d.deptype in ('a', 'i') "
+      "exists (select 1 from pg_catalog.pg_depend d where d.objid = c.oid and d.deptype in ('a', "
+      "'i') "
       "and d.classid = 'pg_catalog.pg_class'::regclass "
       "and d.refobjid = any (array[{}]::pg_catalog.regclass[]))",
       list);

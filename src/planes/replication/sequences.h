@@ -1,8 +1,8 @@
 #pragma once
-// Sequences are not in the change stream. While following they are set ahead on the passive side, with
-// head-room, off the critical path; in the pause only those that the active side has overtaken are
-// set again. So after a switch a sequence never gives a value twice; it may leave a gap.
-// A sequence never used stays so; one that could not take the head-room gets the exact value.
+// Sequences are not in the change stream. While following they are set ahead on the passive side,
+// with head-room, off the critical path; in the pause only those that the active side has overtaken
+// are set again. So after a switch a sequence never gives a value twice; it may leave a gap. A
+// sequence never used stays so; one that could not take the head-room gets the exact value.
 
 #include "planes/replication/control_schema.h"
 

@@ -148,29 +148,40 @@ StreamStatus Stream::status() const {
   return status;
 }
 
-Result<void> Stream::at_point(pg::Lsn point, Duration timeout,
+Result<void> Stream::at_point(const std::function<Result<pg::Lsn>()>& find_point, Duration timeout,
                               const std::function<Result<void>()>& body) {
+  // Hold everything first, or a busy stream is beyond the point before we know it.
+  draw_line(pg::Lsn(1));
+  Result<void> done;
+  const auto point = find_point();
+  if (!point) {
+    done = std::unexpected(point.error());
+  } else {
+    draw_line(*point);
+    done = stand_and_run(*point, timeout, body);
+  }
+  draw_line(std::nullopt);
+  return done;
+}
+
+void Stream::draw_line(std::optional<pg::Lsn> line) {
   shared_.change([&](ApplyShared& shared) {
-    shared.line = point;
+    shared.line = line;
     shared.is_at_line = false;
   });
+}
+
+Result<void> Stream::stand_and_run(pg::Lsn point, Duration timeout,
+                                   const std::function<Result<void>()>& body) {
   const bool reached =
       shared_.wait_for(timeout, [](const ApplyShared& shared) { return shared.is_at_line; });
+  if (!reached) {
+    return failure(Code::kTimeout, "the stream did not come to the point in time", Retry::kSafe);
+  }
   const bool is_exact =
       shared_.with([&](const ApplyShared& shared) { return shared.last_commit < point; });
-  Result<void> done;
-  if (!reached) {
-    done = failure(Code::kTimeout, "the stream did not come to the point in time", Retry::kSafe);
-  } else if (!is_exact) {
-    done = failure(Code::kConflict, "the stream has passed the point", Retry::kSafe);
-  } else {
-    done = body();
-  }
-  shared_.change([](ApplyShared& shared) {
-    shared.line.reset();
-    shared.is_at_line = false;
-  });
-  return done;
+  if (!is_exact) return failure(Code::kConflict, "the stream has passed the point", Retry::kSafe);
+  return body();
 }
 
 std::vector<TouchedKey> Stream::touched_keys(std::size_t limit) const {

@@ -55,8 +55,10 @@ class Stream {
   StreamStatus status() const;
   // Everything before it is applied, or was nothing to apply.
   pg::Lsn position() const;
-  // Runs `body` while exactly what commits before `point` is applied.
-  Result<void> at_point(pg::Lsn point, Duration timeout, const std::function<Result<void>()>& body);
+  // Runs `body` while exactly what commits before the point is applied. `find_point` gives it while
+  // nothing is applied, so the stream has not passed it.
+  Result<void> at_point(const std::function<Result<pg::Lsn>()>& find_point, Duration timeout,
+                        const std::function<Result<void>()>& body);
   std::vector<TouchedKey> touched_keys(std::size_t limit) const;
 
  private:
@@ -64,6 +66,9 @@ class Stream {
     StreamState state = StreamState::kStopped;
     std::optional<Error> error;
   };
+  void draw_line(std::optional<pg::Lsn> line);
+  Result<void> stand_and_run(pg::Lsn point, Duration timeout,
+                             const std::function<Result<void>()>& body);
   void supervise(const std::stop_token& stop);
   Result<void> session(const std::stop_token& stop);
   Result<void> apply_all(Applier& applier, FragmentQueue& queue, const std::stop_token& stop);

@@ -142,9 +142,8 @@ auto on_both(pg::Connection& active, pg::Connection& passive, Fn read) {
 
 Result<std::vector<Difference>> narrow(pg::Connection& active, pg::Connection& passive,
                                        const VerifiedTable& table, const Queries& queries) {
-  auto [source, target] = on_both(active, passive, [&](pg::Connection& db) {
-    return bucket_sums(db, queries.buckets);
-  });
+  auto [source, target] = on_both(
+      active, passive, [&](pg::Connection& db) { return bucket_sums(db, queries.buckets); });
   if (!source) return std::unexpected(std::move(source).error());
   if (!target) return std::unexpected(std::move(target).error());
   const auto buckets = unequal_buckets(*source, *target);
@@ -194,12 +193,15 @@ Result<std::vector<Pair>> open_pairs(const VerifierOptions& options) {
   TRY(auto slot_session, pg::ReplicationConnection::open(options.active_url, "banyan_verify"));
   static std::atomic<int> serial = 0;
   const auto slot_name = fmt::format("banyan_verify_{}_{}", getpid(), serial++);
-  TRY(const auto slot, slot_session.create_slot(slot_name, pg::Snapshot::kExport,
-                                                pg::SlotLife::kTemporary));
+  pg::CreatedSlot slot;
+  const auto create_slot = [&]() -> Result<pg::Lsn> {
+    TRY(slot, slot_session.create_slot(slot_name, pg::Snapshot::kExport, pg::SlotLife::kTemporary));
+    return slot.consistent_point;
+  };
   std::vector<Pair> pairs;
   TRY(auto holder, open_pinned(options.passive_url));
   std::string passive_snapshot;
-  TRY_VOID(options.at_point(slot.consistent_point, [&]() -> Result<void> {
+  TRY_VOID(options.at_point(create_slot, [&]() -> Result<void> {
     TRY_VOID(holder.exec("begin isolation level repeatable read read only"));
     TRY(const auto exported, holder.query("select pg_catalog.pg_export_snapshot()"));
     passive_snapshot = exported.str(0, 0);
@@ -308,7 +310,8 @@ Result<TableVerdict> compare_keys(pg::Connection& active, pg::Connection& passiv
       on_both(active, passive, [&](pg::Connection& db) { return row_counts(db, sql); });
   TRY(const auto source, std::move(here));
   TRY(const auto target, std::move(there));
-  TableVerdict verdict{table.qualified, static_cast<std::int64_t>(keys.size()), source == target, {}};
+  TableVerdict verdict{
+      table.qualified, static_cast<std::int64_t>(keys.size()), source == target, {}};
   if (!verdict.equal) verdict.differences = differences_of(source, target, true);
   return verdict;
 }

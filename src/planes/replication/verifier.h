@@ -4,10 +4,11 @@
 //   active:  a temporary slot exports a snapshot at its consistent point C
 //   passive: the engine stops applying exactly at C for the moment a snapshot is taken there
 //   then both snapshots are compared, table by table: count and sum of row hashes, each an
-//   order-independent multiset hash; an unequal table is narrowed to 1024 buckets and those to rows.
+//   order-independent multiset hash; an unequal table is narrowed to 1024 buckets and those to
+//   rows.
 //
-// The catalogs are read anew; nothing of the apply code's idea of keys is used. Rows are compared as
-// the text of their columns under pinned settings, generated columns included.
+// The catalogs are read anew; nothing of the apply code's idea of keys is used. Rows are compared
+// as the text of their columns under pinned settings, generated columns included.
 
 #include <functional>
 #include <string>
@@ -50,8 +51,11 @@ struct VerifierOptions {
   std::string passive_url;
   TableNames tables;
   int jobs = 2;
-  // Runs `body` while the passive side stands exactly at C.
-  std::function<Result<void>(pg::Lsn point, const std::function<Result<void>()>& body)> at_point;
+  // Runs `find_point` while nothing is applied, then `body` while the passive side stands exactly
+  // at the point it gave.
+  std::function<Result<void>(const std::function<Result<pg::Lsn>()>& find_point,
+                             const std::function<Result<void>()>& body)>
+      at_point;
   std::function<bool()> is_cancelled = [] { return false; };
 };
 
