@@ -325,7 +325,7 @@ class Demo:
         figures = self.figures
         failures = figures.get("failures", [])
         interrupted = [failure for failure in failures if self.was_interrupted(failure)]
-        figures["interrupted_writes"] = len(interrupted)
+        figures["interrupted_requests"] = len(interrupted)
         figures["failures"] = [failure for failure in failures if failure not in interrupted]
         figures["failed_requests"] -= len(interrupted)
         wrong = [f"{figures[name]} {words}" for name, words in BAD_FIGURES.items() if figures.get(name)]
@@ -334,10 +334,12 @@ class Demo:
         figures["ok"] = not wrong
 
     def was_interrupted(self, failure):
-        """A write that was running inside a process when it was killed has no answer, and repeating it is the
-        client's decision, not a gateway's. The load repeats it with the same key."""
-        return (self.killed_at is not None and failure.get("method") == "POST" and failure.get("status") == 502
-                and 0 <= failure["at"] - self.killed_at <= KILL_WINDOW_S)
+        """A write that was running inside a process when it was killed has no answer, and an answer that was under way
+        breaks off. Repeating them is the client's decision, not a gateway's; the load repeats writes with their key."""
+        if self.killed_at is None or not 0 <= failure["at"] - self.killed_at <= KILL_WINDOW_S:
+            return False
+        write = failure.get("method") == "POST" and failure.get("status") == 502
+        return write or "ClientPayloadError" in failure["what"]
 
 
 BAD_FIGURES = {"lost_writes": "acknowledged writes lost", "duplicated_writes": "writes duplicated",

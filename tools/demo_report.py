@@ -9,7 +9,7 @@ FIGURES = [  # key, words, unit
     ("acknowledged_writes", "uploads acknowledged", ""),
     ("lost_writes", "acknowledged uploads lost", ""),
     ("duplicated_writes", "uploads duplicated", ""),
-    ("interrupted_writes", "uploads interrupted by the killed zone and repeated by their users", ""),
+    ("interrupted_requests", "requests that broke off inside the killed zone (writes were repeated)", ""),
     ("held_requests", "requests held during switch and reverse", ""),
     ("longest_hold_ms", "longest hold", "ms"),
     ("longest_wait_ms", "longest wait of a user", "ms"),

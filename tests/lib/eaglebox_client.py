@@ -20,9 +20,10 @@ class Answer:
     body: bytes = b""
     error: str = ""
     ms: float = 0.0
+    expected: tuple = ()  # further statuses that are no failure here
 
     def failed(self):
-        return self.status is None or not 200 <= self.status < 400
+        return self.status is None or not (200 <= self.status < 400 or self.status in self.expected)
 
     def to_login(self):
         return self.status in (301, 302, 303) and "/login" in self.location
@@ -39,7 +40,7 @@ class Browser:
         self._http, self._base, self._host, self._observe = http, base, host, observe
         self.cookies = {}
 
-    async def request(self, kind, method, path, waited_from=None, **options):
+    async def request(self, kind, method, path, waited_from=None, expected=(), **options):
         """Sends one request; `observe(kind, method, path, answer)` sees every answer."""
         begin = waited_from or time.monotonic()
         headers = {"Host": self._host, "Referer": f"{self._base}{path}",
@@ -51,7 +52,7 @@ class Browser:
                 self._keep_cookies(response)
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
             answer = Answer(None, error=f"{type(error).__name__}: {error}")
-        answer.ms = (time.monotonic() - begin) * 1000
+        answer.ms, answer.expected = (time.monotonic() - begin) * 1000, expected
         self._observe(kind, method, path, answer)
         return answer
 
@@ -65,18 +66,20 @@ class Browser:
 
     async def log_in(self, user, password):
         form = await self.request("login form", "GET", "/login")
+        if form.failed():
+            return False
         data = {"username": user, "password": password, "csrfmiddlewaretoken": form.token()}
         answer = await self.request("login", "POST", "/login", data=data)
         return answer.status == 302 and "sessionid" in self.cookies
 
-    async def upload(self, fields, name, content, waited_from=None):
+    async def upload(self, fields, name, content, waited_from=None, expected=()):
         """Returns (answer, whether the document was sent): without a form it is not."""
         form = await self.request("upload form", "GET", "/upload", waited_from)
         if form.status != 200:
             return form, False
         data = aiohttp.FormData({**fields, "csrfmiddlewaretoken": form.token()})
         data.add_field("file", content, filename=name, content_type="text/plain")
-        return await self.request("upload", "POST", "/upload", data=data), True
+        return await self.request("upload", "POST", "/upload", expected=expected, data=data), True
 
 
 def open_http():
