@@ -97,9 +97,9 @@ Result<Standing> Act::state() {
 
 Result<void> Act::in_transaction(SideName side, const std::string& settings, auto&& body) {
   TRY(auto* db, session(side));
-  TRY_VOID(db->exec("begin;" + settings));
+  Result<void> done = db->exec("begin;" + settings);
   transaction_ = side;  // from here on a lost session is an error, never replaced
-  Result<void> done = body(*db);
+  if (done) done = body(*db);
   transaction_.reset();
   if (done) done = db->exec("commit");
   if (done) return {};

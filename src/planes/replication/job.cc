@@ -233,12 +233,16 @@ Result<SequenceReport> Job::carry() {
     TRY(const auto from, source_side(act));
     TRY(auto* active, act.session(from));
     TRY(auto* passive, act.session(other_side(from)));
-    TRY(const auto closed, passive->query("begin; select 1 from banyan.migration where name = " +
-                                          pg::quote_literal(config_.name) +
-                                          " and state in ('passive', 'handed_over') for share"));
+    const auto closed = passive->query(
+        "begin; select 1 from banyan.migration where name = " + pg::quote_literal(config_.name) +
+        " and state in ('passive', 'handed_over') for share");
     Result<SequenceReport> report = SequenceReport{};
-    if (!closed.empty()) report = carry_sequences(*active, *passive, config_.tables);
-    TRY_VOID(passive->exec(report ? "commit" : "rollback"));
+    if (!closed) report = std::unexpected(closed.error());
+    if (closed && !closed->empty()) {
+      report = carry_sequences(*active, *passive, config_.tables);
+    }
+    auto ended = passive->exec(report ? "commit" : "rollback");
+    if (report && !ended) report = std::unexpected(std::move(ended).error());
     return report;
   });
 }
