@@ -384,8 +384,7 @@ Result<void> Engine::make_opposite() {
 }
 
 Result<void> Engine::at_point(SideName active, const std::function<Result<pg::Lsn>()>& find_point,
-                        Duration timeout,
-                              const std::function<Result<void>()>& body) {
+                              Duration timeout, const std::function<Result<void>()>& body) {
   Stream* running = stream(active);
   if (running == nullptr) return failure(Code::kConflict, "nothing is followed yet");
   return running->at_point(find_point, timeout, body);
