@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <sstream>
 #include <thread>
 
@@ -23,6 +24,9 @@ namespace banyan::replication {
 namespace {
 
 namespace fs = std::filesystem;
+
+// The section of a split that holds types and routines; taken from pre-data.
+const std::string kTypes = "types";
 
 constexpr std::string_view kHeader = "-- Name: ";
 
@@ -172,6 +176,16 @@ bool is_index_phase(const SchemaItem& item) {
   return item.type == "CONSTRAINT" || item.type == "INDEX" || item.type == "STATISTICS";
 }
 
+// What a table's definition may use and a dump of single tables leaves out.
+bool is_needed_by_tables(const SchemaItem& item) {
+  static const std::set<std::string_view> kKinds = {
+      "SCHEMA",         "EXTENSION",       "TYPE",      "SHELL TYPE", "DOMAIN",
+      "COLLATION",      "FUNCTION",        "PROCEDURE", "AGGREGATE",  "OPERATOR",
+      "OPERATOR CLASS", "OPERATOR FAMILY", "CAST"};
+  const bool exists_anyway = item.type == "SCHEMA" && item.name == "public";
+  return kKinds.contains(item.type) && !exists_anyway;
+}
+
 bool is_foreign_key(const SchemaItem& item) {
   return item.type == "FK CONSTRAINT";
 }
@@ -244,7 +258,8 @@ Result<bool> SchemaCopy::can_keep_roles(pg::Connection& source) const {
   return true;
 }
 
-Result<std::vector<std::string>> SchemaCopy::dump_arguments(pg::Connection& source) const {
+Result<std::vector<std::string>> SchemaCopy::dump_arguments(pg::Connection& source,
+                                                            Objects which) const {
   std::vector<std::string> arguments = {"--schema-only",     "--exclude-schema=banyan",
                                         "--no-publications", "--no-subscriptions",
                                         "--no-tablespaces",  "--no-security-labels",
@@ -256,7 +271,7 @@ Result<std::vector<std::string>> SchemaCopy::dump_arguments(pg::Connection& sour
   }
   TRY(const auto tables, fenced_tables(source, options_.tables));
   for (const auto& table : tables) {
-    if (!options_.tables.empty()) arguments.push_back("--table=" + table.qualified);
+    if (which == Objects::kListedTables) arguments.push_back("--table=" + table.qualified);
   }
   return arguments;
 }
@@ -265,10 +280,11 @@ Result<void> SchemaCopy::dump_section(const std::string& tool, const std::string
                                       const std::string& snapshot) const {
   if (fs::exists(path(section))) return {};
   TRY(auto source, pg::Connection::open(options_.source_url));
-  TRY(auto command, dump_arguments(source));
+  const bool whole = section == kTypes || options_.tables.empty();
+  TRY(auto command, dump_arguments(source, whole ? Objects::kAll : Objects::kListedTables));
   std::vector<std::string> settings;
   command.insert(command.begin(), tool);
-  command.push_back("--section=" + section);
+  command.push_back("--section=" + (section == kTypes ? "pre-data" : section));
   command.push_back("--file=" + path(section) + ".part");
   if (!snapshot.empty()) command.push_back("--snapshot=" + snapshot);
   command.push_back("--dbname=" + take_password(options_.source_url, settings));
@@ -285,6 +301,9 @@ Result<void> SchemaCopy::dump(const std::string& snapshot) {
   fs::create_directories(options_.directory, trouble);
   TRY(auto source, pg::Connection::open(options_.source_url));
   TRY(const auto tool, find_pg_dump(source.server_version() / 10000));
+  if (!options_.tables.empty()) {
+    TRY_VOID(with_context(dump_section(tool, kTypes, snapshot), "reading the types"));
+  }
   TRY_VOID(with_context(dump_section(tool, "pre-data", snapshot), "reading the schema"));
   return with_context(dump_section(tool, "post-data", snapshot), "reading the schema");
 }
@@ -335,7 +354,28 @@ Result<void> SchemaCopy::restore(const std::vector<SchemaItem>& items) const {
   return {};
 }
 
+// pg_dump of single tables leaves out what they are made of. Routines may need tables that do not
+// move, or that come later: what cannot be restored is left, and tried again after the tables.
+Result<void> SchemaCopy::restore_types() {
+  if (options_.tables.empty()) return {};
+  TRY(const auto items, load(kTypes));
+  TRY(auto target, open_target());
+  for (const auto& item : items) {
+    if (!is_needed_by_tables(item)) continue;
+    if (auto done = restore_item(target, item); !done) {
+      log_warn("left out of the split", {{"object", item.name}, {"error", done.error().message()}});
+    }
+  }
+  return {};
+}
+
 Result<void> SchemaCopy::restore_pre_data() {
+  TRY_VOID(restore_types());
+  TRY_VOID(restore_tables());
+  return restore_types();
+}
+
+Result<void> SchemaCopy::restore_tables() {
   TRY(const auto items, load("pre-data"));
   // One transaction: the objects depend on one another, and nothing is worth keeping of a half.
   SchemaItem all{"pre-data", "SECTION", "", ""};

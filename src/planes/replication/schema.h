@@ -56,10 +56,13 @@ class SchemaCopy {
   Result<void> finish();
 
  private:
+  enum class Objects : std::uint8_t { kAll, kListedTables };
+  Result<void> restore_types();
+  Result<void> restore_tables();
   Result<void> dump_section(const std::string& tool, const std::string& section,
                             const std::string& snapshot) const;
   Result<std::vector<SchemaItem>> load(const std::string& section) const;
-  Result<std::vector<std::string>> dump_arguments(pg::Connection& source) const;
+  Result<std::vector<std::string>> dump_arguments(pg::Connection& source, Objects which) const;
   Result<bool> can_keep_roles(pg::Connection& source) const;
   Result<pg::Connection> open_target() const;
   Result<void> restore(const std::vector<SchemaItem>& items) const;
