@@ -13,6 +13,7 @@ namespace {
 
 constexpr long kLagMaxMs = 2000;
 constexpr long kDirtyAgeMaxMs = 5000;
+constexpr long kDirtyMax = 100;
 constexpr Duration kVerifiedFor = 1h;
 
 json ask(const rpc::Client& role, const std::string& verb, const json& in) {
@@ -43,11 +44,17 @@ Gate database_gate(const json& database) {
   return {"database", green, fmt::format("{}, lag {} ms", database.value("state", "?"), lag)};
 }
 
+// Following: nothing is behind, or only what was written a moment ago is on its way.
+bool files_follow(const json& files) {
+  const std::string state = files.value("state", "");
+  if (state == "watching") return files.value("oldest_dirty_ms", 0L) <= kDirtyAgeMaxMs;
+  return state == "uploading" && files.value("dirty", 0L) <= kDirtyMax &&
+         files.value("files_done", 0L) > 0 && files.value("oldest_dirty_ms", 0L) <= kDirtyAgeMaxMs;
+}
+
 Gate files_gate(const std::string& name, const json& files) {
   if (has_error(files)) return {"files " + name, false, error_text(files)};
-  const long age = files.value("oldest_dirty_ms", 0L);
-  const bool green = files.value("state", "") == "watching" && age <= kDirtyAgeMaxMs;
-  return {"files " + name, green,
+  return {"files " + name, files_follow(files),
           fmt::format("{}, {} behind", files.value("state", "?"), files.value("dirty", 0L))};
 }
 
@@ -133,14 +140,14 @@ std::vector<Gate> gates_for(const spec::Spec& spec, const spec::Migration& migra
 
 Parts parts_of(const Sight& sight, const MigrationRecord& record, Wall now) {
   const std::string data = sight.database.value("state", "");
-  const bool files_follow = std::ranges::all_of(
-      sight.files, [](const auto& f) { return f.second.value("state", "") == "watching"; });
+  const bool files_are_there =
+      std::ranges::all_of(sight.files, [](const auto& f) { return files_follow(f.second); });
   Parts parts;
   parts.cancelled = record.cancelled;
   parts.completed = record.completed;
   parts.assessed = record.assessed;
   parts.adopted = !has_error(sight.gateway) && sight.gateway.value("epoch", 0L) > 0;
-  parts.following = is_following(sight.database) && files_follow;
+  parts.following = is_following(sight.database) && files_are_there;
   parts.copying = record.created && !parts.following && data != "failed";
   parts.verified = is_fresh(record, now) && parts.following;
   parts.new_side_active = record.side == Side::kNew;

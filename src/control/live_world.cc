@@ -127,7 +127,11 @@ Result<json> LiveWorld::flip(const Attempt& attempt) {
 }
 
 Result<json> LiveWorld::release(const Attempt& attempt) {
-  if (!decided_) TRY_VOID(put_routes(attempt, migration::other(attempt.to)));
+  const Side serving = decided_ ? attempt.to : migration::other(attempt.to);
+  if (!decided_) TRY_VOID(put_routes(attempt, serving));
+  // The final pass stopped the carrying of sessions; where the old side serves it goes on.
+  if (serving == Side::kOld && migration(attempt).sessions)
+    TRY_VOID(project_.agent().call("sessions.resume", {{"name", attempt.migration}}));
   return project_.gateway().call("hold.open", {{"epoch", attempt.epoch}});
 }
 

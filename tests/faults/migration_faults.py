@@ -119,7 +119,11 @@ class Faults:
             os.kill(pid, signal.SIGKILL)
 
     def round(self, step, victim):
-        """One act with one kill; the act must end, moved or rolled back."""
+        """One act with one kill; the act must end, moved or rolled back. A gate that turned red again is asked anew."""
+        while self.attempt(step, victim) == PRECONDITION:
+            pass
+
+    def attempt(self, step, victim):
         verb = "switch" if self.side == "old" else "reverse"
         self.wait_green(verb)
         wanted, reached = self.checkpoints / step, self.checkpoints / f"{step}.reached"
@@ -128,6 +132,9 @@ class Faults:
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         while not reached.exists() and act.poll() is None:
             time.sleep(0.002)
+        if not reached.exists() and act.poll() == PRECONDITION:
+            wanted.unlink(missing_ok=True)
+            return PRECONDITION
         self.kill(victim)
         reached.unlink(missing_ok=True)
         wanted.unlink(missing_ok=True)
@@ -138,6 +145,7 @@ class Faults:
         self.outcomes[f"{verb}: {'moved' if act.returncode == OK else 'rolled back'}"] += 1
         self.check_one_writer(f"{verb} with {victim} killed at {step}")
         print(f"  {verb:8} {victim:10} killed at {step:12} -> exit {act.returncode}, {self.side} serves", flush=True)
+        return act.returncode
 
     def wait_green(self, verb):
         def green():
