@@ -20,7 +20,7 @@ def main(binary):
         demo = subprocess.run([sys.executable, ROOT / "tools" / "demo.py", "--auto", "--size", "small", "--banyan", binary,
                                "--dir", directory, "--report", report], check=False)
         figures = json.loads((report / "report.json").read_text())
-        assert demo.returncode == 0, figures["problems"]
+        assert demo.returncode == 0, (figures["problems"], figures["failures"])
         missing = [name for name in FIGURES if name not in figures]
         assert not missing, missing
         assert len(figures["steps"]) == 9
