@@ -253,7 +253,7 @@ io::Task<Fate> Exchange::forward() {
 bool Exchange::may_try_again(Attempt end) {
   if (retries_ >= limits().retries || uploading_) return false;
   if (end == Attempt::kUnreachable) return true;
-  return end == Attempt::kDied && again_ != nullptr;
+  return end == Attempt::kDied && repeatable_;
 }
 
 Exchange::Problem Exchange::problem_of(Attempt end) {
@@ -300,12 +300,21 @@ io::Task<Exchange::Attempt> Exchange::attempt() {
   const Attempt end = co_await converse();
   if (status_ != 0) endpoint->note_answer();
   if (end == Attempt::kDied && !upstream_->is_reused()) endpoint->note_failure();
-  const bool can_repeat = sent_bytes_ == 0 || (is_safe() && request_body_.done());
-  if (end == Attempt::kDied && upstream_->is_reused() && can_repeat && !endpoint->retired)
-    again_ = endpoint;
+  if (end == Attempt::kDied) choose_repeat(*endpoint);
   if (is_reusable_) endpoint->give_back(std::move(upstream_));
   upstream_.reset();
   co_return end;
+}
+
+// A reused connection may just have been closed for idleness: the same endpoint is asked once more.
+// A fresh one that died takes its endpoint with it: another one is asked.
+void Exchange::choose_repeat(Endpoint& endpoint) {
+  repeatable_ = sent_bytes_ == 0 || (is_safe() && request_body_.done());
+  if (upstream_->is_reused() && repeatable_ && !endpoint.retired) {
+    again_ = &endpoint;
+  } else {
+    tried_.push_back(&endpoint);
+  }
 }
 
 // For a request that could not be repeated, the kernel is asked whether the connection still lives.

@@ -77,6 +77,7 @@ class Exchange final : private io::IdleObserver {
 
   io::Task<Fate> forward();
   bool may_try_again(Attempt end);
+  void choose_repeat(Endpoint& endpoint);
   static Problem problem_of(Attempt end);
   io::Task<Attempt> attempt();
   std::unique_ptr<Upstream> reuse(Endpoint& endpoint) const;
@@ -141,6 +142,7 @@ class Exchange final : private io::IdleObserver {
   std::unique_ptr<Upstream> upstream_;
   std::vector<Endpoint*> tried_;
   Endpoint* again_ = nullptr;  // the next attempt goes there, on a new connection
+  bool repeatable_ = false;    // the attempt that died may be made again without doing it twice
   std::int64_t retries_ = 0;
   std::size_t sent_bytes_ = 0;
   std::string upstream_address_;
