@@ -1,5 +1,6 @@
 #include "control/conductor.h"
 
+#include <algorithm>
 #include <array>
 #include <thread>
 

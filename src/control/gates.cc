@@ -1,5 +1,7 @@
 #include "control/gates.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 namespace banyan::control {

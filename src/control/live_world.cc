@@ -1,5 +1,7 @@
 #include "control/live_world.h"
 
+#include <fmt/format.h>
+
 namespace banyan::control {
 
 using migration::Act;

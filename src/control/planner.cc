@@ -1,5 +1,7 @@
 #include "control/planner.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "control/routing.h"

@@ -1,6 +1,7 @@
 #include "control/project.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/random.h>
 #include <unistd.h>
 

@@ -1,5 +1,7 @@
 #include "control/service.h"
 
+#include <algorithm>
+
 #include "base/log.h"
 #include "control/checkpoint.h"
 #include "control/gates.h"

@@ -1,5 +1,7 @@
 #include "planes/files/mirror.h"
 
+#include <algorithm>
+
 #include "wire/s3/encoding.h"
 
 namespace banyan::files {

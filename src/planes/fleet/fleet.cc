@@ -1,5 +1,6 @@
 #include "planes/fleet/fleet.h"
 
+#include <fmt/format.h>
 #include <signal.h>
 
 #include <algorithm>

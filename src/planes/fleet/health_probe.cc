@@ -1,6 +1,7 @@
 #include "planes/fleet/health_probe.h"
 
 #include <arpa/inet.h>
+#include <fmt/format.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>

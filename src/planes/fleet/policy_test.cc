@@ -1,5 +1,6 @@
 #include "planes/fleet/policy.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <thread>
 
@@ -182,9 +183,8 @@ Result<void> Applier::stand_at_line(pg::Lsn upcoming, const std::stop_token& sto
   // The line may move on: then what lies before the new one is applied.
   while (!stop.stop_requested() && shared_.with(is_beyond)) {
     shared_.change([&](ApplyShared& shared) { shared.is_at_line = is_beyond(shared); });
-    shared_.wait_for(100ms, [&](const ApplyShared& shared) {
-      return !is_beyond(shared) || !shared.is_at_line;
-    });
+    shared_.wait_for(
+        100ms, [&](const ApplyShared& shared) { return !is_beyond(shared) || !shared.is_at_line; });
   }
   return {};
 }

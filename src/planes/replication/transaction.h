@@ -3,6 +3,7 @@
 // commit order, cut into fragments so that a huge one never is in memory at once; and positions
 // that prove that nothing was left out in between. Values that own their bytes.
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <memory>

@@ -1,5 +1,6 @@
 #include "planes/sessions/carrier.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <map>

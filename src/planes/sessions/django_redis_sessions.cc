@@ -1,5 +1,8 @@
 #include "planes/sessions/django_redis_sessions.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <limits>
 #include <unordered_set>
 

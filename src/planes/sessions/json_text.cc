@@ -1,5 +1,8 @@
 // JSON in Python's dialect. Not nlohmann's: sessions hold what json.dumps writes and other parsers
 // refuse or round (NaN, lone surrogates, integers of more than 64 bits).
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <limits>

@@ -1,4 +1,6 @@
 // Python's pickle for plain values. Opcodes: Lib/pickletools.py of CPython.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <bit>
 #include <charconv>

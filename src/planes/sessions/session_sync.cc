@@ -1,5 +1,6 @@
 #include "planes/sessions/session_sync.h"
 
+#include <algorithm>
 #include <array>
 
 #include "base/log.h"

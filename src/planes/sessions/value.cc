@@ -1,5 +1,7 @@
 #include "planes/sessions/value.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <map>

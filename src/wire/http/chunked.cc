@@ -1,5 +1,7 @@
 #include "wire/http/chunked.h"
 
+#include <algorithm>
+
 #include "wire/http/http1_parser.h"
 
 namespace banyan::http {

@@ -1,5 +1,7 @@
 #include "wire/http/http1_parser.h"
 
+#include <algorithm>
+
 #ifdef __SSE2__
 #include <emmintrin.h>
 #endif

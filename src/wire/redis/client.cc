@@ -1,8 +1,10 @@
 #include "wire/redis/client.h"
 
+#include <fmt/format.h>
 #include <hiredis/hiredis.h>
 #include <poll.h>
 
+#include <algorithm>
 #include <charconv>
 
 namespace banyan::redis {
