@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """CPU time of the proxy per request, side by side with Debian's nginx and HAProxy.
 
-    tests/bench/gateway.py BANYAN [--rounds N] [--seconds S] [--workloads tiny,10k,...]
+    bench/gateway.py BANYAN [--rounds N] [--seconds S] [--workloads tiny,10k,...]
 
 One upstream (nginx serving from memory) and one load generator (wrk) share the last core; each proxy in turn has
 the first core and one worker, keep-alive on both sides, an access log with the same fields and a traceparent set.
@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "lib"))
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "tests" / "lib"))
 from cluster import eventually, free_port, rpc  # noqa: E402
 
 CONNECTIONS = 64
