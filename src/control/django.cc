@@ -184,7 +184,8 @@ class Assessor {
 
   void uploads() {
     const bool local = !app_.all("MEDIA_ROOT").empty();
-    const bool bucket = contains_storage("s3") || contains_storage("S3");
+    const bool bucket = contains_storage("s3") || contains_storage("S3") ||
+                        !app_.all("AWS_STORAGE_BUCKET_NAME").empty();
     if (!local) return;
     if (!spec_.source || spec_.source->files.empty()) {
       add("media_root", Severity::kMust, "uploaded files are on the local disk",
@@ -194,8 +195,8 @@ class Assessor {
     if (!bucket) {
       add("storage", Severity::kMust, "the code can only keep uploads on the local disk",
           place("MEDIA_ROOT"), "a copy on another machine does not see the file",
-          "install django-storages and set DEFAULT_FILE_STORAGE to "
-          "storages.backends.s3boto3.S3Boto3Storage when AWS_STORAGE_BUCKET_NAME is set");
+          "set DEFAULT_FILE_STORAGE to a storage that keeps files in a bucket (django-storages: "
+          "storages.backends.s3boto3.S3Boto3Storage) when AWS_STORAGE_BUCKET_NAME is set");
     } else if (!binds(spec_, spec::Bind::Kind::kBucket)) {
       add("storage", Severity::kMust, "no service is bound to a bucket",
           place("DEFAULT_FILE_STORAGE"), "the new copies would keep uploads on their local disk",

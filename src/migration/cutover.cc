@@ -8,9 +8,9 @@ namespace {
 
 Act after_the_decision(const Observation& seen) {
   if (!seen.opened) return Act::kOpenTarget;
-  if (!seen.turned) return Act::kTurn;
   if (!seen.routed_to) return Act::kFlipRoutes;
-  return seen.door == Door::kOpen ? Act::kDone : Act::kRelease;
+  if (seen.door != Door::kOpen) return Act::kRelease;
+  return seen.turned ? Act::kDone : Act::kTurn;  // nobody waits for it: it compares whole states
 }
 
 // A database is away. Un-fencing needs only the side being left, and spends the attempt: after it

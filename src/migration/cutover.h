@@ -6,8 +6,8 @@
 // journal): before it every path ends with the old side serving, after it with the new one.
 //
 //   open ─hold─► revocable ─drained─► committed ─► fenced ─► caught up ─► sequences, files,
-//   sessions, check ─► HAND-OVER ─► open target ─► turn files and sessions ─► flip routes ─►
-//   release
+//   sessions, check ─► HAND-OVER ─► open target ─► flip routes ─► release ─► turn the files'
+//   direction
 //        any failure or the deadline before HAND-OVER: un-fence ─► release to the old side
 
 #include <compare>
@@ -40,7 +40,7 @@ struct Observation {
   bool sessions_carried = false;
   bool checked = false;  // recently touched rows compare equal
   bool undone = false;   // un-fenced for good: the hand-over of this attempt can no longer happen
-  bool turned = false;   // files and sessions now follow the new side
+  bool turned = false;   // files are followed from the side that serves
   // Time.
   bool past_deadline = false;  // the hold budget is spent
   friend auto operator<=>(const Observation&, const Observation&) = default;

@@ -84,7 +84,7 @@ Result<std::string> key_of_path(std::string_view prefix, std::string_view path) 
 }
 
 std::optional<std::string> path_of_key(std::string_view prefix, std::string_view key) {
-  if (!key.starts_with(prefix)) return std::nullopt;
+  if (key.size() > kKeyBytesMax || !key.starts_with(prefix)) return std::nullopt;
   const auto rest = key.substr(prefix.size());
   std::string path = unescaped(rest);
   if (!is_safe(path) || escaped(path) != rest) return std::nullopt;

@@ -9,6 +9,13 @@ std::string key(std::string_view path) {
   return key_of_path("", path).value();
 }
 
+TEST(Names, AKeyLongerThanAnObjectsKeyHasNoPath) {
+  EXPECT_TRUE(path_of_key("", std::string(200, 'a') + "/b"));
+  std::string key = "a";
+  while (key.size() <= 1024) key += "/" + std::string(100, 'a');
+  EXPECT_FALSE(path_of_key("", key));
+}
+
 TEST(Names, OrdinaryNamesStayAsTheyAre) {
   for (const std::string name : {"a/b c.txt", "100%", "50% off/ü.png", "%zz", "日本", "a+b&c"}) {
     EXPECT_EQ(key(name), name);
