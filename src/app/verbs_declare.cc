@@ -6,6 +6,8 @@
 
 #include "app/cli.h"
 #include "control/assess.h"
+#include "control/project.h"
+#include "spec/codes.h"
 #include "spec/spec.h"
 
 namespace banyan {
@@ -45,12 +47,58 @@ void print_assessment(const json& out) {
   fmt::print("Next: banyan plan\n");
 }
 
+// What the replicator's preflight says of one database move; nothing when it is not running.
+Result<json> preflight(const control::Project& project, const spec::Spec& spec,
+                       const spec::Migration& migration) {
+  TRY(const auto source, spec::resolve(spec, spec.source->database->url));
+  TRY(const auto target, spec::resolve(spec, spec.databases.at(migration.database->to).url));
+  const auto& tables = migration.database->tables;
+  const json config = {{"source", source},
+                       {"target", target},
+                       {"tables", tables.empty() ? json("all") : json(tables)}};
+  return project.replicate().call("preflight", {{"name", migration.name}, {"config", config}}, 60s);
+}
+
+json item_of(const json& check) {
+  return {{"severity", check.value("severity", "")}, {"id", check.value("id", "")},
+          {"title", check.value("title", "")},       {"where", "database"},
+          {"why", check.value("detail", "")},        {"do", check.value("fix_sql", "")}};
+}
+
+// The findings of the databases that are to be moved, as items of the assessment.
+Result<json> database_items(const Cli& cli, const spec::Spec& spec) {
+  TRY(const auto layout, cli.layout());
+  const control::Project project(layout);
+  json items = json::array();
+  if (!project.replicate().is_listening()) return items;
+  for (const auto& [name, migration] : spec.migrations) {
+    if (!migration.database || !spec.source || !spec.source->database) continue;
+    TRY(const json found, preflight(project, spec, migration));
+    for (const json& check : found.at("checks"))
+      if (!check.value("ok", true)) items.push_back(item_of(check));
+  }
+  return items;
+}
+
 Exit assess(const Cli& cli) {
   const auto spec = spec::require_spec(cli.spec_file);
   if (!spec) return cli.show(spec.error());
-  const auto out = control::assess(*spec);
+  auto out = control::assess(*spec);
   if (!out) return cli.show(out.error());
+  const auto databases = database_items(cli, *spec);
+  if (!databases) return cli.show(databases.error());
+  for (const json& item : *databases) (*out)["items"].push_back(item);
   return cli.show(*out, print_assessment);
+}
+
+Exit explain(const Cli& cli, const std::string& code) {
+  const spec::CodeEntry* entry = spec::explain(code);
+  if (entry == nullptr)
+    return cli.show(Error(Code::kNotFound, "there is no code " + code)
+                        .with_remedy("codes look like BY-0312; docs/errors.md lists them"));
+  fmt::print("{}  {}\n  why  {}\n  do   {}\n", entry->code, entry->title, entry->why,
+             entry->remedy);
+  return Exit::kOk;
 }
 
 void print_plan(const json& out) {
@@ -147,6 +195,9 @@ void add_declare_verbs(CLI::App& app, Cli& cli) {
                      "what stops this application from running as several copies elsewhere")
       ->callback([&cli] { cli.exit = assess(cli); });
   add_plan_and_apply(app, cli);
+  auto* explain_verb = app.add_subcommand("explain", "what an error code means: explain BY-0312");
+  auto* code = explain_verb->add_option("CODE", "as printed with the error")->required();
+  explain_verb->callback([&cli, code] { cli.exit = explain(cli, code->as<std::string>()); });
   auto* docs_verb = app.add_subcommand("docs", "offline documentation: schema, exit, states");
   auto* section = docs_verb->add_option("SECTION", "schema, exit or states");
   docs_verb->callback([&cli, section] { cli.exit = docs(section->as<std::string>()); });
