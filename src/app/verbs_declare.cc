@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <fstream>
+#include <map>
 
 #include "app/cli.h"
 #include "control/assess.h"
@@ -160,18 +161,42 @@ constexpr const char* kStates =
     "SWITCHED --complete--> COMPLETED     before SWITCHED --cancel--> CANCELLED\n"
     "A failure while FENCING ends where it began: the old side serves, exit 7.\n";
 
-Exit docs(const std::string& section) {
-  if (section == "schema")
-    fmt::print("{}\n", spec::json_schema());
-  else if (section == "exit")
-    fmt::print("{}", kExitCodes);
-  else if (section == "states")
-    fmt::print("{}", kStates);
-  else
-    fmt::print("{}", kSections);
-  return section.empty() || section == "schema" || section == "exit" || section == "states"
-             ? Exit::kOk
-             : Exit::kError;
+Exit docs(const Cli& cli, const std::string& section) {
+  const std::map<std::string, std::string> sections = {{"", kSections},
+                                                       {"schema", spec::json_schema() + "\n"},
+                                                       {"exit", kExitCodes},
+                                                       {"states", kStates}};
+  const auto found = sections.find(section);
+  if (found == sections.end())
+    return cli.show(
+        Error(Code::kNotFound, "there is no section " + section).with_remedy("banyan docs"));
+  return cli.show(json{{"section", section}, {"text", found->second}},
+                  [&](const json&) { fmt::print("{}", found->second); });
+}
+
+// Completes verbs and their flags from the help texts, so that it is right for every version.
+constexpr const char* kBashCompletion = R"sh(# eval "$(banyan completion bash)"
+_banyan() {
+  local words=() word
+  for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+    case $word in -*) ;; *) words+=("$word") ;; esac
+  done
+  local help
+  help=$(banyan "${words[@]}" --help 2>/dev/null) || help=$(banyan --help 2>/dev/null)
+  COMPREPLY=($(compgen -W "$(printf '%s\n' "$help" | sed -n \
+    -e 's/^  \([a-z][a-z-]*\)  .*/\1/p' -e 's/^  -[A-Za-z],\(--[a-z-]*\).*/\1/p' \
+    -e 's/^  \(--[a-z-]*\).*/\1/p')" -- "${COMP_WORDS[COMP_CWORD]}"))
+}
+complete -o default -F _banyan banyan
+)sh";
+
+Exit completion(const Cli& cli, const std::string& shell) {
+  if (shell == "bash") {
+    fmt::print("{}", kBashCompletion);
+    return Exit::kOk;
+  }
+  return cli.show(Error(Code::kUnsupported, "no completion for " + shell)
+                      .with_remedy("banyan completion bash"));
 }
 
 void add_plan_and_apply(CLI::App& app, Cli& cli) {
@@ -198,9 +223,14 @@ void add_declare_verbs(CLI::App& app, Cli& cli) {
   auto* explain_verb = app.add_subcommand("explain", "what an error code means: explain BY-0312");
   auto* code = explain_verb->add_option("CODE", "as printed with the error")->required();
   explain_verb->callback([&cli, code] { cli.exit = explain(cli, code->as<std::string>()); });
+  auto* completion_verb =
+      app.add_subcommand("completion", "a script for the shell: completion bash");
+  auto* shell = completion_verb->add_option("SHELL", "bash")->required();
+  completion_verb->callback(
+      [&cli, shell] { cli.exit = completion(cli, shell->as<std::string>()); });
   auto* docs_verb = app.add_subcommand("docs", "offline documentation: schema, exit, states");
   auto* section = docs_verb->add_option("SECTION", "schema, exit or states");
-  docs_verb->callback([&cli, section] { cli.exit = docs(section->as<std::string>()); });
+  docs_verb->callback([&cli, section] { cli.exit = docs(cli, section->as<std::string>()); });
 }
 
 }  // namespace banyan

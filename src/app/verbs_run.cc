@@ -180,8 +180,9 @@ Exit logs(const Cli& cli, const std::string& name, int lines) {
     last.push_back(std::move(line));
     if (last.size() > static_cast<std::size_t>(lines)) last.pop_front();
   }
-  for (const std::string& line : last) fmt::print("{}\n", line);
-  return Exit::kOk;
+  return cli.show(json{{"name", name}, {"lines", last}}, [&](const json&) {
+    for (const std::string& line : last) fmt::print("{}\n", line);
+  });
 }
 
 void add_logs(CLI::App& app, Cli& cli) {
