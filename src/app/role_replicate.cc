@@ -65,6 +65,15 @@ class Jobs {
                                .with_remedy("Call start with its configuration."));
   }
 
+  // After a cancel nothing is left to be resumed; the same name may start anew.
+  Result<void> forget(const std::string& name) {
+    std::error_code trouble;
+    fs::remove_all(root_ / name, trouble);
+    if (trouble) return failure(Code::kUnavailable, "cannot remove the state of " + name);
+    jobs_.with([&](Map& jobs) { jobs.erase(name); });
+    return {};
+  }
+
   void stop() {
     for (auto& [name, job] : jobs_.with([](Map& jobs) { return std::exchange(jobs, {}); })) {
       job->stop();
@@ -155,7 +164,13 @@ void serve_all(rpc::Server& server, Jobs& jobs) {
   serve(server, jobs, "status", [](Job& job, const json&) { return job.status(); });
   serve(server, jobs, "verify",
         [](Job& job, const json& in) { return job.verify(ms_of(in, "wait_ms", 0)); });
-  serve(server, jobs, "cancel", [](Job& job, const json&) { return job.cancel(); });
+  server.on("cancel", [&jobs](const json& in) -> Result<json> {
+    const auto job = jobs.find(name_of(in));
+    if (!job) return json::object();  // cancelled before
+    TRY_VOID((*job)->cancel());
+    TRY_VOID(jobs.forget(name_of(in)));
+    return json::object();
+  });
   serve(server, jobs, "complete", [](Job& job, const json&) { return job.complete(); });
   serve_act(server, jobs);
 }

@@ -22,7 +22,8 @@ constexpr Duration kControlPatience = 30s;
 
 std::string database_line(const json& database) {
   if (database.contains("error") && !database["error"].is_null())
-    return fmt::format("{}: {}", database.value("state", "?"), database["error"].dump());
+    return fmt::format("{}: {} {}", database.value("state", "?"), database["error"].dump(),
+                       database.value("remedy", ""));
   const double done = database.value("copied_bytes", 0.0);
   const double total = database.value("total_bytes", 0.0);
   std::string line = fmt::format("{}, {} tables", database.value("state", "?"),
@@ -59,7 +60,8 @@ void print_gates(const json& gates) {
 void print_status(const json& out) {
   fmt::print("{}  {}   ({} side serves)\n", out.value("name", ""), out.value("state", ""),
              out.value("serves", ""));
-  if (out.value("created", false)) {
+  const std::string state = out.value("state", "");
+  if (out.value("created", false) && state != "CANCELLED" && state != "COMPLETED") {
     print_field("database", database_line(out.at("database")));
     for (const auto& [name, files] : out.at("files").items())
       print_field("files " + name, files_line(files));

@@ -342,7 +342,12 @@ Result<void> SchemaCopy::restore_item(pg::Connection& target, const SchemaItem& 
       fmt::format("begin; insert into banyan.schema_item values ({}, {});\n{}\n;commit",
                   pg::quote_literal(options_.migration), pg::quote_literal(mark), item.sql));
   if (!restored) (void)target.exec("rollback");  // the failure itself is reported
-  return with_context(std::move(restored), "restoring " + mark);
+  auto named = with_context(std::move(restored), "restoring " + mark);
+  const bool taken = !named && named.error().message().contains("[42P07]");
+  if (!taken) return named;
+  return std::unexpected(std::move(named).error().with_remedy(
+      "The new database is not empty. Drop and create it again "
+      "(Banyan never drops data), then cancel and create."));
 }
 
 Result<void> SchemaCopy::restore(const std::vector<SchemaItem>& items) const {
