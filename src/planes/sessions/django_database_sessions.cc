@@ -52,12 +52,16 @@ Result<void> DjangoDatabaseSessions::connect() {
 
 Result<pg::Rows> DjangoDatabaseSessions::query(std::string_view sql,
                                                std::initializer_list<pg::Param> params) {
-  if (!connection_ || !connection_->is_alive()) {
-    TRY_VOID(connect());
-  }
+  const bool kept = connection_ && connection_->is_alive();
+  if (!kept) TRY_VOID(connect());
   std::string text = replaced(std::string(sql), "{table}", table_);
   text = replaced(replaced(std::move(text), "{digest}", kDigest), "{left_ms}", kLeftMs);
   auto rows = connection_->query(text, params);
+  // The server was restarted since the last statement; every statement here may run twice.
+  if (!rows && kept && !connection_->is_alive()) {
+    TRY_VOID(connect());
+    rows = connection_->query(text, params);
+  }
   if (!rows) connection_.reset();
   return with_context(std::move(rows), "sessions in the database");
 }
