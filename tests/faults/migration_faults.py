@@ -173,12 +173,23 @@ class Faults:
         route = self.cli.ask("route", "ls")["snapshot"]["routes"][0]["to"]
         assert route == ("source" if self.side == "old" else "web"), f"{when}: the gateway leads to {route}"
 
+    def wait_equal(self):
+        """Without users both sides must become equal: what was written last is still on its way to the old disk."""
+        def equal():
+            self.seen = self.cli.ask("migrate", "verify", "lift")
+            return self.seen.get("equal")
+
+        try:
+            demo_world.wait_until(equal, "both sides to be equal", ACT_S)
+        except demo_world.DemoError:
+            raise AssertionError(f"the sides stay different: {self.seen}") from None
+
     def end(self):
         if self.side == "old":
             self.wait_green("switch")
             self.cli.insist("migrate", "switch", "lift")
-        self.cli.insist("migrate", "verify", "lift", tries=10)
         figures = self.load.stop()
+        self.wait_equal()
         runner = demo.Demo.__new__(demo.Demo)
         runner.world, runner.load = self.world, self.load
         verdict = asyncio.run(runner.check_ledger()).as_json()
