@@ -222,7 +222,9 @@ def main():
     parser.add_argument("--kills", type=int, default=42)
     parser.add_argument("--seed", type=int, default=int(os.environ.get("BANYAN_SEED", time.time_ns() % 1_000_000)))
     parser.add_argument("--keep", action="store_true", help="leave everything for a look after a failure")
-    faults = Faults(parser.parse_args())
+    options = parser.parse_args()
+    options.banyan = os.path.abspath(options.banyan)
+    faults = Faults(options)
     faults.run()
     print(f"passed: {faults.options.kills} kills, seed {faults.options.seed}; {dict(faults.outcomes)}")
 
