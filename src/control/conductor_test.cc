@@ -25,14 +25,7 @@ class ModelWorld final : public migration::World {
   Result<Observation> observe(const Attempt&, const Receipts& receipts) override {
     if (chance(5)) return failure(Code::kUnavailable, "not seen");
     Observation s = seen;
-    s.prepared = receipts.contains(Act::kPrepare);
-    s.caught_up = receipts.contains(Act::kAwaitBarrier);
-    s.sequences_set = receipts.contains(Act::kSetSequences);
-    s.files_drained = receipts.contains(Act::kDrainFiles);
-    s.sessions_carried = receipts.contains(Act::kCarrySessions);
-    s.checked = receipts.contains(Act::kCheck);
-    s.turned = receipts.contains(Act::kTurn);
-    s.undone = receipts.contains(Act::kUnfence);
+    migration::see_receipts(receipts, s);
     s.unseen = chance(5);
     s.drained = seen.door != Door::kOpen && !chance(30);
     return s;

@@ -42,17 +42,6 @@ void see_database(const json& state, const Attempt& attempt, Observation& seen) 
   seen.opened = arrived && act != "handed_over";
 }
 
-void see_receipts(const Receipts& receipts, Observation& seen) {
-  seen.prepared = receipts.contains(Act::kPrepare);
-  seen.caught_up = receipts.contains(Act::kAwaitBarrier);
-  seen.sequences_set = receipts.contains(Act::kSetSequences);
-  seen.files_drained = receipts.contains(Act::kDrainFiles);
-  seen.sessions_carried = receipts.contains(Act::kCarrySessions);
-  seen.checked = receipts.contains(Act::kCheck);
-  seen.turned = receipts.contains(Act::kTurn);
-  seen.undone = receipts.contains(Act::kUnfence);
-}
-
 }  // namespace
 
 const spec::Migration& LiveWorld::migration(const Attempt& attempt) const {

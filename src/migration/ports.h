@@ -32,6 +32,18 @@ struct Attempt {
 // Acts of this attempt whose success is only known by the receipt they left.
 using Receipts = std::set<Act>;
 
+// Fills in of an observation what only receipts can say.
+inline void see_receipts(const Receipts& receipts, Observation& seen) {
+  seen.prepared = receipts.contains(Act::kPrepare);
+  seen.caught_up = receipts.contains(Act::kAwaitBarrier);
+  seen.sequences_set = receipts.contains(Act::kSetSequences);
+  seen.files_drained = receipts.contains(Act::kDrainFiles);
+  seen.sessions_carried = receipts.contains(Act::kCarrySessions);
+  seen.checked = receipts.contains(Act::kCheck);
+  seen.turned = receipts.contains(Act::kTurn);
+  seen.undone = receipts.contains(Act::kUnfence);
+}
+
 class World {
  public:
   virtual ~World() = default;

@@ -9,6 +9,7 @@
 #include <random>
 
 #include "base/log.h"
+#include "planes/replication/back_off.h"
 #include "planes/replication/table_copy.h"
 
 namespace banyan::replication {
@@ -17,18 +18,6 @@ namespace {
 constexpr auto kHeartbeatEvery = 10s;
 constexpr auto kBackOffLeast = 200ms;
 constexpr auto kBackOffMost = 5000ms;
-
-bool may_pass(const Error& error) {
-  return error.code() == Code::kUnavailable || error.code() == Code::kTimeout ||
-         error.retry() == Retry::kSafe;
-}
-
-void sleep_unless_stopped(const std::stop_token& stop, Duration duration) {
-  std::mutex mutex;
-  std::unique_lock lock(mutex);
-  std::condition_variable_any never;
-  never.wait_for(lock, stop, duration, [] { return false; });
-}
 
 std::string nonce() {
   std::random_device device;

@@ -4,6 +4,7 @@
 #include <condition_variable>
 
 #include "base/log.h"
+#include "planes/replication/back_off.h"
 
 namespace banyan::replication {
 namespace {
@@ -13,18 +14,6 @@ constexpr auto kIdleAfter = 50ms;
 constexpr auto kBackOffLeast = 100ms;
 constexpr auto kBackOffMost = 5000ms;
 constexpr std::int64_t kEpochGapUs = 946'684'800'000'000;
-
-bool may_pass(const Error& error) {
-  return error.code() == Code::kUnavailable || error.code() == Code::kTimeout ||
-         error.retry() == Retry::kSafe;
-}
-
-void sleep_unless_stopped(const std::stop_token& stop, Duration duration) {
-  std::mutex mutex;
-  std::unique_lock lock(mutex);
-  std::condition_variable_any never;
-  never.wait_for(lock, stop, duration, [] { return false; });
-}
 
 std::int64_t now_us() {
   const auto since = std::chrono::system_clock::now().time_since_epoch();
