@@ -11,37 +11,26 @@ from cluster import Banyan, Postgres, RpcError, eventually  # noqa: E402, F401
 NAME = "shop"
 
 
-class Pair:
-    """Two servers and a role that moves database `shop` from `old` to `new`."""
+class Migration:
+    """One migration of database `name` from server `old` to server `new`, by the role `replicate`."""
 
-    def __init__(self, binary):
-        self.binary = binary
+    def __init__(self, old, new, role, name=NAME):
+        self.old, self.new, self.role, self.name = old, new, role, name
         self.epoch = 0
         self.timings = {}  # step of the act -> milliseconds
-
-    def __enter__(self):
-        self.stack = contextlib.ExitStack()
-        self.old = self.stack.enter_context(Postgres())
-        self.new = self.stack.enter_context(Postgres())
-        self.role = self.stack.enter_context(Banyan(self.binary, "replicate"))
-        for server in (self.old, self.new):
-            server.create_database("shop")
-        return self
-
-    def __exit__(self, *error):
-        if error[0]:
-            print(self.role.log_tail(60), file=sys.stderr)
-        self.stack.close()
 
     def side(self, name):
         return self.old if name == "old" else self.new
 
     def call(self, verb, **body):
-        return self.role.call(verb, name=NAME, **body)
+        return self.role.call(verb, name=self.name, **body)
 
-    def start(self):
-        self.call("start", config={"source": self.old.url("shop"), "target": self.new.url("shop"),
-                                   "tables": "all", "jobs": 2})
+    def config(self, user=None, **more):
+        return {"source": self.old.url(self.name, user), "target": self.new.url(self.name, user),
+                "tables": "all", "jobs": 2, **more}
+
+    def start(self, user=None, **more):
+        self.call("start", config=self.config(user, **more))
 
     def wait_following(self):
         def following():
@@ -95,7 +84,7 @@ class Pair:
     def assert_equal(self, tables):
         """Both sides hold the same rows once the stream has passed what is there now."""
         def rows(server, table):
-            return server.run(f"select t::text from {table} t order by 1", "shop")
+            return server.run(f"select t::text from {table} t order by 1", self.name)
         for table in tables:
             try:
                 eventually(lambda: rows(self.old, table) == rows(self.new, table), table, timeout_s=60)
@@ -104,3 +93,23 @@ class Pair:
                 raise AssertionError(f"{table} differs: only old {[r for r in old if r not in new][:5]} "
                                      f"only new {[r for r in new if r not in old][:5]} "
                                      f"{self.call('status')}") from None
+
+
+class Pair(Migration):
+    """Two servers of its own and a role that moves database `shop` from `old` to `new`."""
+
+    def __init__(self, binary):
+        self.stack = contextlib.ExitStack()
+        super().__init__(Postgres(), Postgres(), Banyan(binary, "replicate"))
+
+    def __enter__(self):
+        for part in (self.old, self.new, self.role):
+            self.stack.enter_context(part)
+        for server in (self.old, self.new):
+            server.create_database(self.name)
+        return self
+
+    def __exit__(self, *error):
+        if error[0]:
+            print(self.role.log_tail(60), file=sys.stderr)
+        self.stack.close()

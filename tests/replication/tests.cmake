@@ -3,3 +3,7 @@ foreach(name run_cases fence_attacks switch_cycles kill_and_resume verify_finds 
            COMMAND /usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/replication/${name}.py $<TARGET_FILE:banyan>)
   set_tests_properties(replication_${name} PROPERTIES TIMEOUT 900 LABELS integration)
 endforeach()
+
+add_test(NAME replication_stories
+         COMMAND /usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/replication/stories/run.py $<TARGET_FILE:banyan>)
+set_tests_properties(replication_stories PROPERTIES TIMEOUT 900 LABELS integration)
