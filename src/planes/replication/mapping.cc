@@ -1,0 +1,118 @@
+#include "planes/replication/mapping.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <set>
+
+namespace banyan::replication {
+namespace {
+
+using nlohmann::json;
+
+void split_name(std::string_view name, std::string& schema, std::string& table) {
+  const auto dot = name.find('.');
+  schema = dot == std::string_view::npos ? "public" : name.substr(0, dot);
+  table = dot == std::string_view::npos ? name : name.substr(dot + 1);
+}
+
+std::unexpected<Error> invalid(const std::string& what) {
+  return std::unexpected(
+      Error(Code::kInvalidArgument, "map: " + what)
+          .with_remedy("Write for each table: {table, to?, columns?: {here: there}, without?: "
+                       "[column], where?: condition}."));
+}
+
+Result<void> read_columns(const json& entry, TableMapping& out) {
+  for (const auto& [here, there] : entry.value("columns", json::object()).items()) {
+    if (!there.is_string()) return invalid("a column's new name is no text");
+    out.renamed[here] = there.get<std::string>();
+  }
+  for (const auto& column : entry.value("without", json::array())) {
+    if (!column.is_string()) return invalid("a column's name is no text");
+    out.left_out.push_back(column.get<std::string>());
+  }
+  for (const auto& [here, there] : out.renamed) {
+    if (!out.has_column(here)) return invalid(here + " is renamed and left out");
+  }
+  return {};
+}
+
+Result<TableMapping> read_table(const json& entry) {
+  if (!entry.is_object() || !entry.contains("table")) return invalid("an entry names no table");
+  for (const auto& [key, value] : entry.items()) {
+    static const std::set<std::string> kKnown{"table", "to", "columns", "without", "where"};
+    if (!kKnown.contains(key)) return invalid("unknown key " + key);
+    const bool is_text = key != "columns" && key != "without";
+    if (is_text && !value.is_string()) return invalid(key + " is no text");
+    if (key == "columns" && !value.is_object()) return invalid("columns is no object");
+    if (key == "without" && !value.is_array()) return invalid("without is no list");
+  }
+  TableMapping table;
+  const auto source = entry["table"].get<std::string>();
+  split_name(source, table.source_schema, table.source_table);
+  split_name(entry.value("to", source), table.target_schema, table.target_table);
+  table.where = entry.value("where", "");
+  TRY_VOID(read_columns(entry, table));
+  return table;
+}
+
+}  // namespace
+
+bool TableMapping::has_column(std::string_view source_column) const {
+  return std::ranges::find(left_out, source_column) == left_out.end();
+}
+
+std::string TableMapping::target_column(std::string_view source_column) const {
+  const auto found = renamed.find(source_column);
+  return found == renamed.end() ? std::string(source_column) : found->second;
+}
+
+Result<Mapping> Mapping::parse(const json& list) {
+  Mapping mapping;
+  if (list.is_null()) return mapping;
+  if (!list.is_array()) return invalid("it is no list");
+  std::set<std::string> targets;
+  for (const auto& entry : list) {
+    TRY(auto table, read_table(entry));
+    const auto target = table.target_schema + "." + table.target_table;
+    if (!targets.insert(target).second) return invalid("two tables become " + target);
+    if (mapping.find(table.source_schema, table.source_table) != nullptr) {
+      return invalid(table.source_table + " is named twice");
+    }
+    mapping.tables_.push_back(std::move(table));
+  }
+  return mapping;
+}
+
+const TableMapping* Mapping::find(std::string_view schema, std::string_view table) const {
+  for (const auto& mapped : tables_) {
+    if (mapped.source_schema == schema && mapped.source_table == table) return &mapped;
+  }
+  return nullptr;
+}
+
+TableMapping Mapping::of(std::string_view schema, std::string_view table) const {
+  if (const auto* found = find(schema, table)) return *found;
+  TableMapping same;
+  same.source_schema = same.target_schema = schema;
+  same.source_table = same.target_table = table;
+  return same;
+}
+
+Mapping Mapping::reversed() const {
+  Mapping back;
+  for (const auto& table : tables_) {
+    TableMapping turned;
+    turned.source_schema = table.target_schema;
+    turned.source_table = table.target_table;
+    turned.target_schema = table.source_schema;
+    turned.target_table = table.source_table;
+    for (const auto& [here, there] : table.renamed) turned.renamed[there] = here;
+    back.tables_.push_back(std::move(turned));
+  }
+  return back;
+}
+
+}  // namespace banyan::replication

@@ -1,0 +1,52 @@
+#pragma once
+// Mapping: what of a table is moved, and what it is called on the other side. A value.
+//
+//   {"table": "public.orders", "to": "sales.orders", "columns": {"id": "order_id"},
+//    "without": ["secret"], "where": "tenant = 7"}
+//
+// Tables that are not named are moved as they are. Columns may be renamed and left out; `where` is
+// an SQL condition over the columns of the side the rows come from. Copy and stream use the same
+// mapping, so they agree. A row condition on the stream needs a source of PostgreSQL 15 or newer
+// (it becomes the publication's), columns are left out by any version.
+
+#include <map>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+
+namespace banyan::replication {
+
+struct TableMapping {
+  std::string source_schema;
+  std::string source_table;
+  std::string target_schema;
+  std::string target_table;
+  std::map<std::string, std::string, std::less<>> renamed;  // column there by column here
+  std::vector<std::string> left_out;
+  std::string where;  // empty: all rows
+
+  bool has_column(std::string_view source_column) const;
+  std::string target_column(std::string_view source_column) const;
+};
+
+class Mapping {
+ public:
+  // From the configuration's list; no list is an empty mapping. Fails with kInvalidArgument.
+  static Result<Mapping> parse(const nlohmann::json& list);
+  bool empty() const { return tables_.empty(); }
+  const std::vector<TableMapping>& tables() const { return tables_; }
+  // Null: the table is moved as it is.
+  const TableMapping* find(std::string_view schema, std::string_view table) const;
+  // The table's mapping, or one that changes nothing.
+  TableMapping of(std::string_view schema, std::string_view table) const;
+  // For the stream back: names are turned round, conditions do not apply.
+  Mapping reversed() const;
+
+ private:
+  std::vector<TableMapping> tables_;
+};
+
+}  // namespace banyan::replication

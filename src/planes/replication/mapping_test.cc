@@ -1,0 +1,59 @@
+#include "planes/replication/mapping.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+namespace banyan::replication {
+namespace {
+
+using nlohmann::json;
+
+json orders() {
+  return json::parse(R"([{"table": "orders", "to": "sales.orders", "columns": {"id": "order_id"},
+                          "without": ["secret"], "where": "tenant = 7"}])");
+}
+
+TEST(Mapping, NamesTheTableAndColumnsOfTheOtherSide) {
+  const auto mapping = Mapping::parse(orders());
+  ASSERT_TRUE(mapping);
+  const auto* table = mapping->find("public", "orders");
+  ASSERT_NE(table, nullptr);
+  EXPECT_EQ(table->target_schema, "sales");
+  EXPECT_EQ(table->target_column("id"), "order_id");
+  EXPECT_EQ(table->target_column("note"), "note");
+  EXPECT_FALSE(table->has_column("secret"));
+}
+
+TEST(Mapping, LeavesUnnamedTablesAsTheyAre) {
+  const auto mapping = Mapping::parse(orders());
+  EXPECT_EQ(mapping->find("public", "other"), nullptr);
+  EXPECT_EQ(mapping->of("public", "other").target_table, "other");
+}
+
+TEST(Mapping, TurnedRoundItLeadsBackWithoutConditions) {
+  const auto back = Mapping::parse(orders())->reversed();
+  const auto* table = back.find("sales", "orders");
+  ASSERT_NE(table, nullptr);
+  EXPECT_EQ(table->target_schema, "public");
+  EXPECT_EQ(table->target_column("order_id"), "id");
+  EXPECT_TRUE(table->where.empty());
+}
+
+TEST(Mapping, TwoTablesCannotBecomeOne) {
+  const auto mapping =
+      Mapping::parse(json::parse(R"([{"table": "a", "to": "t"}, {"table": "b", "to": "t"}])"));
+  ASSERT_FALSE(mapping);
+  EXPECT_EQ(mapping.error().code(), Code::kInvalidArgument);
+}
+
+TEST(Mapping, RefusesWhatItDoesNotKnow) {
+  EXPECT_FALSE(Mapping::parse(json::parse(R"([{"table": "a", "filter": "x"}])")));
+  EXPECT_FALSE(Mapping::parse(json::parse(R"([{"to": "a"}])")));
+  EXPECT_FALSE(Mapping::parse(json::parse(R"([{"table": 7}])")));
+  EXPECT_FALSE(
+      Mapping::parse(json::parse(R"([{"table": "a", "columns": {"x": "y"}, "without": ["x"]}])")));
+}
+
+}  // namespace
+}  // namespace banyan::replication
