@@ -9,7 +9,7 @@ constexpr std::string_view kTables = R"sql(
 select c.oid, n.nspname, c.relname, c.relreplident, {},
        greatest(c.reltuples, 0)::bigint
 from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-where c.relkind = 'r' and c.relpersistence = 'p' and {} order by 5 desc, 1
+where c.relkind = 'r' and c.relpersistence = '{}' and {} order by 5 desc, 1
 )sql";
 
 constexpr std::string_view kColumns = R"sql(
@@ -75,8 +75,8 @@ Result<void> read_keys(pg::Connection& db, std::vector<Table>& tables) {
 }
 
 Result<std::vector<Table>> read_where(pg::Connection& db, std::string_view size,
-                                      const std::string& condition) {
-  TRY(const auto rows, db.query(fmt::format(kTables, size, condition)));
+                                      const std::string& condition, char persistence = 'p') {
+  TRY(const auto rows, db.query(fmt::format(kTables, size, persistence, condition)));
   std::vector<Table> tables(rows.size());
   for (std::size_t row = 0; row < rows.size(); ++row) {
     auto& table = tables[row];
@@ -139,6 +139,11 @@ const Column* Table::column(std::string_view wanted) const {
 Result<std::vector<Table>> read_tables(pg::Connection& db, const TableNames& tables) {
   TRY(const auto moved, fenced_tables(db, tables));
   return read_where(db, "pg_catalog.pg_table_size(c.oid)", among(moved));
+}
+
+Result<std::vector<Table>> read_unlogged(pg::Connection& db, const TableNames& tables) {
+  TRY(const auto moved, fenced_tables(db, tables));
+  return read_where(db, "pg_catalog.pg_relation_size(c.oid)", among(moved), 'u');
 }
 
 Result<Table> read_table(pg::Connection& db, const std::string& schema, const std::string& name) {

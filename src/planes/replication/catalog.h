@@ -20,7 +20,7 @@ struct Column {
   char identity = '\0';  // 'a' always, 'd' by default
 };
 
-// A table that holds rows itself: plain, or a leaf partition. Permanent.
+// A table that holds rows itself: plain, or a leaf partition. Permanent unless said.
 struct Table {
   std::uint32_t oid = 0;
   std::string schema;
@@ -41,6 +41,8 @@ struct Table {
 
 // All tables that hold rows of the migration's tables, biggest first.
 Result<std::vector<Table>> read_tables(pg::Connection& db, const TableNames& tables);
+// Those of them whose rows no log carries.
+Result<std::vector<Table>> read_unlogged(pg::Connection& db, const TableNames& tables);
 // One table; kNotFound when there is none of that name.
 Result<Table> read_table(pg::Connection& db, const std::string& schema, const std::string& name);
 

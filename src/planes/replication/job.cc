@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "base/log.h"
+#include "planes/replication/outside_log.h"
 #include "planes/replication/recent_check.h"
 #include "planes/replication/schema.h"
 #include "planes/replication/sequences.h"
@@ -187,8 +188,7 @@ SchemaCopy Job::schema_copy() const {
 
 Result<void> Job::restore_pre_data(const std::string& snapshot) {
   auto schema = schema_copy();
-  TRY_VOID(schema.dump(snapshot));
-  TRY_VOID(schema.restore_pre_data());
+  TRY_VOID(schema.bring_pre_data(snapshot));
   // From here on nobody but us writes to the new side's tables, until it is opened.
   TRY(auto target, pg::Connection::open(config_.sides.new_url));
   return add_missing_fences(target, config_.name, config_.tables, FenceMode::kEnabled);
@@ -196,7 +196,10 @@ Result<void> Job::restore_pre_data(const std::string& snapshot) {
 
 Result<void> Job::restore_post_data() {
   TRY_VOID(schema_copy().build_indexes());
-  return schema_copy().finish();
+  TRY_VOID(schema_copy().finish());
+  // Most of it is there before the pause; what changes meanwhile is carried in it.
+  TRY_VOID(carry_outside_log());
+  return {};
 }
 
 Result<json> Job::status() {
@@ -257,6 +260,7 @@ Result<json> Job::prepare() {
     return add_missing_fences(*there, config_.name, config_.tables, FenceMode::kEnabled);
   }));
   TRY(const auto report, carry());
+  TRY_VOID(carry_outside_log());
   return json{{"sequences", report.count}};
 }
 
@@ -272,7 +276,38 @@ Result<json> Job::await(Epoch epoch, Duration timeout) {
 
 Result<json> Job::sequences() {
   TRY(const auto report, carry());
-  return json{{"count", report.count}, {"fixed", report.fixed}};
+  TRY(const auto outside, carry_outside_log());
+  return json{{"count", report.count},
+              {"fixed", report.fixed},
+              {"large_objects", outside.large_objects.count},
+              {"large_objects_changed", outside.large_objects.changed},
+              {"unlogged_tables", outside.unlogged.count}};
+}
+
+// Final only while the active side is fenced; before, a rehearsal that leaves less to do. Large
+// objects of a split stay: they belong to no table.
+Result<Job::OutsideLog> Job::carry_outside_log() {
+  return act_.with([&](Act& act) -> Result<OutsideLog> {
+    OutsideLog report;
+    TRY(const auto now, act.state());
+    if (now.act == ActState::kHandedOver) return report;
+    TRY(auto* active, act.session(now.active));
+    TRY(auto* passive, act.session(other_side(now.active)));
+    TRY_VOID(pass_fence(*passive, config_.name));
+    TRY_VOID(passive->exec("begin"));
+    auto done = [&]() -> Result<void> {
+      if (config_.tables.empty()) {
+        TRY(report.large_objects, carry_large_objects(*active, *passive));
+      }
+      if (now.act != ActState::kFenced) return {};
+      TRY(report.unlogged, carry_unlogged(*active, *passive, config_.tables));
+      return {};
+    }();
+    auto ended = passive->exec(done ? "commit" : "rollback");
+    if (!done) return std::unexpected(std::move(done).error());
+    if (!ended) return std::unexpected(std::move(ended).error());
+    return report;
+  });
 }
 
 Result<json> Job::check() {

@@ -14,6 +14,7 @@
 #include "base/guarded.h"
 #include "planes/replication/act.h"
 #include "planes/replication/engine.h"
+#include "planes/replication/outside_log.h"
 #include "planes/replication/schema.h"
 #include "planes/replication/sequences.h"
 #include "planes/replication/verifier.h"
@@ -64,7 +65,12 @@ class Job {
     bool is_told = true;
     std::optional<Result<Verdict>> outcome;
   };
+  struct OutsideLog {
+    CarriedObjects large_objects;
+    CarriedObjects unlogged;
+  };
   Result<void> create_schemas();
+  Result<OutsideLog> carry_outside_log();
   SchemaCopy schema_copy() const;
   Result<void> restore_pre_data(const std::string& snapshot);
   Result<void> restore_post_data();

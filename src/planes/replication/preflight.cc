@@ -2,7 +2,8 @@
 
 #include <fmt/format.h>
 
-#include "planes/replication/schema.h"
+#include "planes/replication/carry_checks.h"
+#include "planes/replication/pg_client.h"
 
 namespace banyan::replication {
 namespace {
@@ -95,12 +96,14 @@ constexpr Question kQuestions[] = {
      "where c.oid = any ({tables}) and c.relkind = 'r' and c.relreplident in ('d', 'n') and not "
      "exists "
      "(select 1 from pg_index i where i.indrelid = c.oid and i.indisprimary)"},
-    {kOld, "source.unlogged", kMust, "Every moved table is logged",
-     "select c.oid::regclass || ' is unlogged: its rows are not moved', 'alter table ' || "
+    {kOld, "source.unlogged", kInfo, "Every moved table is logged",
+     "select c.oid::regclass || ' is unlogged: its rows are carried in the pause', 'alter table ' "
+     "|| "
      "c.oid::regclass || ' set logged;' from pg_class c where c.oid = any ({tables}) "
      "and c.relpersistence = 'u'"},
-    {kOld, "source.large_objects", kMust, "There are no large objects",
-     "select count(*) || ' large objects: they are not moved', '' from pg_largeobject_metadata "
+    {kOld, "source.large_objects", kInfo, "There are no large objects",
+     "select count(*) || ' large objects: they are carried in the pause', '' from "
+     "pg_largeobject_metadata "
      "having count(*) > 0"},
     {kOld, "source.foreign_tables", kInfo, "There are no foreign tables",
      "select ftrelid::regclass || ' is foreign: only its definition is moved', '' "
@@ -327,6 +330,7 @@ Result<std::vector<Finding>> preflight(const Sides& sides, const TableNames& tab
   findings.push_back(check_same_database(source, target));
   findings.push_back(check_extensions(source, target));
   findings.push_back(check_empty(target, moved, migration));
+  for (auto& finding : carry_checks(source, target, tables)) findings.push_back(std::move(finding));
   return findings;
 }
 

@@ -1,14 +1,9 @@
 #include "planes/replication/schema.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <spawn.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <set>
@@ -17,8 +12,8 @@
 
 #include "base/guarded.h"
 #include "base/log.h"
-
-extern char** environ;
+#include "planes/replication/pg_client.h"
+#include "planes/replication/roles.h"
 
 namespace banyan::replication {
 namespace {
@@ -56,94 +51,6 @@ SchemaItem item_of(std::string_view line) {
   return item;
 }
 
-struct Finished {
-  int status = 0;
-  std::string output;  // standard output and error
-};
-
-// Runs a program to its end. `settings` are NAME=value pairs added to its environment.
-Result<Finished> run_program(const std::vector<std::string>& command,
-                             const std::vector<std::string>& settings) {
-  std::vector<char*> arguments;
-  for (const auto& word : command) arguments.push_back(const_cast<char*>(word.c_str()));
-  arguments.push_back(nullptr);
-  std::vector<char*> environment;
-  for (char** entry = environ; *entry != nullptr; entry++) environment.push_back(*entry);
-  for (const auto& entry : settings) environment.push_back(const_cast<char*>(entry.c_str()));
-  environment.push_back(nullptr);
-  int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0) return failure(Code::kInternal, "no pipe");
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
-  posix_spawn_file_actions_adddup2(&actions, ends[1], STDERR_FILENO);
-  pid_t pid = 0;
-  const int spawned = posix_spawn(&pid, command[0].c_str(), &actions, nullptr, arguments.data(),
-                                  environment.data());
-  posix_spawn_file_actions_destroy(&actions);
-  close(ends[1]);
-  Finished finished;
-  char buffer[4096];
-  for (ssize_t got; spawned == 0 && (got = read(ends[0], buffer, sizeof buffer)) > 0;) {
-    finished.output.append(buffer, static_cast<std::size_t>(got));
-  }
-  close(ends[0]);
-  if (spawned != 0) return failure(Code::kNotFound, "cannot run " + command[0]);
-  while (waitpid(pid, &finished.status, 0) < 0 && errno == EINTR) {
-  }
-  return finished;
-}
-
-std::string percent_decoded(std::string_view text) {
-  std::string out;
-  for (std::size_t at = 0; at < text.size(); at++) {
-    if (text[at] == '%' && at + 2 < text.size()) {
-      out += static_cast<char>(std::stoi(std::string(text.substr(at + 1, 2)), nullptr, 16));
-      at += 2;
-    } else {
-      out += text[at];
-    }
-  }
-  return out;
-}
-
-// Moves the password of a URL into the environment: arguments are readable by everyone on a
-// machine.
-std::string take_password(std::string url, std::vector<std::string>& settings) {
-  const auto scheme = url.find("://");
-  if (scheme == std::string::npos) return url;
-  const auto authority = scheme + 3;
-  const auto at = url.rfind('@', url.find('/', authority));
-  const auto colon = url.find(':', authority);
-  if (at == std::string::npos || at < authority || colon >= at) return url;
-  settings.push_back("PGPASSWORD=" + percent_decoded(url.substr(colon + 1, at - colon - 1)));
-  return url.erase(colon, at - colon);
-}
-
-int major_of(const std::string& pg_dump) {
-  auto asked = run_program({pg_dump, "--version"}, {});
-  if (!asked || asked->status != 0) return 0;
-  const auto digit = asked->output.find_first_of("0123456789");
-  return digit == std::string::npos ? 0 : std::atoi(asked->output.c_str() + digit);
-}
-
-std::vector<std::string> pg_dump_candidates() {
-  std::vector<std::string> found;
-  const auto add = [&](const fs::path& directory) {
-    std::error_code ignored;
-    if (fs::exists(directory / "pg_dump", ignored))
-      found.push_back((directory / "pg_dump").string());
-  };
-  if (const char* chosen = std::getenv("BANYAN_PG_BIN")) add(chosen);
-  std::error_code absent;
-  for (const auto& version : fs::directory_iterator("/usr/lib/postgresql", absent)) {
-    add(version.path() / "bin");
-  }
-  std::istringstream path(std::getenv("PATH") != nullptr ? std::getenv("PATH") : "");
-  for (std::string directory; std::getline(path, directory, ':');) add(directory);
-  return found;
-}
-
 // "alter table X validate constraint Y" for an item that adds foreign key Y to X.
 std::string validation_of(const SchemaItem& item) {
   const auto table_at = item.sql.find("ALTER TABLE ");
@@ -162,12 +69,19 @@ std::string not_valid(std::string sql) {
   return sql;
 }
 
-// The dump creates them empty; those that build on others come later in creation order.
-Result<void> refresh_materialized_views(pg::Connection& target) {
+// The dump creates them empty; those that build on others come later in creation order. What is
+// empty on the source stays so.
+Result<void> refresh_materialized_views(pg::Connection& source, pg::Connection& target) {
   TRY(const auto views, target.query("select oid::pg_catalog.regclass from pg_catalog.pg_class "
                                      "where relkind = 'm' and not relispopulated order by oid"));
   for (std::size_t row = 0; row < views.size(); row++) {
-    TRY_VOID(target.exec("refresh materialized view " + views.str(row, 0)));
+    TRY(const auto filled,
+        source.query("select 1 from pg_catalog.pg_class where relispopulated and "
+                     "oid = pg_catalog.to_regclass($1)",
+                     {views.param(row, 0)}));
+    if (filled.empty()) continue;
+    TRY_VOID(with_context(target.exec("refresh materialized view " + views.str(row, 0)),
+                          "refreshing " + views.str(row, 0)));
   }
   return {};
 }
@@ -218,44 +132,8 @@ bool is_key(const SchemaItem& item) {
   return primary || (is_index_phase(item) && item.sql.contains(" REPLICA IDENTITY USING INDEX "));
 }
 
-Result<std::string> find_pg_dump(int server_major) {
-  std::string best;
-  int best_major = 0;
-  for (const auto& candidate : pg_dump_candidates()) {
-    const int major = major_of(candidate);
-    if (major > best_major) {
-      best = candidate;
-      best_major = major;
-    }
-  }
-  if (best_major >= server_major) return best;
-  return std::unexpected(
-      Error(Code::kNotFound, fmt::format("the newest pg_dump here is {} and the source is {}",
-                                         best_major, server_major))
-          .with_remedy(
-              fmt::format("Install postgresql-client-{} or set BANYAN_PG_BIN to the folder "
-                          "of its pg_dump.",
-                          server_major)));
-}
-
 std::string SchemaCopy::path(const std::string& section) const {
   return options_.directory + "/" + section + ".sql";
-}
-
-Result<bool> SchemaCopy::can_keep_roles(pg::Connection& source) const {
-  TRY(auto target, open_target());
-  if (target.parameter("is_superuser") != "on") return false;
-  TRY(const auto used,
-      source.query(
-          "select distinct r.rolname from pg_shdepend d join pg_roles r on r.oid = d.refobjid "
-          "where d.refclassid = 'pg_authid'::regclass and d.dbid = "
-          "(select oid from pg_database where datname = current_database())"));
-  for (std::size_t row = 0; row < used.size(); row++) {
-    TRY(const auto there,
-        target.query("select 1 from pg_roles where rolname = $1", {used.param(row, 0)}));
-    if (there.empty()) return false;
-  }
-  return true;
 }
 
 Result<std::vector<std::string>> SchemaCopy::dump_arguments(pg::Connection& source,
@@ -264,8 +142,7 @@ Result<std::vector<std::string>> SchemaCopy::dump_arguments(pg::Connection& sour
                                         "--no-publications", "--no-subscriptions",
                                         "--no-tablespaces",  "--no-security-labels",
                                         "--encoding=UTF8",   "--lock-wait-timeout=30000"};
-  TRY(const bool keep_roles, can_keep_roles(source));
-  if (!keep_roles) {
+  if (!keeps_owners_) {
     arguments.push_back("--no-owner");
     arguments.push_back("--no-acl");
   }
@@ -296,16 +173,48 @@ Result<void> SchemaCopy::dump_section(const std::string& tool, const std::string
   return {};
 }
 
-Result<void> SchemaCopy::dump(const std::string& snapshot) {
+Result<void> SchemaCopy::dump(const std::string& snapshot, Owners owners) {
   std::error_code trouble;
   fs::create_directories(options_.directory, trouble);
   TRY(auto source, pg::Connection::open(options_.source_url));
   TRY(const auto tool, find_pg_dump(source.server_version() / 10000));
+  TRY(auto target, open_target());
+  TRY_VOID(with_context(carry_roles(source, target), "reading the roles"));
+  TRY(const bool may_keep, can_keep_owners(source, target));
+  keeps_owners_ = owners == Owners::kKeep && may_keep;
   if (!options_.tables.empty()) {
     TRY_VOID(with_context(dump_section(tool, kTypes, snapshot), "reading the types"));
   }
   TRY_VOID(with_context(dump_section(tool, "pre-data", snapshot), "reading the schema"));
   return with_context(dump_section(tool, "post-data", snapshot), "reading the schema");
+}
+
+// Without superuser rights an owner may be refused for many reasons: then our role owns everything.
+Result<void> SchemaCopy::bring_pre_data(const std::string& snapshot) {
+  TRY_VOID(dump(snapshot, Owners::kKeep));
+  auto restored = restore_pre_data();
+  const bool is_refused = !restored && restored.error().message().contains("[42501]");
+  if (!is_refused || !keeps_owners_) return restored;
+  log_warn("owners and grants are left out", {{"error", restored.error().message()}});
+  for (const auto* section : {"types", "pre-data", "post-data"}) {
+    std::error_code absent;
+    fs::remove(path(section), absent);
+  }
+  TRY_VOID(dump(snapshot, Owners::kLeaveOut));
+  return restore_pre_data();
+}
+
+Result<void> SchemaCopy::carry_database() const {
+  if (!options_.tables.empty()) return {};
+  TRY(auto source, pg::Connection::open(options_.source_url));
+  TRY(auto target, open_target());
+  TRY(const auto statements, database_settings(source, target));
+  for (const auto& sql : statements) {
+    if (auto done = target.exec(sql); !done) {
+      log_warn("not carried", {{"statement", sql}, {"error", done.error().message()}});
+    }
+  }
+  return {};
 }
 
 Result<std::vector<SchemaItem>> SchemaCopy::load(const std::string& section) const {
@@ -449,7 +358,9 @@ Result<void> SchemaCopy::finish() {
     return !before && item.type != "SETTINGS";
   })));
   TRY(auto target, open_target());
-  TRY_VOID(refresh_materialized_views(target));
+  TRY(auto source, pg::Connection::open(options_.source_url));
+  TRY_VOID(refresh_materialized_views(source, target));
+  TRY_VOID(carry_database());
   return target.exec("analyze");
 }
 

@@ -30,9 +30,6 @@ std::vector<SchemaItem> split_dump(std::string_view dump);
 // Whether applying changes needs it: primary keys and replica identity indexes.
 bool is_key(const SchemaItem& item);
 
-// The newest pg_dump at least as new as the server: BANYAN_PG_BIN, PATH, /usr/lib/postgresql/*/bin.
-Result<std::string> find_pg_dump(int server_major);
-
 struct SchemaCopyOptions {
   std::string migration;
   std::string source_url;
@@ -47,23 +44,26 @@ class SchemaCopy {
  public:
   explicit SchemaCopy(SchemaCopyOptions options) : options_(std::move(options)) {}
 
-  // `snapshot` may be empty; otherwise its exporting session must stay until this returns.
-  Result<void> dump(const std::string& snapshot);
-  Result<void> restore_pre_data();
+  // Roles, then types, tables and functions. `snapshot` may be empty; otherwise its exporting
+  // session must stay until this returns.
+  Result<void> bring_pre_data(const std::string& snapshot);
   Result<void> build_keys();
   Result<void> build_indexes();
-  // Foreign keys, triggers, rules, policies; then ANALYZE.
+  // Foreign keys, triggers, rules, policies, the database's settings; then ANALYZE.
   Result<void> finish();
 
  private:
   enum class Objects : std::uint8_t { kAll, kListedTables };
+  enum class Owners : std::uint8_t { kKeep, kLeaveOut };
+  Result<void> dump(const std::string& snapshot, Owners owners);
+  Result<void> restore_pre_data();
+  Result<void> carry_database() const;
   Result<void> restore_types();
   Result<void> restore_tables();
   Result<void> dump_section(const std::string& tool, const std::string& section,
                             const std::string& snapshot) const;
   Result<std::vector<SchemaItem>> load(const std::string& section) const;
   Result<std::vector<std::string>> dump_arguments(pg::Connection& source, Objects which) const;
-  Result<bool> can_keep_roles(pg::Connection& source) const;
   Result<pg::Connection> open_target() const;
   Result<void> restore(const std::vector<SchemaItem>& items) const;
   Result<void> restore_in_parallel(const std::vector<SchemaItem>& items) const;
@@ -72,6 +72,7 @@ class SchemaCopy {
   std::string path(const std::string& section) const;
 
   SchemaCopyOptions options_;
+  bool keeps_owners_ = false;
 };
 
 }  // namespace banyan::replication

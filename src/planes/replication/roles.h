@@ -1,0 +1,33 @@
+#pragma once
+// Roles: who owns and may use the objects of a database, and the settings of the database itself:
+// what pg_dump leaves to pg_dumpall. Passwords are never read, so never carried.
+//
+// Carried where our role on the target may; otherwise the statements are what preflight shows.
+
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "wire/pg/connection.h"
+
+namespace banyan::replication {
+
+struct RoleScript {
+  std::string name;
+  std::string create;  // one statement, without a password
+  std::string grants;  // memberships and the role's settings; may be empty
+};
+
+// The roles that the source's objects, grants and policies name, and the roles these belong to,
+// which the target lacks. Roles of the system (pg_*) are not among them.
+Result<std::vector<RoleScript>> missing_roles(pg::Connection& source, pg::Connection& target);
+// Creates them, as far as permitted; what is refused is logged and stays missing.
+Result<void> carry_roles(pg::Connection& source, pg::Connection& target);
+// Whether our role on the target may give every object the owner it has on the source.
+Result<bool> can_keep_owners(pg::Connection& source, pg::Connection& target);
+
+// The database's own comment, settings (also those of roles in it) and grants, as statements for
+// the target's database. Some settings would stop ourselves and are left out: read-only defaults.
+Result<std::vector<std::string>> database_settings(pg::Connection& source, pg::Connection& target);
+
+}  // namespace banyan::replication
