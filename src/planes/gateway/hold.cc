@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <unordered_set>
 #include <utility>
 
 #include "base/check.h"
@@ -153,12 +154,11 @@ void Hold::adopt(const RouteTable& table) {
     if (gate == nullptr) gate = std::make_unique<RouteGate>();
     by_index_.push_back(gate.get());
   }
+  std::unordered_set<const RouteGate*> used(by_index_.begin(), by_index_.end());
+  for (const Ticket* ticket : queue_) used.insert(ticket->gate_);
   std::erase_if(gates_, [&](const auto& entry) {
     const RouteGate* gate = entry.second.get();
-    const bool is_used = gate->requests_ > 0 || gate->streams_ > 0 ||
-                         std::ranges::find(by_index_, gate) != by_index_.end() ||
-                         std::ranges::any_of(queue_, [&](auto* t) { return t->gate_ == gate; });
-    return !is_used;
+    return gate->requests_ == 0 && gate->streams_ == 0 && !used.contains(gate);
   });
   mark_held();
 }

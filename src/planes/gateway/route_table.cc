@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-
-#include "wire/http/http1_parser.h"
+#include <optional>
+#include <utility>
 
 namespace banyan::gateway {
 namespace {
@@ -17,14 +17,25 @@ bool share_a_method(const RouteSpec& a, const RouteSpec& b) {
   });
 }
 
+char lower_case(char c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c;
+}
+
+// "/a/b" -> "a", and "/b" is left.
+std::string_view take_segment(std::string_view& path) {
+  path.remove_prefix(1);
+  const std::string_view segment = path.substr(0, path.find('/'));
+  path.remove_prefix(segment.size());
+  return segment;
+}
+
 // Templates that match the same paths are equal once the parameters' names are gone.
 std::string shape(std::string_view path) {
   std::string out;
   while (!path.empty()) {
-    const std::size_t slash = path.find('/', 1);
-    const std::string_view segment = path.substr(0, slash);
-    path.remove_prefix(std::min(slash, path.size()));
-    out += segment.starts_with("/:") ? "/:" : segment;
+    const std::string_view segment = take_segment(path);
+    out += '/';
+    out += segment.starts_with(':') ? ":" : segment;
   }
   return out;
 }
@@ -39,90 +50,95 @@ std::string_view host_without_port(std::string_view authority) {
   return is_inside_ipv6 ? authority : authority.substr(0, colon);
 }
 
-std::vector<RouteTable::Segment> RouteTable::parse_template(std::string_view path) {
-  std::vector<Segment> out;
-  while (!path.empty()) {
-    path.remove_prefix(1);  // the slash
-    const std::size_t slash = path.find('/');
-    const std::string_view text = path.substr(0, slash);
-    path.remove_prefix(std::min(slash, path.size()));
-    if (text == "*")
-      out.push_back({Segment::Kind::kRest, {}});
-    else if (text.starts_with(':'))
-      out.push_back({Segment::Kind::kParam, {}});
-    else
-      out.push_back({Segment::Kind::kLiteral, std::string(text)});
-  }
-  return out;
-}
-
-bool RouteTable::precedes(const Candidate& a, const Candidate& b) {
-  if (a.host.empty() != b.host.empty()) return !a.host.empty();
-  const std::size_t shared = std::min(a.segments.size(), b.segments.size());
-  for (std::size_t i = 0; i < shared; ++i) {
-    if (a.segments[i].kind != b.segments[i].kind) return a.segments[i].kind < b.segments[i].kind;
-  }
-  if (a.segments.size() != b.segments.size()) return a.segments.size() > b.segments.size();
-  if (a.names_method != b.names_method) return a.names_method;
-  return a.route < b.route;
-}
-
 RouteTable::RouteTable(const std::vector<RouteSpec>& specs) {
-  for (const RouteSpec& spec : specs) {
-    candidates_.push_back({.host = spec.host.value_or(""),
-                           .segments = parse_template(spec.path),
-                           .names_method = !spec.methods.empty(),
-                           .route = routes_.size()});
-    routes_.push_back({spec, routes_.size()});
-  }
-  std::ranges::sort(candidates_, precedes);
+  routes_.reserve(specs.size());
+  for (const RouteSpec& spec : specs) routes_.push_back({spec, routes_.size()});
+  for (const Route& route : routes_) add(route);
 }
 
-bool RouteTable::path_matches(const std::vector<Segment>& segments, std::string_view path) {
-  for (const Segment& segment : segments) {
-    if (segment.kind == Segment::Kind::kRest) return true;
-    if (path.empty()) return false;
-    path.remove_prefix(1);  // the slash
-    const std::size_t slash = path.find('/');
-    const std::string_view text = path.substr(0, slash);
-    path.remove_prefix(std::min(slash, path.size()));
-    const bool fits = segment.kind == Segment::Kind::kParam ? !text.empty() : text == segment.text;
-    if (!fits) return false;
+void RouteTable::add(const Route& route) {
+  Node* node = &any_host_;
+  if (route.spec.host) {
+    auto& root = hosts_[*route.spec.host];
+    if (root == nullptr) root = std::make_unique<Node>();
+    node = root.get();
   }
-  return path.empty();
+  const auto index = static_cast<RouteIndex>(route.index);
+  for (std::string_view path = route.spec.path; !path.empty();) {
+    const std::string_view segment = take_segment(path);
+    if (segment == "*") return insert(node->rest, index);
+    node = &step(*node, segment);
+  }
+  insert(node->ends, index);
 }
 
-bool RouteTable::matches(const Candidate& candidate, std::string_view method, std::string_view host,
-                         std::string_view path) const {
-  if (!candidate.host.empty() && !http::equals_lower(host, candidate.host)) return false;
-  if (candidate.names_method) {
-    const auto& methods = routes_[candidate.route].spec.methods;
-    if (std::ranges::find(methods, method) == methods.end()) return false;
+RouteTable::Node& RouteTable::step(Node& node, std::string_view segment) {
+  std::unique_ptr<Node>& next =
+      segment.starts_with(':') ? node.param : node.literals[std::string(segment)];
+  if (next == nullptr) next = std::make_unique<Node>();
+  return *next;
+}
+
+// Those that name their methods come first; otherwise as in the snapshot.
+void RouteTable::insert(std::vector<RouteIndex>& at, RouteIndex route) const {
+  const bool names_method = !routes_[route].spec.methods.empty();
+  const auto names_none = [&](RouteIndex other) { return routes_[other].spec.methods.empty(); };
+  at.insert(names_method ? std::ranges::find_if(at, names_none) : at.end(), route);
+}
+
+const Route* RouteTable::best(const std::vector<RouteIndex>& at, std::string_view method) const {
+  for (const RouteIndex index : at) {
+    const auto& methods = routes_[index].spec.methods;
+    if (methods.empty() || std::ranges::find(methods, method) != methods.end())
+      return &routes_[index];
   }
-  return path_matches(candidate.segments, path);
+  return nullptr;
+}
+
+const Route* RouteTable::find(const Node& node, std::string_view method,
+                              std::string_view path) const {
+  const Route* found = nullptr;
+  if (path.empty()) {
+    found = best(node.ends, method);
+  } else {
+    std::string_view after = path;
+    const std::string_view segment = take_segment(after);
+    const auto literal = node.literals.find(segment);
+    if (literal != node.literals.end()) found = find(*literal->second, method, after);
+    if (found == nullptr && node.param != nullptr && !segment.empty())
+      found = find(*node.param, method, after);
+  }
+  return found != nullptr ? found : best(node.rest, method);
+}
+
+const RouteTable::Node* RouteTable::of_host(std::string_view host) const {
+  if (hosts_.empty()) return nullptr;
+  std::string lower(host);  // short names need no allocation
+  std::ranges::transform(lower, lower.begin(), lower_case);
+  const auto found = hosts_.find(lower);
+  return found == hosts_.end() ? nullptr : found->second.get();
 }
 
 const Route* RouteTable::match(std::string_view method, std::string_view host,
                                std::string_view path) const {
   if (!path.starts_with('/')) path = "/";  // OPTIONS *
-  for (const Candidate& candidate : candidates_) {
-    if (matches(candidate, method, host, path)) return &routes_[candidate.route];
-  }
-  return nullptr;
+  const Node* const own = of_host(host);
+  const Route* const found = own != nullptr ? find(*own, method, path) : nullptr;
+  return found != nullptr ? found : find(any_host_, method, path);
 }
 
 Result<void> RouteTable::check_distinct(const std::vector<RouteSpec>& specs) {
-  for (std::size_t a = 0; a < specs.size(); ++a) {
-    for (std::size_t b = a + 1; b < specs.size(); ++b) {
-      const bool same = specs[a].host == specs[b].host &&
-                        shape(specs[a].path) == shape(specs[b].path) &&
-                        share_a_method(specs[a], specs[b]);
-      if (!same) continue;
+  std::map<std::pair<std::optional<std::string>, std::string>, std::vector<std::size_t>> alike;
+  for (std::size_t b = 0; b < specs.size(); ++b) {
+    std::vector<std::size_t>& earlier = alike[{specs[b].host, shape(specs[b].path)}];
+    for (const std::size_t a : earlier) {
+      if (!share_a_method(specs[a], specs[b])) continue;
       return failure(
           Code::kInvalidArgument,
           fmt::format("routes[{}]: matches the same requests as routes[{}] ('{}' and '{}')", b, a,
                       specs[b].id, specs[a].id));
     }
+    earlier.push_back(b);
   }
   return {};
 }

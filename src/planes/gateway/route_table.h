@@ -4,12 +4,16 @@
 // Priority, the same whatever the order of the snapshot's routes:
 //   1. a route for exactly this host before one for any host
 //   2. the more specific path, compared segment by segment from the left: literal before
-//      `:param` before `*`
+//      `:param` before `*`, and a path that ends there before `*`
 //   3. a route that names the method before one for any method
 // `:param` matches one non-empty segment; `*` (last only) matches the rest, also none of it, so
 // `/*` is everything. A trailing slash counts: /a and /a/ differ.
+//
+// An index of segments per host: a match visits each node at most once, and in tables that people
+// write only the nodes along the path, so its cost does not grow with the number of routes.
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -37,26 +41,28 @@ class RouteTable {
   static Result<void> check_distinct(const std::vector<RouteSpec>& specs);
 
  private:
-  struct Segment {
-    enum class Kind : std::uint8_t { kLiteral, kParam, kRest } kind;
-    std::string text;
-    auto operator<=>(const Segment&) const = default;
-  };
-  struct Candidate {
-    std::string host;  // empty: any
-    std::vector<Segment> segments;
-    bool names_method;
-    std::size_t route;
-  };
+  using RouteIndex = std::uint32_t;
 
-  static std::vector<Segment> parse_template(std::string_view path);
-  static bool precedes(const Candidate& a, const Candidate& b);
-  static bool path_matches(const std::vector<Segment>& segments, std::string_view path);
-  bool matches(const Candidate& candidate, std::string_view method, std::string_view host,
-               std::string_view path) const;
+  // One position in the templates: what may come next, and whose template ends here.
+  struct Node {
+    std::map<std::string, std::unique_ptr<Node>, std::less<>> literals;
+    std::unique_ptr<Node> param;
+    std::vector<RouteIndex> ends;  // best first
+    std::vector<RouteIndex> rest;  // `*` follows; best first
+  };
+  using Hosts = std::map<std::string, std::unique_ptr<Node>, std::less<>>;
+
+  void add(const Route& route);
+  static Node& step(Node& node, std::string_view segment);
+  void insert(std::vector<RouteIndex>& at, RouteIndex route) const;
+  const Route* best(const std::vector<RouteIndex>& at, std::string_view method) const;
+  // `path` is what is left, from a slash on; empty at the end.
+  const Route* find(const Node& node, std::string_view method, std::string_view path) const;
+  const Node* of_host(std::string_view host) const;
 
   std::vector<Route> routes_;
-  std::vector<Candidate> candidates_;  // best first
+  Node any_host_;
+  Hosts hosts_;  // lower case
 };
 
 // "Docs.Example:8080" -> "Docs.Example"; "[::1]:80" -> "[::1]".

@@ -64,6 +64,117 @@ TEST(RouteTable, AMoreSpecificPathOfAnotherMethodFallsThrough) {
   EXPECT_EQ(match(table, "POST", "/a"), "all");
 }
 
+TEST(RouteTable, APathThatEndsIsMoreSpecificThanItsRest) {
+  const RouteTable table({route("rest", "/a/*"), route("end", "/a")});
+  EXPECT_EQ(match(table, "GET", "/a"), "end");
+  EXPECT_EQ(match(table, "GET", "/a/"), "rest");
+}
+
+// The priorities as the header states them, by looking at every route.
+class Reference {
+ public:
+  explicit Reference(const std::vector<RouteSpec>& specs) : specs_(specs) {}
+
+  std::string match(std::string_view method, std::string_view host, std::string_view path) const {
+    const RouteSpec* best = nullptr;
+    for (const RouteSpec& spec : specs_) {
+      const bool fits =
+          (!spec.host || *spec.host == host) &&
+          (spec.methods.empty() || std::ranges::find(spec.methods, method) != spec.methods.end()) &&
+          path_fits(split(spec.path), split(path));
+      if (fits && (best == nullptr || rank(spec) < rank(*best))) best = &spec;
+    }
+    return best == nullptr ? "none" : best->id;
+  }
+
+ private:
+  static std::vector<std::string> split(std::string_view path) {
+    std::vector<std::string> out;
+    while (!path.empty()) {
+      path.remove_prefix(1);
+      out.emplace_back(path.substr(0, path.find('/')));
+      path.remove_prefix(out.back().size());
+    }
+    return out;
+  }
+  static bool path_fits(const std::vector<std::string>& pattern,
+                        const std::vector<std::string>& path) {
+    for (std::size_t i = 0; i < pattern.size(); ++i) {
+      if (pattern[i] == "*") return true;
+      if (i >= path.size()) return false;
+      const bool fits = pattern[i].starts_with(':') ? !path[i].empty() : pattern[i] == path[i];
+      if (!fits) return false;
+    }
+    return pattern.size() == path.size();
+  }
+  // Smaller is better, compared from the left.
+  static std::vector<int> rank(const RouteSpec& spec) {
+    std::vector<int> out = {spec.host ? 0 : 1};
+    for (const std::string& segment : split(spec.path))
+      out.push_back(segment == "*" ? 3 : (segment.starts_with(':') ? 1 : 0));
+    if (out.back() != 3) out.push_back(2);  // ends here
+    out.push_back(spec.methods.empty() ? 1 : 0);
+    return out;
+  }
+
+  const std::vector<RouteSpec>& specs_;
+};
+
+class Chance {
+ public:
+  explicit Chance(unsigned seed) : engine_(seed) {}
+  std::size_t below(std::size_t n) { return engine_() % n; }
+  std::string path(bool is_template) {
+    static const std::vector<std::string> kSegments = {"a", "b", "c", "", ":x", ":y"};
+    std::string out;
+    const std::size_t size = 1 + below(4);
+    for (std::size_t i = 0; i < size; ++i) out += "/" + kSegments[below(is_template ? 6 : 4)];
+    if (is_template && below(3) == 0) out += "/*";
+    return out;
+  }
+  std::string one_of(const std::vector<std::string>& values) {
+    return values[below(values.size())];
+  }
+
+ private:
+  std::mt19937 engine_;
+};
+
+TEST(RouteTable, AgreesWithTheReferenceOnRandomTables) {
+  for (unsigned seed = 0; seed < 300; ++seed) {
+    Chance chance(seed);
+    std::vector<RouteSpec> specs;
+    for (int i = 0; i < 30; ++i) {
+      RouteSpec spec = route(std::to_string(i), chance.path(true));
+      if (chance.below(3) == 0) spec.methods = {chance.one_of({"GET", "POST"})};
+      if (chance.below(3) == 0) spec.host = chance.one_of({"h1", "h2"});
+      specs.push_back(spec);
+      if (!RouteTable::check_distinct(specs)) specs.pop_back();
+    }
+    const RouteTable table(specs);
+    const Reference reference(specs);
+    for (int i = 0; i < 100; ++i) {
+      const std::string method = chance.one_of({"GET", "POST", "PUT"});
+      const std::string host = chance.one_of({"h1", "h2", "h3"});
+      const std::string path = chance.path(false);
+      EXPECT_EQ(match(table, method, path, host), reference.match(method, host, path))
+          << "seed " << seed << ": " << method << " " << host << path;
+    }
+  }
+}
+
+TEST(RouteTable, FindsAmongFiveThousand) {
+  std::vector<RouteSpec> specs;
+  for (int i = 0; i < 5000; ++i) {
+    specs.push_back(route(std::to_string(i), "/service" + std::to_string(i % 500) + "/:id/part" +
+                                                 std::to_string(i / 500)));
+  }
+  EXPECT_TRUE(RouteTable::check_distinct(specs));
+  const RouteTable table(specs);
+  EXPECT_EQ(match(table, "GET", "/service42/x/part7"), "3542");
+  EXPECT_EQ(match(table, "GET", "/service42/x/part10"), "none");
+}
+
 TEST(RouteTable, AsteriskTargetMatchesTheRoot) {
   EXPECT_EQ(match(RouteTable({route("all", "/*")}), "OPTIONS", "*"), "all");
 }

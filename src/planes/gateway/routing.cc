@@ -25,7 +25,8 @@ Result<BackendPlan> plan_backend(const std::string& name, const BackendSpec& spe
 }
 
 std::size_t index_of(const std::vector<BackendPlan>& backends, const std::string& name) {
-  const auto found = std::ranges::find(backends, name, &BackendPlan::name);
+  // Ordered, as the map they come from.
+  const auto found = std::ranges::lower_bound(backends, name, {}, &BackendPlan::name);
   return static_cast<std::size_t>(found - backends.begin());
 }
 
