@@ -18,6 +18,14 @@ constexpr Duration kPoll = 10ms;
 constexpr Duration kIdleGrace = 300ms;  // idle clients may still send, and are then told to close
 constexpr Duration kEndTime = 5s;       // for sessions that were cancelled
 
+bool has_endpoint(const RouteSnapshot& snapshot, const EndpointName& endpoint) {
+  const auto backend = snapshot.backends.find(endpoint.backend);
+  if (backend == snapshot.backends.end()) return false;
+  return std::ranges::any_of(backend->second.endpoints, [&](const EndpointSpec& known) {
+    return known.address == endpoint.address;
+  });
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Gateway>> Gateway::start(const GatewayOptions& options) {
@@ -63,8 +71,11 @@ Result<void> Gateway::resume(const GatewayState& recorded) {
   if (!recorded.snapshot) return {};
   TRY(auto routing, Routing::create(*recorded.snapshot));
   const bool closed = recorded.hold.phase == Phase::kCommitted;
-  Current current{.routing = routing, .order = closed ? recorded.hold : HoldOrder{}};
+  const Current current{.routing = routing,
+                        .order = closed ? recorded.hold : HoldOrder{},
+                        .draining = recorded.draining};
   adopt(routing);  // no listener yet: nobody passes before the gate is as it was
+  for (const EndpointName& endpoint : current.draining) set_draining(endpoint, true);
   if (closed) {
     HoldOrder order = recorded.hold;
     order.bounds = order.bounds.share(static_cast<std::int64_t>(workers_.size()));
@@ -81,7 +92,7 @@ Result<void> Gateway::resume(const GatewayState& recorded) {
 }
 
 Result<void> Gateway::persist(const Current& current) const {
-  GatewayState state{.snapshot = std::nullopt, .hold = current.order};
+  GatewayState state{.snapshot = std::nullopt, .hold = current.order, .draining = current.draining};
   if (current.routing) state.snapshot = current.routing->snapshot;
   return state_file_.write(state);
 }
@@ -113,7 +124,10 @@ Result<std::uint64_t> Gateway::put_snapshot(RouteSnapshot snapshot) {
 
 Result<void> Gateway::install(Current& current, std::shared_ptr<const Routing> routing) {
   TRY_VOID(open_listeners(*routing));
-  const Current next{.routing = routing, .order = current.order};
+  Current next{.routing = routing, .order = current.order, .draining = current.draining};
+  std::erase_if(next.draining, [&](const EndpointName& endpoint) {
+    return !has_endpoint(routing->snapshot, endpoint);
+  });
   TRY_VOID(persist(next));
   adopt(routing);
   current = next;
@@ -228,12 +242,10 @@ Result<HoldStats> Gateway::open_hold(std::uint64_t epoch, double pace_per_s) {
 
 // ---- endpoints
 
-bool Gateway::set_draining(const EndpointName& endpoint, bool draining) {
-  std::vector<char> found(workers_.size());
+void Gateway::set_draining(const EndpointName& endpoint, bool draining) {
   threads_->run_on_all([&](std::size_t i) {
-    found[i] = workers_[i]->set_draining(endpoint.backend, endpoint.address, draining) ? 1 : 0;
+    workers_[i]->set_draining(endpoint.backend, endpoint.address, draining);
   });
-  return std::ranges::find(found, 1) != found.end();
 }
 
 std::int64_t Gateway::active_in(const EndpointName& endpoint) {
@@ -244,10 +256,26 @@ std::int64_t Gateway::active_in(const EndpointName& endpoint) {
   return active;
 }
 
+// Recorded before it is done: what is out stays out when the gateway dies now.
+Result<void> Gateway::record_draining(const EndpointName& endpoint, bool draining) {
+  return current_.with([&](Current& current) -> Result<void> {
+    if (!current.routing || !has_endpoint(current.routing->snapshot, endpoint))
+      return failure(Code::kNotFound, fmt::format("backend {} has no endpoint {}", endpoint.backend,
+                                                  endpoint.address));
+    Current next = current;
+    if (draining)
+      next.draining.insert(endpoint);
+    else
+      next.draining.erase(endpoint);
+    TRY_VOID(persist(next));
+    current = next;
+    set_draining(endpoint, draining);
+    return {};
+  });
+}
+
 Result<std::int64_t> Gateway::drain_endpoint(const EndpointName& endpoint, Duration timeout) {
-  if (!set_draining(endpoint, true))
-    return failure(Code::kNotFound, fmt::format("backend {} has no endpoint {}", endpoint.backend,
-                                                endpoint.address));
+  TRY_VOID(record_draining(endpoint, true));
   const Mono deadline = clock_.now() + timeout;
   std::int64_t active = active_in(endpoint);
   while (active > 0 && clock_.now() < deadline) {
@@ -258,9 +286,7 @@ Result<std::int64_t> Gateway::drain_endpoint(const EndpointName& endpoint, Durat
 }
 
 Result<void> Gateway::undrain_endpoint(const EndpointName& endpoint) {
-  if (set_draining(endpoint, false)) return {};
-  return failure(Code::kNotFound,
-                 fmt::format("backend {} has no endpoint {}", endpoint.backend, endpoint.address));
+  return record_draining(endpoint, false);
 }
 
 // ---- reports

@@ -33,11 +33,6 @@ struct HoldRequest {
   HoldBounds bounds{};  // of the whole gateway; max_wait comes from the snapshot's limits
 };
 
-struct EndpointName {
-  std::string backend;
-  std::string address;
-};
-
 class Gateway {
   struct Passkey {};
 
@@ -55,7 +50,8 @@ class Gateway {
   Result<void> commit_hold(std::uint64_t epoch);
   // Conflict when the snapshot in force is older than `epoch`.
   Result<HoldStats> open_hold(std::uint64_t epoch, double pace_per_s);
-  // How many requests are still inside it when it is drained or the time is over.
+  // How many requests are still inside it when it is drained or the time is over. It stays out,
+  // over restarts too, until it is taken in again or a snapshot no longer knows it.
   Result<std::int64_t> drain_endpoint(const EndpointName& endpoint, Duration timeout);
   Result<void> undrain_endpoint(const EndpointName& endpoint);
   nlohmann::json status();
@@ -70,6 +66,7 @@ class Gateway {
   struct Current {
     std::shared_ptr<const Routing> routing;  // null before the first snapshot
     HoldOrder order;
+    std::set<EndpointName> draining;
   };
   struct EndpointReport {
     std::string backend;
@@ -93,7 +90,8 @@ class Gateway {
   Result<void> commit_on_workers(Current& current);
   HoldStats open_on_workers(double pace_per_s);
   std::int64_t active_in(const EndpointName& endpoint);
-  bool set_draining(const EndpointName& endpoint, bool draining);
+  void set_draining(const EndpointName& endpoint, bool draining);
+  Result<void> record_draining(const EndpointName& endpoint, bool draining);
   Report report();
   static void report_endpoints(const Worker& worker, Report& report);
   static nlohmann::json backends_json(const std::vector<EndpointReport>& endpoints);

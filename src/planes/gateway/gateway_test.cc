@@ -124,6 +124,38 @@ TEST_F(Gateways, AnUnknownEndpointCannotBeDrained) {
   EXPECT_EQ(*gateway->drain_endpoint({"web", "127.0.0.1:9"}, 0s), 0);
 }
 
+TEST_F(Gateways, ADrainedEndpointStaysOutOverARestartUntilItIsTakenInAgain) {
+  const auto is_draining = [](Gateway& gateway) {
+    return gateway.status()["backends"][0]["endpoints"][0]["draining"].get<bool>();
+  };
+  {
+    auto gateway = started();
+    ASSERT_TRUE(gateway->put_snapshot(snapshot(1)));
+    ASSERT_TRUE(gateway->drain_endpoint({"web", "127.0.0.1:9"}, 0s));
+    ASSERT_TRUE(gateway->put_snapshot(snapshot(2)));
+    EXPECT_TRUE(is_draining(*gateway));
+  }
+  {
+    auto gateway = started();
+    EXPECT_TRUE(is_draining(*gateway));
+    ASSERT_TRUE(gateway->undrain_endpoint({"web", "127.0.0.1:9"}));
+  }
+  EXPECT_FALSE(is_draining(*started()));
+}
+
+TEST_F(Gateways, AnEndpointThatASnapshotDroppedIsNotRememberedAsDrained) {
+  {
+    auto gateway = started();
+    ASSERT_TRUE(gateway->put_snapshot(snapshot(1)));
+    ASSERT_TRUE(gateway->drain_endpoint({"web", "127.0.0.1:9"}, 0s));
+    RouteSnapshot without = snapshot(2);
+    without.backends["web"].endpoints[0].address = "127.0.0.1:10";
+    ASSERT_TRUE(gateway->put_snapshot(without));
+    ASSERT_TRUE(gateway->put_snapshot(snapshot(3)));
+  }
+  EXPECT_FALSE(started()->status()["backends"][0]["endpoints"][0]["draining"].get<bool>());
+}
+
 TEST_F(Gateways, AStateFileThatIsNotOneIsReported) {
   std::ofstream(directory_ + "/gateway.json") << "{";
   const auto gateway = Gateway::start({.state_dir = directory_, .workers = 1});

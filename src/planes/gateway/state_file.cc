@@ -78,11 +78,15 @@ Result<GatewayState> StateFile::read() const {
     TRY(state.snapshot, with_context(RouteSnapshot::from_json(in["snapshot"]), path()));
   }
   TRY(state.hold, with_context(HoldOrder::from_json(in["hold"]), path()));
+  for (const auto& one : in.value("draining", nlohmann::json::array()))
+    state.draining.insert({one.value("backend", ""), one.value("address", "")});
   return state;
 }
 
 Result<void> StateFile::write(const GatewayState& state) const {
   nlohmann::json out = {{"hold", state.hold.to_json()}};
+  for (const auto& [backend, address] : state.draining)
+    out["draining"].push_back({{"backend", backend}, {"address", address}});
   if (state.snapshot) out["snapshot"] = state.snapshot->to_json();
   return write_durably(directory_, path(), out.dump());
 }

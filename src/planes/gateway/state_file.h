@@ -1,10 +1,12 @@
 #pragma once
-// StateFile: what a gateway must remember: its last snapshot and the hold's order. One JSON file,
-// written to a temporary name, fsynced and renamed: after `write` returns, a crash does not undo
-// it.
+// StateFile: what a gateway must remember: its last snapshot, the hold's order and which endpoints
+// are being drained. One JSON file, written to a temporary name, fsynced and renamed: after `write`
+// returns, a crash does not undo it.
 
+#include <compare>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "base/error.h"
@@ -13,9 +15,16 @@
 
 namespace banyan::gateway {
 
+struct EndpointName {
+  std::string backend;
+  std::string address;
+  auto operator<=>(const EndpointName&) const = default;
+};
+
 struct GatewayState {
   std::optional<RouteSnapshot> snapshot;
   HoldOrder hold;
+  std::set<EndpointName> draining;
 };
 
 class StateFile {

@@ -195,12 +195,11 @@ void Worker::set_health(const std::string& backend, const std::string& address, 
   if (found != endpoints_.end()) found->second->load.healthy = healthy;
 }
 
-bool Worker::set_draining(const std::string& backend, const std::string& address, bool draining) {
+void Worker::set_draining(const std::string& backend, const std::string& address, bool draining) {
   const auto found = endpoints_.find({backend, address});
-  if (found == endpoints_.end()) return false;
+  if (found == endpoints_.end()) return;
   found->second->load.draining = draining;
   if (draining) found->second->close_idle(io::kNever);
-  return true;
 }
 
 }  // namespace banyan::gateway

@@ -79,7 +79,7 @@ class Worker {
 
   // For the gateway's verbs.
   void set_health(const std::string& backend, const std::string& address, bool healthy);
-  bool set_draining(const std::string& backend, const std::string& address, bool draining);
+  void set_draining(const std::string& backend, const std::string& address, bool draining);
   const std::vector<std::vector<Endpoint*>>& backends() const { return backends_; }
 
  private:
