@@ -120,6 +120,17 @@ void print_differences(const json& tables) {
                  difference.value("target", json()).dump());
 }
 
+void print_file_differences(const json& files) {
+  for (const char* list : {"different", "unsettled"}) {
+    const json shown = files.value(list, json::array());
+    for (const json& one : shown)
+      fmt::print("  {}: {}\n    on disk    {}\n    in bucket  {}\n", one.value("path", ""),
+                 one.value("why", ""), one.value("disk", "?"), one.value("bucket", "?"));
+    const long total = files.value(std::string(list) + "_total", 0L);
+    if (total > static_cast<long>(shown.size())) fmt::print("  {} {} in all\n", total, list);
+  }
+}
+
 void print_verification(const json& out) {
   if (out.contains("database")) {
     const json& database = out["database"];
@@ -132,6 +143,8 @@ void print_verification(const json& out) {
     print_field("files " + name,
                 fmt::format("{}: {} files, {}", files.value("state", ""), files.value("files", 0L),
                             human_bytes(files.value("bytes", 0.0))));
+  for (const auto& [name, files] : out.value("files", json::object()).items())
+    print_file_differences(files);
   if (out.contains("sessions"))
     print_field("sessions", fmt::format("{}: {} sessions", out["sessions"].value("state", ""),
                                         out["sessions"].value("sessions", 0L)));

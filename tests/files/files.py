@@ -264,6 +264,58 @@ class FilesTest(unittest.TestCase):
         found = {d["path"] for d in report["different"]}
         self.assertLessEqual({"d3/f3.bin", "extra", "d4/f4.bin"}, found)
 
+    def test_verify_waits_for_what_is_on_its_way(self):
+        """Straight after a burst, and all through one, files still being carried are not differences; in both directions."""
+        self.fill(500)
+        self.start()
+        self.assertEqual(self.verify()["state"], "equal", "files are still being uploaded")
+        self.barrier()
+        self.call("direction", direction="to_disk")
+        for i in range(200):
+            self.s3.put_object(Bucket="media", Key=f"m/burst/{i}", Body=os.urandom(5000))
+        report = self.verify()
+        self.assertEqual((report["state"], report["different"]), ("equal", []))
+        self.assertEqual(report["files"] >= 500, True)
+        stop = threading.Event()
+
+        def write():
+            chance = random.Random(7)
+            for i in range(10**6):
+                if stop.is_set():
+                    return
+                key = f"m/live/{chance.randrange(40)}"
+                if chance.random() < 0.1:
+                    self.s3.delete_object(Bucket="media", Key=key)
+                else:
+                    self.s3.put_object(Bucket="media", Key=key, Body=b"x" * chance.randrange(1, 5000))
+                time.sleep(0.02)
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            states = []
+            for _ in range(6):
+                report = self.verify()
+                states.append((report["state"], report["different"]))
+        finally:
+            stop.set()
+            writer.join()
+        self.assertEqual(states, [("equal", [])] * 6)
+        self.assert_equal_sides()
+
+    def test_verify_shows_both_sides_of_a_difference_during_write_back(self):
+        self.fill(20)
+        self.start()
+        self.barrier()
+        self.call("direction", direction="to_disk")
+        self.barrier()
+        self.s3.delete_objects(Bucket="media", Delete={"Objects": [{"Key": k} for k in self.keys()]})
+        eventually(lambda: self.status()["held_deletes"] == 20, "held deletes")
+        report = self.verify()
+        self.assertEqual((report["state"], report["different_total"], report["unsettled_total"]), ("different", 20, 0))
+        one = report["different"][0]
+        self.assertEqual((one["why"], one["bucket"]), ("only on disk", "nothing"))
+        self.assertIn("2000 bytes", one["disk"])
+
     def test_emptied_and_lost_roots_delete_nothing(self):
         self.fill(200)
         self.start()

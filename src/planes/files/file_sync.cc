@@ -25,6 +25,7 @@ constexpr auto kScanUnwatchedEvery = std::chrono::seconds(10);
 constexpr auto kPassAgain = std::chrono::seconds(1);
 constexpr auto kDrainOnSwitch = std::chrono::seconds(2);
 constexpr auto kOpenPatience = std::chrono::seconds(20);
+constexpr auto kVerifyPatienceMin = std::chrono::seconds(10);
 constexpr int kBarrierLooks = 5;
 constexpr std::size_t kDirtyMax = 200'000;
 constexpr int kWindowFiles = 200;
@@ -439,16 +440,33 @@ Result<bool> FileSync::window_is_equal() {
   return equal;
 }
 
+// Everything written to the directory before the call is marked when it returns.
+Result<void> FileSync::see_all_writes(Mono deadline) {
+  if (!ever_passed_ || has_unwatched_) {
+    if (has_unwatched_) want_pass();
+    TRY_VOID(wait_for_pass(deadline));
+  }
+  TRY_VOID(see_cookie(deadline));
+  if (passes_.with([](const Passes& p) { return p.wanted > p.completed; })) {
+    TRY_VOID(wait_for_pass(deadline));
+  }
+  return {};
+}
+
+// As a barrier sees what was written, without waiting until it is carried.
+Result<void> FileSync::notice(Duration timeout) {
+  if (errors_.with([](const auto& errors) { return errors.contains("watcher"); })) {
+    return failure(Code::kUnavailable, "the directory is not watched now");
+  }
+  const Mono deadline = clock_.now() + timeout;
+  if (direction_ == Direction::kToBucket) return see_all_writes(deadline);
+  want_pass();
+  return wait_for_pass(deadline);
+}
+
 Result<void> FileSync::barrier_to_bucket(Mono deadline) {
   while (true) {
-    if (!ever_passed_ || has_unwatched_) {
-      if (has_unwatched_) want_pass();
-      TRY_VOID(wait_for_pass(deadline));
-    }
-    TRY_VOID(see_cookie(deadline));
-    if (passes_.with([](const Passes& p) { return p.wanted > p.completed; })) {
-      TRY_VOID(wait_for_pass(deadline));
-    }
+    TRY_VOID(see_all_writes(deadline));
     TRY_VOID(drain(deadline));
     TRY(const bool equal, window_is_equal());
     if (equal) return {};
@@ -499,8 +517,12 @@ void FileSync::confirm_deletes(std::size_t most) {
   for (const std::string& path : guard_.confirm(most)) dirty_.mark(path);
 }
 
-void FileSync::run_verify() {
-  FileVerifier verifier(mirror_, dirty_, stopping_);
+void FileSync::run_verify(Duration patience) {
+  FileVerifier verifier({.mirror = mirror_,
+                         .dirty = dirty_,
+                         .stopping = stopping_,
+                         .notice = [this](Duration timeout) { return notice(timeout); },
+                         .patience = patience});
   auto report = verifier.run();
   VerifyStatus status;
   if (report) {
@@ -525,7 +547,9 @@ VerifyStatus FileSync::verify(Duration timeout) {
     });
     if (begins) {
       if (verifier_.joinable()) verifier_.join();
-      verifier_ = std::thread([this] { run_verify(); });
+      verifier_ = std::thread([this, patience = std::max<Duration>(timeout, kVerifyPatienceMin)] {
+        run_verify(patience);
+      });
     }
   }
   verification_.wait_for(timeout, [](const Verification& v) { return v.result.has_value(); });
@@ -570,7 +594,7 @@ SyncStatus FileSync::status() {
   }
   problems_.with([&](const auto& problems) {
     for (const auto& [path, why] : problems) {
-      if (status.problems.size() < kProblemsShown) status.problems.push_back({path, why});
+      if (status.problems.size() < kProblemsShown) status.problems.push_back({path, why, "", ""});
     }
   });
   errors_.with([&](const auto& errors) {

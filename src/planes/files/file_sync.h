@@ -80,7 +80,7 @@ class FileSync {
   Result<BarrierReport> barrier(Duration timeout);
   Result<void> set_direction(Direction direction);
   // Starts a run unless one is under way or its result was not fetched; waits up to `timeout` for
-  // it.
+  // it. A run waits as long, at least 10 s, for files that are on their way.
   VerifyStatus verify(Duration timeout);
   // Carries out held deletes if there are no more than `most`.
   void confirm_deletes(std::size_t most);
@@ -124,11 +124,13 @@ class FileSync {
   Result<void> see_cookie(Mono deadline);
   Result<void> drain(Mono deadline);
   Result<bool> window_is_equal();
+  Result<void> see_all_writes(Mono deadline);
+  Result<void> notice(Duration timeout);
   Result<void> barrier_to_bucket(Mono deadline);
   Result<void> barrier_to_disk(Mono deadline);
   void start_threads();
   void stop_threads();
-  void run_verify();
+  void run_verify(Duration patience);
   void fail(const std::string& part, const Error& error);
   void succeed(const std::string& part);
   Duration left(Mono deadline) const;

@@ -86,10 +86,20 @@ std::string printable(const std::string& path) {
 
 json list_of(const std::vector<Difference>& differences) {
   json list = json::array();
-  for (const auto& [path, why] : differences) {
-    list.push_back({{"path", printable(path)}, {"why", printable(why)}});
+  for (const auto& [path, why, disk, bucket] : differences) {
+    json one = {{"path", printable(path)}, {"why", printable(why)}};
+    if (!disk.empty()) one["disk"] = disk;
+    if (!bucket.empty()) one["bucket"] = bucket;
+    list.push_back(std::move(one));
   }
   return list;
+}
+
+const char* state_of(const VerifyStatus& status) {
+  if (status.state == VerifyState::kRunning) return "running";
+  if (status.state == VerifyState::kFailed) return "failed";
+  if (status.report.different.total > 0) return "different";
+  return status.report.unsettled.total > 0 ? "unsettled" : "equal";
 }
 
 const char* name_of(Direction direction) {
@@ -216,13 +226,13 @@ Result<json> FilesService::verify(const json& in) {
   TRY(const auto sync, job(in));
   const VerifyStatus status = sync->verify(duration_of(in, "wait_ms"));
   const auto& report = status.report;
-  const char* state = report.different.empty() ? "equal" : "different";
-  if (status.state == VerifyState::kRunning) state = "running";
-  if (status.state == VerifyState::kFailed) state = "failed";
-  json out = {{"state", state},
+  json out = {{"state", state_of(status)},
               {"files", report.files},
               {"bytes", report.bytes},
-              {"different", list_of(report.different)}};
+              {"different_total", report.different.total},
+              {"different", list_of(report.different.shown)},
+              {"unsettled_total", report.unsettled.total},
+              {"unsettled", list_of(report.unsettled.shown)}};
   if (status.error) {
     out["error"] = status.error->message();
     out["remedy"] = status.error->remedy();

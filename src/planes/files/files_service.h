@@ -31,7 +31,11 @@ class FilesService {
   // {name} -> {state,files_total,files_done,bytes_total,bytes_done,dirty,oldest_dirty_ms,eta_s,
   //            bytes_per_s,direction,held_deletes,problems:[..],error?,remedy?}
   Result<nlohmann::json> status(const nlohmann::json& in);
-  // {name,wait_ms} -> {state:"running|equal|different|failed",files,bytes,different:[{path,why}]}
+  // {name,wait_ms} -> {state:"running|equal|different|unsettled|failed",files,bytes,
+  //                    different_total,different:[{path,why,disk,bucket}],
+  //                    unsettled_total,unsettled:[..]}
+  // Files on their way are waited for while some arrive, at most wait_ms (at least 10 s); those
+  // that are still on their way then are unsettled. The lists show at most 1000.
   Result<nlohmann::json> verify(const nlohmann::json& in);
   // {name,timeout_ms} -> {drained:true,files,ms}
   Result<nlohmann::json> barrier(const nlohmann::json& in);
