@@ -1,6 +1,9 @@
 #include "planes/gateway/body.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <iterator>
 
 namespace banyan::gateway {
 
@@ -42,6 +45,34 @@ bool BodyFollower::done() const {
       return closed_;
   }
   return true;
+}
+
+void BodyWriter::begin(Mode mode) {
+  mode_ = mode;
+  began_ = false;
+  chunked_ = {};
+}
+
+BodyWriter::Pieces BodyWriter::write(const BodyPart& part) {
+  if (mode_ == Mode::kPass) return {part.bytes, {}};
+  text_.clear();
+  if (mode_ == Mode::kEncode) return encode(part);
+  // What follows the last chunk is the source's to judge: it follows the same bytes.
+  chunked_.decode(part.bytes, text_);
+  return {text_, {}};
+}
+
+BodyWriter::Pieces BodyWriter::encode(const BodyPart& part) {
+  if (!part.bytes.empty()) {
+    fmt::format_to(std::back_inserter(text_), "{}{:x}\r\n", began_ ? "\r\n" : "",
+                   part.bytes.size());
+    began_ = true;
+    if (!part.last) return {text_, part.bytes};
+    text_ += part.bytes;
+  }
+  if (part.last)
+    fmt::format_to(std::back_inserter(text_), "{}0\r\n{}\r\n", began_ ? "\r\n" : "", part.trailers);
+  return {text_, {}};
 }
 
 }  // namespace banyan::gateway

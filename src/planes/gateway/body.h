@@ -1,10 +1,13 @@
 #pragma once
-// BodyFollower: where a body that streams past ends, whatever its framing. Sans-IO.
+// Bodies in HTTP/1 framing. Sans-IO.
+//   BodyFollower: where a body that streams past ends, whatever its framing.
+//   BodyWriter: puts a body that comes in any form into the framing of the message it goes out in.
 
 #include <cstdint>
 #include <string>
 #include <string_view>
 
+#include "planes/gateway/side.h"
 #include "wire/http/chunked.h"
 #include "wire/http/http1_parser.h"
 
@@ -38,6 +41,32 @@ class BodyFollower {
   bool closed_ = false;
   std::uint64_t left_ = 0;
   std::uint64_t bytes_ = 0;
+  http::ChunkedDecoder chunked_;
+};
+
+class BodyWriter {
+ public:
+  enum class Mode : std::uint8_t {
+    kPass,    // the bytes go out as they come
+    kEncode,  // plain bytes become chunks
+    kDecode,  // chunks become plain bytes, for a peer that does not know them
+  };
+  // To be sent one after the other; valid until the next call.
+  struct Pieces {
+    std::string_view first;
+    std::string_view second;
+  };
+
+  void begin(Mode mode);
+  Mode mode() const { return mode_; }
+  Pieces write(const BodyPart& part);
+
+ private:
+  Pieces encode(const BodyPart& part);
+
+  Mode mode_ = Mode::kPass;
+  bool began_ = false;  // a chunk went out, its final line break did not
+  std::string text_;
   http::ChunkedDecoder chunked_;
 };
 

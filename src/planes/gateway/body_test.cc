@@ -55,5 +55,36 @@ TEST(BodyFollower, OnlyABodyUntilCloseEndsAtTheClose) {
   EXPECT_TRUE(following(http::Framing::kUntilClose).finish_at_close());
 }
 
+std::string written(BodyWriter& writer, const BodyPart& part) {
+  const BodyWriter::Pieces pieces = writer.write(part);
+  return std::string(pieces.first) + std::string(pieces.second);
+}
+
+TEST(BodyWriter, PassesBytesOnAsTheyAre) {
+  BodyWriter writer;
+  writer.begin(BodyWriter::Mode::kPass);
+  EXPECT_EQ(written(writer, {.bytes = "abc", .last = true, .trailers = {}}), "abc");
+}
+
+TEST(BodyWriter, PlainBytesBecomeChunksWithTrailers) {
+  BodyWriter writer;
+  writer.begin(BodyWriter::Mode::kEncode);
+  std::string all = written(writer, {.bytes = "abc", .last = false, .trailers = {}});
+  all += written(writer, {.bytes = "0123456789abcdef", .last = false, .trailers = {}});
+  all += written(writer, {.bytes = {}, .last = true, .trailers = "sum: 1\r\n"});
+  EXPECT_EQ(all, "3\r\nabc\r\n10\r\n0123456789abcdef\r\n0\r\nsum: 1\r\n\r\n");
+  writer.begin(BodyWriter::Mode::kEncode);
+  EXPECT_EQ(written(writer, {.bytes = "x", .last = true, .trailers = {}}), "1\r\nx\r\n0\r\n\r\n");
+  writer.begin(BodyWriter::Mode::kEncode);
+  EXPECT_EQ(written(writer, {.bytes = {}, .last = true, .trailers = {}}), "0\r\n\r\n");
+}
+
+TEST(BodyWriter, ChunksBecomePlainBytes) {
+  BodyWriter writer;
+  writer.begin(BodyWriter::Mode::kDecode);
+  EXPECT_EQ(written(writer, {.bytes = "3\r\nab", .last = false, .trailers = {}}), "ab");
+  EXPECT_EQ(written(writer, {.bytes = "c\r\n0\r\n\r\n", .last = true, .trailers = {}}), "c");
+}
+
 }  // namespace
 }  // namespace banyan::gateway

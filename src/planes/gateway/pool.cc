@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "planes/gateway/http1_upstream.h"
+
 namespace banyan::gateway {
 
 Endpoint::Endpoint(io::Loop& loop, std::string backend, const EndpointPlan& plan)
@@ -32,23 +34,22 @@ std::unique_ptr<Upstream> Endpoint::take_idle() {
   if (idle_.empty()) return nullptr;
   std::unique_ptr<Upstream> upstream = std::move(idle_.back());
   idle_.pop_back();
-  upstream->socket.set_idle_observer(nullptr);
+  upstream->set_idle(false);
   return upstream;
 }
 
 io::Task<Result<std::unique_ptr<Upstream>>> Endpoint::connect(Mono deadline) {
-  auto upstream = std::make_unique<Upstream>(loop_, *this);
-  const Result<void> connected = co_await upstream->socket.connect(plan_.resolved, deadline);
+  auto upstream = std::make_unique<Http1Upstream>(loop_, *this);
+  const Result<void> connected = co_await upstream->connect(plan_.resolved, deadline);
   if (!connected) co_return std::unexpected(connected.error());
-  co_return std::move(upstream);
+  co_return std::unique_ptr<Upstream>(std::move(upstream));
 }
 
 void Endpoint::give_back(std::unique_ptr<Upstream> upstream) {
   if (retired || load.draining || idle_.size() >= kIdleConnectionsMax) return;
-  if (upstream->socket.peer_ended() || upstream->socket.is_broken()) return;
   ++upstream->served_;
   upstream->idle_since_ = loop_.now();
-  upstream->socket.set_idle_observer(this);
+  upstream->set_idle(true);
   idle_.push_back(std::move(upstream));
 }
 
@@ -56,8 +57,8 @@ void Endpoint::close_idle(Mono idle_before) {
   std::erase_if(idle_, [&](const auto& upstream) { return upstream->idle_since_ < idle_before; });
 }
 
-void Endpoint::on_idle_activity(io::Socket& socket) {
-  std::erase_if(idle_, [&](const auto& upstream) { return &upstream->socket == &socket; });
+void Endpoint::drop_idle(const Upstream& upstream) {
+  std::erase_if(idle_, [&](const auto& idle) { return idle.get() == &upstream; });
 }
 
 }  // namespace banyan::gateway

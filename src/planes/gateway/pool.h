@@ -1,6 +1,5 @@
 #pragma once
 // Endpoint: one address of a backend as one worker sees it: its load, its idle connections.
-// Upstream: one connection to it.
 //
 // An idle connection is watched: when the other side closes it, or says something unasked, it is
 // gone at once. It is also closed after kIdleMax, before common servers' own timers run out.
@@ -13,30 +12,14 @@
 #include <vector>
 
 #include "io/loop.h"
-#include "io/socket.h"
+#include "io/task.h"
 #include "planes/gateway/load_balancer.h"
 #include "planes/gateway/routing.h"
+#include "planes/gateway/upstream.h"
 
 namespace banyan::gateway {
 
-class Endpoint;
-
-class Upstream {
- public:
-  Upstream(io::Loop& loop, Endpoint& endpoint) : socket(loop), endpoint_(endpoint) {}
-
-  io::Socket socket;
-  bool is_reused() const { return served_ > 0; }
-  Endpoint& endpoint() { return endpoint_; }
-
- private:
-  friend class Endpoint;
-  Endpoint& endpoint_;
-  std::uint64_t served_ = 0;
-  Mono idle_since_{};
-};
-
-class Endpoint final : private io::IdleObserver {
+class Endpoint {
  public:
   static constexpr Duration kIdleMax = 4s;
   static constexpr std::size_t kIdleConnectionsMax = 1024;
@@ -51,8 +34,10 @@ class Endpoint final : private io::IdleObserver {
   // The most recently used idle connection, or null.
   std::unique_ptr<Upstream> take_idle();
   io::Task<Result<std::unique_ptr<Upstream>>> connect(Mono deadline);
-  // Keeps a connection whose last response was complete, for the next request.
+  // Keeps a reusable connection for the next request.
   void give_back(std::unique_ptr<Upstream> upstream);
+  // Something happened to an idle connection.
+  void drop_idle(const Upstream& upstream);
   void close_idle(Mono idle_before);
 
   const std::string& backend() const { return backend_; }
@@ -69,8 +54,6 @@ class Endpoint final : private io::IdleObserver {
   bool retired = false;        // no longer in the snapshot; goes when load.active is 0
 
  private:
-  void on_idle_activity(io::Socket& socket) override;
-
   io::Loop& loop_;
   std::string backend_;
   EndpointPlan plan_;

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "planes/gateway/http1_upstream.h"
+
 namespace banyan::gateway {
 namespace {
 
@@ -45,7 +47,7 @@ TEST_F(EndpointTest, CountsTheRequestsInsideIt) {
 
 TEST_F(EndpointTest, ARetiredEndpointKeepsNoConnection) {
   endpoint_.retired = true;
-  endpoint_.give_back(std::make_unique<Upstream>(*loop_, endpoint_));
+  endpoint_.give_back(std::make_unique<Http1Upstream>(*loop_, endpoint_));
   EXPECT_EQ(endpoint_.take_idle(), nullptr);
 }
 

@@ -6,7 +6,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
-#include "planes/gateway/session.h"
+#include "planes/gateway/http1_session.h"
 
 namespace banyan::gateway {
 namespace {
@@ -146,7 +146,7 @@ void Worker::open_session(int fd) {
     ::close(fd);
     return;
   }
-  Session::serve(*this, fd);
+  Http1Session::serve(*this, fd);
 }
 
 io::Detached Worker::keep_house() {

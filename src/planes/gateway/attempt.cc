@@ -1,0 +1,227 @@
+#include "planes/gateway/attempt.h"
+
+#include "planes/gateway/worker.h"
+
+namespace banyan::gateway {
+namespace {
+
+constexpr std::size_t kAnySize = ~std::size_t{0};
+constexpr int kTurnsBeforeYield = 8;  // of up to 256 KB each
+constexpr Duration kReplyTime = 10s;
+
+}  // namespace
+
+Attempt::Attempt(const AttemptOrder& order, Upstream& upstream)
+    : order_(order),
+      worker_(order.worker),
+      client_(order.client),
+      upstream_(upstream),
+      limits_(order.limits),
+      upload_done_(order.worker.loop()) {}
+
+Mono Attempt::after(Duration duration) const {
+  return worker_.loop().now() + duration;
+}
+
+void Attempt::cancel() {
+  client_gone_ = true;
+  upstream_.cancel();
+}
+
+void Attempt::on_client_activity() {
+  if (client_.is_gone()) cancel();
+}
+
+io::Task<AttemptEnd> Attempt::run() {
+  const bool last = client_.incoming().done;
+  const BodyPart first{.bytes = order_.first_body, .last = last, .trailers = client_.trailers()};
+  const io::IoResult sent =
+      co_await upstream_.send_request(order_.request, first, after(limits_.body_idle_ms));
+  sent_bytes_ += sent.bytes;
+  if (!sent.ok() && sent.bytes == 0)
+    co_return unanswered(sent.status == io::IoStatus::kTimeout ? Upstream::HeadEnd::kLate
+                                                               : Upstream::HeadEnd::kEnded);
+  // A client that cannot be told will be noticed when its body is read.
+  if (client_.awaits_continue() && !last) (void)co_await client_.send_continue(after(kReplyTime));
+  if (!last && sent.ok()) {
+    uploading_ = true;
+    upload();
+  } else {
+    client_.set_observer(this);
+  }
+  const AttemptEnd end = co_await receive_response();
+  client_.set_observer(nullptr);
+  if (uploading_) co_await end_upload();
+  co_return end;
+}
+
+// ---- the request's body
+
+std::optional<AttemptEnd> Attempt::upload_problem() const {
+  const BodyProgress& body = client_.incoming();
+  if (body.malformed) return AttemptEnd::kBodyMalformed;
+  const auto most = static_cast<std::uint64_t>(limits_.body_bytes);
+  if (most != 0 && (body.bytes > most || body.bytes_left > most)) return AttemptEnd::kBodyTooLarge;
+  return std::nullopt;
+}
+
+io::Detached Attempt::upload() {
+  for (int turn = 1; !stop_upload_ && !client_.incoming().done; ++turn) {
+    const BodyPiece got = co_await client_.read_body(kAnySize, after(limits_.body_idle_ms));
+    if (!got.ok() && !client_.incoming().done) {
+      if (stop_upload_) break;
+      upload_end_ =
+          got.status == io::IoStatus::kTimeout ? AttemptEnd::kBodyLate : AttemptEnd::kClientGone;
+      break;
+    }
+    upload_end_ = upload_problem();
+    if (upload_end_) break;
+    const io::IoResult sent = co_await pass_up(got.bytes);
+    if (!sent.ok()) break;  // perhaps it answers early: the answer decides
+    if (turn % kTurnsBeforeYield == 0) co_await worker_.loop().yield();
+  }
+  if (upload_end_) upstream_.cancel();  // wakes whoever waits for the answer
+  upload_done_.set();
+}
+
+io::Task<io::IoResult> Attempt::pass_up(std::string_view bytes) {
+  const BodyPart part{
+      .bytes = bytes, .last = client_.incoming().done, .trailers = client_.trailers()};
+  return upstream_.send_body(part, after(limits_.body_idle_ms));
+}
+
+io::Task<void> Attempt::end_upload() {
+  if (!upload_done_.is_set()) {
+    stop_upload_ = stopped_upload_ = true;
+    client_.stop_reading();
+    upstream_.cancel();
+  }
+  (void)co_await upload_done_.wait();  // ends because its sides were cancelled
+}
+
+// ---- the response
+
+io::Task<AttemptEnd> Attempt::receive_response() {
+  const http::Head& head = worker_.head();
+  while (true) {
+    const Upstream::HeadEnd end = co_await receive_head();
+    if (end != Upstream::HeadEnd::kComplete) co_return unanswered(end);
+    // A switch nobody asked for would join this client to the upstream's connection.
+    if (head.status == 101 && !order_.is_upgrade) co_return AttemptEnd::kBadResponse;
+    if (head.status / 100 != 1 || head.status == 101) break;
+    if (head.status == 100) continue;  // that was the gateway's own to say
+    const io::IoResult sent = co_await client_.send_interim(head, after(kReplyTime));
+    if (!sent.ok()) co_return AttemptEnd::kClientGone;
+  }
+  status_ = head.status;
+  const http::Field* const type = head.find(http::FieldId::kContentType);
+  is_event_stream_ = type != nullptr && type->value.starts_with("text/event-stream");
+  if (is_event_stream_ || status_ == 101) order_.pass.become_stream();
+  if (status_ == 101) co_return co_await tunnel();
+  co_return co_await relay_response();
+}
+
+// While the request's body still arrives its answer is not late.
+io::Task<Upstream::HeadEnd> Attempt::receive_head() {
+  while (true) {
+    const std::uint64_t uploaded = client_.incoming().bytes;
+    const Upstream::HeadEnd end =
+        co_await upstream_.receive_head(worker_.head(), after(limits_.response_ms));
+    const bool goes_on = uploads() && client_.incoming().bytes > uploaded;
+    if (end != Upstream::HeadEnd::kLate || !goes_on) co_return end;
+  }
+}
+
+// Why there is no response.
+AttemptEnd Attempt::unanswered(Upstream::HeadEnd end) const {
+  if (end == Upstream::HeadEnd::kRefused) return AttemptEnd::kBadResponse;
+  if (upload_end_) return *upload_end_;
+  if (client_gone_) return AttemptEnd::kClientGone;
+  if (end == Upstream::HeadEnd::kLate) return AttemptEnd::kLate;
+  return upstream_.has_partial_head() ? AttemptEnd::kBadResponse : AttemptEnd::kDied;
+}
+
+BodyPart Attempt::part(std::string_view bytes) const {
+  return {.bytes = bytes, .last = upstream_.incoming().done, .trailers = upstream_.trailers()};
+}
+
+io::Task<AttemptEnd> Attempt::relay_response() {
+  const std::string_view bytes = upstream_.take_received();
+  if (upstream_.incoming().malformed) {
+    status_ = 0;
+    co_return AttemptEnd::kBadResponse;
+  }
+  bytes_out_ += bytes.size();
+  const BodyPart first = part(bytes);
+  const bool whole = first.last;
+  const io::IoResult sent = co_await client_.respond(worker_.head(), upstream_.incoming().form,
+                                                     first, after(limits_.body_idle_ms));
+  if (!sent.ok()) co_return AttemptEnd::kClientGone;
+  co_return whole ? AttemptEnd::kAnswered : co_await relay_rest();
+}
+
+io::Task<AttemptEnd> Attempt::relay_rest() {
+  const Duration idle = is_event_stream_ ? limits_.stream_idle_ms : limits_.body_idle_ms;
+  const BodyProgress& body = upstream_.incoming();
+  for (int turn = 1; !body.done; ++turn) {
+    const BodyPiece got = co_await upstream_.read_body(kAnySize, after(idle));
+    if ((!got.ok() && !body.done) || body.malformed) co_return AttemptEnd::kCutOff;
+    bytes_out_ += got.bytes.size();
+    const BodyPart next = part(got.bytes);
+    const io::IoResult sent = co_await client_.send_body(next, after(limits_.body_idle_ms));
+    if (!sent.ok()) co_return AttemptEnd::kCutOff;
+    if (turn % kTurnsBeforeYield == 0) co_await worker_.loop().yield();
+  }
+  co_return AttemptEnd::kAnswered;
+}
+
+// ---- after 101
+
+io::Task<AttemptEnd> Attempt::tunnel() {
+  upstream_.begin_tunnel();
+  const std::string_view early = upstream_.take_received();
+  bytes_out_ += early.size();
+  const io::IoResult answered = co_await client_.respond(
+      worker_.head(), BodyForm::kPlain, {.bytes = early}, after(limits_.body_idle_ms));
+  if (!answered.ok()) co_return AttemptEnd::kClientGone;
+  client_.begin_tunnel();
+  last_pumped_ = worker_.loop().now();
+  uploading_ = true;
+  tunnel_up();
+  co_await pump(upstream_, client_, bytes_out_);
+  (void)co_await upload_done_.wait();  // each side ends the other
+  co_return AttemptEnd::kAnswered;
+}
+
+io::Detached Attempt::tunnel_up() {
+  std::uint64_t bytes_in = 0;
+  // What the client sent too early was kept from the upstream until it agreed to switch.
+  const BodyPart early{.bytes = client_.take_received()};
+  const io::IoResult sent = co_await upstream_.send_body(early, after(limits_.stream_idle_ms));
+  if (sent.ok()) co_await pump(client_, upstream_, bytes_in);
+  upload_done_.set();
+}
+
+// Until `from` ends, which `to` is told, or either breaks, which ends both.
+io::Task<void> Attempt::pump(Side& from, Side& to, std::uint64_t& bytes) {
+  const Duration idle = limits_.stream_idle_ms;
+  while (true) {
+    const BodyPiece got = co_await from.read_body(kAnySize, after(idle));
+    const bool other_way_active = last_pumped_ + idle > worker_.loop().now();
+    if (got.status == io::IoStatus::kTimeout && other_way_active) continue;
+    if (got.status == io::IoStatus::kEnd) {
+      to.end_sending();
+      co_return;
+    }
+    io::IoResult sent{io::IoStatus::kFailed, 0};
+    const BodyPart next{.bytes = got.bytes};
+    if (got.ok()) sent = co_await to.send_body(next, after(idle));
+    if (!sent.ok()) break;
+    bytes += got.bytes.size();
+    last_pumped_ = worker_.loop().now();
+  }
+  from.cancel();
+  to.cancel();
+}
+
+}  // namespace banyan::gateway

@@ -1,0 +1,114 @@
+#pragma once
+// Attempt: one try to have a request answered over one upstream.
+//
+//   head + first body ─► the rest of the body up ┐ at the same time, each with backpressure
+//                        response down ──────────┘
+//
+// Once a byte of the answer is with the client there is no other attempt. The end of the client's
+// sending is no abort; a client that is gone is.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "io/event.h"
+#include "io/task.h"
+#include "planes/gateway/client.h"
+#include "planes/gateway/hold.h"
+#include "planes/gateway/snapshot.h"
+#include "planes/gateway/upstream.h"
+
+namespace banyan::gateway {
+
+class Worker;
+
+enum class AttemptEnd : std::uint8_t {
+  kAnswered,
+  kCutOff,  // the answer began and could not be carried to its end
+  kClientGone,
+  kNoRoute,
+  kNoEndpoint,
+  kUnreachable,  // no connection: nothing was sent
+  kDied,         // the connection ended before the first byte of an answer
+  kBadResponse,
+  kLate,
+  kBodyMalformed,
+  kBodyTooLarge,
+  kBodyLate,
+};
+
+// What an attempt serves: the request as the exchange keeps it for another attempt.
+struct AttemptOrder {
+  Worker& worker;
+  Client& client;
+  const LimitsSpec& limits;
+  OutgoingRequest request;
+  std::string_view first_body;  // received before the attempt
+  bool is_upgrade = false;
+  Pass& pass;  // becomes a stream when the answer turns out to be endless
+};
+
+class Attempt final : private ClientObserver {
+ public:
+  Attempt(const AttemptOrder& order, Upstream& upstream);
+  Attempt(const Attempt&) = delete;
+  Attempt& operator=(const Attempt&) = delete;
+
+  io::Task<AttemptEnd> run();
+  // Makes everything that `run` waits for end.
+  void cancel();
+
+  // 0: no final answer has begun.
+  int status() const { return status_; }
+  std::uint64_t bytes_out() const { return bytes_out_; }
+  // Nothing of the request can have been seen by the upstream.
+  bool sent_nothing() const { return sent_bytes_ == 0; }
+  // A part of the body went by that is not kept: there can be no other attempt.
+  bool began_upload() const { return uploading_; }
+  bool is_reusable() const {
+    return !stopped_upload_ && client_.incoming().done && upstream_.is_reusable();
+  }
+
+ private:
+  io::Detached upload();
+  io::Task<io::IoResult> pass_up(std::string_view bytes);
+  io::Task<void> end_upload();
+  std::optional<AttemptEnd> upload_problem() const;
+  bool uploads() const { return uploading_ && !upload_done_.is_set(); }
+
+  io::Task<AttemptEnd> receive_response();
+  io::Task<Upstream::HeadEnd> receive_head();
+  AttemptEnd unanswered(Upstream::HeadEnd end) const;
+  io::Task<AttemptEnd> relay_response();
+  io::Task<AttemptEnd> relay_rest();
+  BodyPart part(std::string_view bytes) const;
+
+  io::Task<AttemptEnd> tunnel();
+  io::Detached tunnel_up();
+  io::Task<void> pump(Side& from, Side& to, std::uint64_t& bytes);
+
+  void on_client_activity() override;
+  Mono after(Duration duration) const;
+
+  const AttemptOrder& order_;
+  Worker& worker_;
+  Client& client_;
+  Upstream& upstream_;
+  const LimitsSpec& limits_;
+
+  std::size_t sent_bytes_ = 0;
+  std::optional<AttemptEnd> upload_end_;  // set when the upload failed
+  bool uploading_ = false;
+  bool stop_upload_ = false;
+  bool stopped_upload_ = false;
+  bool client_gone_ = false;
+  io::Event upload_done_;
+
+  int status_ = 0;
+  std::uint64_t bytes_out_ = 0;
+  bool is_event_stream_ = false;
+  Mono last_pumped_{};
+};
+
+}  // namespace banyan::gateway

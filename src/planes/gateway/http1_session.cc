@@ -1,0 +1,254 @@
+#include "planes/gateway/http1_session.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "planes/gateway/exchange.h"
+#include "planes/gateway/worker.h"
+
+namespace banyan::gateway {
+namespace {
+
+constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
+constexpr Duration kReplyTime = 5s;           // to hand a short reply to the kernel
+constexpr Duration kLingerTime = 2s;          // for the client to read a reply while it sends
+constexpr std::size_t kHeadRead = 64 * 1024;  // bounds what one client may pipeline at once
+constexpr std::size_t kLingerBytes = 1 << 20;
+constexpr std::size_t kInboxKept = 4 * 1024;  // an idle connection keeps no larger buffer
+
+}  // namespace
+
+io::Detached Http1Session::serve(Worker& worker, int fd) {
+  Http1Session session(worker, fd);
+  if (session.socket_.is_open()) co_await session.run();
+}
+
+Http1Session::Http1Session(Worker& worker, int fd)
+    : Session(worker), socket_(worker.loop()), client_ip_(io::Address::of_peer(fd).host()) {
+  if (!socket_.adopt(fd)) ::close(fd);
+}
+
+void Http1Session::close_if_idle() {
+  if (idle_) socket_.cancel();
+}
+
+void Http1Session::cancel() {
+  socket_.cancel();
+  if (exchange_ != nullptr) exchange_->cancel();
+}
+
+io::Task<void> Http1Session::run() {
+  Fate fate = Fate::kPersist;
+  while (fate == Fate::kPersist) {
+    const HeadEnd end = co_await receive_head();
+    if (end == HeadEnd::kGone) co_return;
+    if (end == HeadEnd::kComplete) {
+      fate = co_await answer();
+    } else if (end == HeadEnd::kRefused) {
+      fate = co_await refuse(refused_status_, refused_reason_);
+    } else {
+      fate = co_await refuse(408, "head not received in time");
+    }
+  }
+  if (fate == Fate::kLinger) co_await linger();
+}
+
+io::Task<Http1Session::HeadEnd> Http1Session::receive_head() {
+  const LimitsSpec& limits = worker_.routing()->snapshot.limits;
+  const Duration head_time = limits.head_ms;
+  Mono deadline = worker_.loop().now() + (inbox_.empty() ? limits.idle_ms : limits.head_ms);
+  while (true) {
+    if (!inbox_.empty()) {
+      const HeadEnd parsed = parse_head();
+      if (parsed != HeadEnd::kGone) co_return parsed;
+    }
+    idle_ = inbox_.empty();
+    const std::span<char> scratch = worker_.loop().scratch().first(kHeadRead);
+    const io::IoResult got = co_await socket_.recv(scratch, deadline);
+    const bool was_idle = std::exchange(idle_, false);
+    if (got.status == io::IoStatus::kTimeout && !was_idle) co_return HeadEnd::kLate;
+    if (!got.ok()) co_return HeadEnd::kGone;
+    if (was_idle) deadline = worker_.loop().now() + head_time;
+    inbox_.append(scratch.data(), got.bytes);
+  }
+}
+
+// kGone stands for "not yet complete".
+Http1Session::HeadEnd Http1Session::parse_head() {
+  const http::HeadLimits limits{
+      .head_bytes_max = static_cast<std::size_t>(worker_.routing()->snapshot.limits.head_bytes)};
+  const std::size_t seen = std::exchange(inspected_, inbox_.size());
+  if (!http::head_may_be_complete(inbox_, seen, limits)) return HeadEnd::kGone;
+  const http::Parsed parsed = http::parse_request(inbox_, worker_.head(), limits);
+  if (parsed.outcome == http::Outcome::kIncomplete) return HeadEnd::kGone;
+  inspected_ = 0;
+  head_size_ = parsed.size;
+  refused_status_ = parsed.status;
+  refused_reason_ = parsed.reason;
+  return parsed.outcome == http::Outcome::kComplete ? HeadEnd::kComplete : HeadEnd::kRefused;
+}
+
+void Http1Session::begin_request(const http::Head& head) {
+  request_body_ = BodyFollower(head);
+  const bool chunked = head.framing == http::Framing::kChunked;
+  incoming_ = {.form = chunked ? BodyForm::kChunked : BodyForm::kPlain,
+               .done = request_body_.done(),
+               .bytes_left = request_body_.bytes_left()};
+  answers_ = head.method == "HEAD" ? http::Answers::kHead : http::Answers::kOther;
+  minor_version_ = head.minor_version;
+  keep_alive_ = head.keep_alive;
+  awaits_continue_ = head.expects_continue && head.minor_version >= 1;
+  probed_ = false;
+  persists_ = false;
+}
+
+io::Task<Http1Session::Fate> Http1Session::answer() {
+  begin_request(worker_.head());
+  Exchange exchange(worker_, *this, worker_.head());
+  inbox_.erase(0, head_size_);
+  if (inbox_.empty() && inbox_.capacity() > kInboxKept) inbox_.shrink_to_fit();
+  exchange_ = &exchange;
+  const Answered answered = co_await exchange.run();
+  exchange_ = nullptr;
+  inspected_ = 0;
+  if (response_head_.capacity() > kInboxKept) response_head_ = {};
+  // Closing without an end is how the client learns that the body is cut off.
+  if (answered == Answered::kNotFully || tunnel_) co_return Fate::kClose;
+  co_return persists_ ? Fate::kPersist : Fate::kLinger;
+}
+
+io::Task<Http1Session::Fate> Http1Session::refuse(int status, const char* reason) {
+  worker_.metrics().count_refused(reason);
+  worker_.metrics().count_own_reply(status);
+  keep_alive_ = false;
+  answers_ = http::Answers::kOther;
+  const std::string text = fmt::format("{} {}: {}\n", status, http::reason_phrase(status), reason);
+  const Mono deadline = worker_.loop().now() + kReplyTime;
+  const io::IoResult sent = co_await reply({.status = status, .text = text}, deadline);
+  co_return sent.ok() ? Fate::kLinger : Fate::kClose;
+}
+
+io::Task<void> Http1Session::linger() {
+  socket_.shutdown_send();
+  const Mono deadline = worker_.loop().now() + kLingerTime;
+  std::size_t read = 0;
+  while (read < kLingerBytes) {
+    const io::IoResult got = co_await socket_.recv(worker_.loop().scratch(), deadline);
+    if (!got.ok()) co_return;
+    read += got.bytes;
+  }
+}
+
+// ---- the request's body
+
+std::string_view Http1Session::follow(std::string_view bytes) {
+  const std::string_view body = bytes.substr(0, request_body_.take(bytes));
+  incoming_.done = request_body_.done();
+  incoming_.malformed = request_body_.malformed();
+  incoming_.bytes = request_body_.bytes();
+  incoming_.bytes_left = request_body_.bytes_left();
+  return body;
+}
+
+std::string_view Http1Session::take_received() {
+  if (incoming_.done) return {};
+  if (tunnel_) return received_ = std::exchange(inbox_, {});
+  const std::size_t taken = follow(inbox_).size();
+  received_.assign(inbox_, 0, taken);
+  inbox_.erase(0, taken);
+  return received_;
+}
+
+io::Task<BodyPiece> Http1Session::read_body(std::size_t most, Mono deadline) {
+  const std::span<char> all = worker_.loop().scratch();
+  const std::span<char> scratch = all.first(std::min(most, all.size()));
+  const io::IoResult got = co_await socket_.recv(scratch, deadline);
+  if (!got.ok()) co_return BodyPiece{.status = got.status};
+  const std::string_view bytes(scratch.data(), got.bytes);
+  if (tunnel_) co_return BodyPiece{.bytes = bytes};
+  const std::string_view body = follow(bytes);
+  inbox_.append(bytes.substr(body.size()));
+  co_return BodyPiece{.bytes = body};
+}
+
+io::Task<io::IoResult> Http1Session::send_continue(Mono deadline) {
+  awaits_continue_ = false;
+  co_return co_await socket_.send(kContinue, deadline);
+}
+
+// ---- whether it is still there
+
+void Http1Session::set_observer(ClientObserver* observer) {
+  observer_ = observer;
+  socket_.set_idle_observer(observer != nullptr ? this : nullptr);
+}
+
+void Http1Session::on_idle_activity(io::Socket&) {
+  observer_->on_client_activity();
+}
+
+// A client that is gone answers these bytes with a reset.
+io::Task<bool> Http1Session::probe(Mono deadline) {
+  if (!socket_.peer_ended() || minor_version_ == 0 || std::exchange(probed_, true)) co_return true;
+  const io::IoResult probed = co_await socket_.send(kContinue, deadline);
+  co_return probed.ok();
+}
+
+// ---- the answer
+
+io::Task<io::IoResult> Http1Session::send_interim(const http::Head& head, Mono deadline) {
+  if (minor_version_ == 0) co_return io::IoResult{};
+  response_head_.resize(http::client_head_bytes_max(head));
+  response_head_.resize(http::write_client_head(head, {}, response_head_.data()));
+  co_return co_await socket_.send(response_head_, deadline);
+}
+
+io::Task<io::IoResult> Http1Session::reply(OwnAnswer answer, Mono deadline) {
+  persists_ = keep_alive_ && incoming_.done && !worker_.is_draining();
+  const std::string bytes =
+      http::own_reply({.status = answer.status,
+                       .body = answer.text,
+                       .retry_after_s = answer.retry_after_s,
+                       .persist = persists_ ? http::Persist::kKeepAlive : http::Persist::kClose,
+                       .answers = answers_});
+  co_return co_await socket_.send(bytes, deadline);
+}
+
+BodyWriter::Mode Http1Session::response_mode(const http::Head& head, BodyForm form) const {
+  if (form == BodyForm::kChunked)
+    return minor_version_ == 0 ? BodyWriter::Mode::kDecode : BodyWriter::Mode::kPass;
+  const bool announces_chunks = head.framing == http::Framing::kChunked && minor_version_ >= 1;
+  return announces_chunks ? BodyWriter::Mode::kEncode : BodyWriter::Mode::kPass;
+}
+
+io::Task<io::IoResult> Http1Session::respond(const http::Head& head, BodyForm form, BodyPart first,
+                                             Mono deadline) {
+  response_body_.begin(response_mode(head, form));
+  const bool ends_by_closing = head.framing == http::Framing::kUntilClose ||
+                               (minor_version_ == 0 && head.framing == http::Framing::kChunked);
+  persists_ = keep_alive_ && incoming_.done && !worker_.is_draining() && !ends_by_closing;
+  const http::ClientRewrite rewrite{
+      .persist = persists_ ? http::Persist::kKeepAlive : http::Persist::kClose,
+      .client_minor_version = minor_version_};
+  response_head_.resize(http::client_head_bytes_max(head));
+  response_head_.resize(http::write_client_head(head, rewrite, response_head_.data()));
+  BodyWriter::Pieces body = response_body_.write(first);
+  if (!body.second.empty()) response_head_ += body.first;
+  co_return co_await socket_.send(response_head_, body.second.empty() ? body.first : body.second,
+                                  deadline);
+}
+
+io::Task<io::IoResult> Http1Session::send_body(BodyPart part, Mono deadline) {
+  const BodyWriter::Pieces body = response_body_.write(part);
+  co_return co_await socket_.send(body.first, body.second, deadline);
+}
+
+void Http1Session::begin_tunnel() {
+  tunnel_ = true;
+  incoming_.done = false;
+  set_observer(nullptr);
+}
+
+}  // namespace banyan::gateway

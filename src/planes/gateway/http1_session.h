@@ -1,0 +1,92 @@
+#pragma once
+// Http1Session: a client connection that speaks HTTP/1. Reads request heads and has each answered
+// by an Exchange, until either side wants to end.
+
+#include <cstdint>
+#include <string>
+
+#include "io/socket.h"
+#include "io/task.h"
+#include "planes/gateway/body.h"
+#include "planes/gateway/client.h"
+#include "planes/gateway/session.h"
+
+namespace banyan::gateway {
+
+class Exchange;
+
+class Http1Session final : public Session, private Client, private io::IdleObserver {
+ public:
+  // Owns itself until the connection ends.
+  static io::Detached serve(Worker& worker, int fd);
+
+  Http1Session(Worker& worker, int fd);
+
+  void close_if_idle() override;
+  void cancel() override;  // of Session and of Side: everything ends now
+
+ private:
+  enum class HeadEnd : std::uint8_t { kComplete, kRefused, kLate, kGone };
+  // What becomes of the connection after a request.
+  enum class Fate : std::uint8_t {
+    kPersist,
+    kClose,
+    kLinger,  // closes, but first lets the client read the answer although it still sends
+  };
+
+  io::Task<void> run();
+  // Leaves the parsed head in worker.head(), whose views point into inbox_.
+  io::Task<HeadEnd> receive_head();
+  HeadEnd parse_head();
+  void begin_request(const http::Head& head);
+  io::Task<Fate> answer();
+  io::Task<Fate> refuse(int status, const char* reason);
+  io::Task<void> linger();
+
+  // Client: the request that is being answered.
+  const std::string& ip() const override { return client_ip_; }
+  std::string_view scheme() const override { return "http"; }
+  std::string_view take_received() override;
+  io::Task<BodyPiece> read_body(std::size_t most, Mono deadline) override;
+  void set_observer(ClientObserver* observer) override;
+  bool is_gone() const override { return socket_.is_broken(); }
+  io::Task<bool> probe(Mono deadline) override;
+  io::Task<io::IoResult> send_continue(Mono deadline) override;
+  io::Task<io::IoResult> send_interim(const http::Head& head, Mono deadline) override;
+  io::Task<io::IoResult> reply(OwnAnswer answer, Mono deadline) override;
+  io::Task<io::IoResult> respond(const http::Head& head, BodyForm form, BodyPart first,
+                                 Mono deadline) override;
+  io::Task<io::IoResult> send_body(BodyPart part, Mono deadline) override;
+  void begin_tunnel() override;
+  void end_sending() override { socket_.shutdown_send(); }
+  void stop_reading() override { socket_.cancel_recv(); }
+
+  std::string_view follow(std::string_view bytes);
+  BodyWriter::Mode response_mode(const http::Head& head, BodyForm form) const;
+  void on_idle_activity(io::Socket& socket) override;
+
+  io::Socket socket_;
+  std::string client_ip_;
+  std::string inbox_;          // received and not yet used
+  std::size_t inspected_ = 0;  // how much of inbox_ has been tried as a head
+  std::size_t head_size_ = 0;
+  int refused_status_ = 0;
+  const char* refused_reason_ = "";
+  bool idle_ = false;  // between two requests
+  Exchange* exchange_ = nullptr;
+
+  // The request that is being answered.
+  BodyFollower request_body_;
+  std::string received_;
+  http::Answers answers_ = http::Answers::kOther;
+  int minor_version_ = 1;
+  bool keep_alive_ = false;
+  bool probed_ = false;
+  bool tunnel_ = false;
+  bool persists_ = false;  // after the answer that was begun
+  ClientObserver* observer_ = nullptr;
+  BodyWriter response_body_;
+  std::string response_head_;
+};
+
+}  // namespace banyan::gateway

@@ -1,0 +1,118 @@
+#include "planes/gateway/http1_upstream.h"
+
+#include <algorithm>
+
+#include "planes/gateway/pool.h"
+
+namespace banyan::gateway {
+namespace {
+
+constexpr std::size_t kHeadRead = 64 * 1024;  // at most copied while a head is read
+constexpr std::size_t kInboxKept = 4 * 1024;  // an idle connection keeps no larger buffer
+
+}  // namespace
+
+io::Task<Result<void>> Http1Upstream::connect(io::Address to, Mono deadline) {
+  co_return co_await socket_.connect(to, deadline);
+}
+
+io::Task<io::IoResult> Http1Upstream::send_request(const OutgoingRequest& request, BodyPart first,
+                                                   Mono deadline) {
+  const bool encodes =
+      request.framing == http::Framing::kChunked && request.form == BodyForm::kPlain;
+  request_.begin(encodes ? BodyWriter::Mode::kEncode : BodyWriter::Mode::kPass);
+  answers_ = request.answers;
+  keep_alive_ = false;
+  incoming_ = {.done = false};
+  if (!encodes) co_return co_await socket_.send(request.head, first.bytes, deadline);
+  const BodyWriter::Pieces body = request_.write(first);
+  const std::string head = std::string(request.head).append(body.first);
+  co_return co_await socket_.send(head, body.second, deadline);
+}
+
+io::Task<io::IoResult> Http1Upstream::send_body(BodyPart part, Mono deadline) {
+  const BodyWriter::Pieces body = request_.write(part);
+  co_return co_await socket_.send(body.first, body.second, deadline);
+}
+
+io::Task<Upstream::HeadEnd> Http1Upstream::receive_head(http::Head& head, Mono deadline) {
+  inbox_.erase(0, std::exchange(inbox_used_, 0));
+  while (true) {
+    if (!inbox_.empty()) {
+      const http::Parsed parsed = http::parse_response(inbox_, answers_, head);
+      if (parsed.outcome == http::Outcome::kComplete) co_return finish_head(head, parsed.size);
+      if (parsed.outcome == http::Outcome::kRefused) co_return HeadEnd::kRefused;
+    }
+    const std::span<char> scratch = socket_.loop().scratch().first(kHeadRead);
+    const io::IoResult got = co_await socket_.recv(scratch, deadline);
+    if (got.status == io::IoStatus::kTimeout) co_return HeadEnd::kLate;
+    if (!got.ok()) co_return HeadEnd::kEnded;
+    inbox_.append(scratch.data(), got.bytes);
+  }
+}
+
+Upstream::HeadEnd Http1Upstream::finish_head(const http::Head& head, std::size_t size) {
+  inbox_used_ = size;
+  if (head.status / 100 == 1 && head.status != 101) return HeadEnd::kComplete;
+  response_ = BodyFollower(head);
+  keep_alive_ = head.keep_alive;
+  const bool chunked = head.framing == http::Framing::kChunked;
+  incoming_ = {.form = chunked ? BodyForm::kChunked : BodyForm::kPlain, .done = response_.done()};
+  return HeadEnd::kComplete;
+}
+
+std::string_view Http1Upstream::take_received() {
+  const std::string_view received = std::string_view(inbox_).substr(inbox_used_);
+  if (received.empty() || incoming_.done) return {};
+  inbox_used_ = inbox_.size();
+  return take(received);
+}
+
+io::Task<BodyPiece> Http1Upstream::read_body(std::size_t most, Mono deadline) {
+  const std::span<char> all = socket_.loop().scratch();
+  const std::span<char> scratch = all.first(std::min(most, all.size()));
+  const io::IoResult got = co_await socket_.recv(scratch, deadline);
+  if (got.status == io::IoStatus::kEnd && !tunnel_) incoming_.done = response_.finish_at_close();
+  if (!got.ok()) co_return BodyPiece{.status = got.status};
+  co_return BodyPiece{.bytes = take({scratch.data(), got.bytes})};
+}
+
+std::string_view Http1Upstream::take(std::string_view bytes) {
+  if (tunnel_) return bytes;
+  const std::size_t taken = response_.take(bytes);
+  if (taken < bytes.size()) keep_alive_ = false;  // it says more than it was asked
+  incoming_.done = response_.done();
+  incoming_.malformed = response_.malformed();
+  incoming_.bytes = response_.bytes();
+  return bytes.substr(0, taken);
+}
+
+bool Http1Upstream::is_reusable() const {
+  return keep_alive_ && !cancelled_ && !tunnel_ && incoming_.done && !socket_.peer_ended() &&
+         !socket_.is_broken() && response_.framing() != http::Framing::kUntilClose &&
+         inbox_used_ == inbox_.size();
+}
+
+void Http1Upstream::set_idle(bool idle) {
+  socket_.set_idle_observer(idle ? this : nullptr);
+  inbox_.clear();
+  inbox_used_ = 0;
+  if (idle && inbox_.capacity() > kInboxKept) inbox_.shrink_to_fit();
+}
+
+void Http1Upstream::begin_tunnel() {
+  tunnel_ = true;
+  incoming_.done = false;
+  request_.begin(BodyWriter::Mode::kPass);
+}
+
+void Http1Upstream::cancel() {
+  cancelled_ = true;
+  socket_.cancel();
+}
+
+void Http1Upstream::on_idle_activity(io::Socket&) {
+  endpoint_.drop_idle(*this);
+}
+
+}  // namespace banyan::gateway
