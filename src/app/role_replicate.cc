@@ -164,6 +164,11 @@ void serve_all(rpc::Server& server, Jobs& jobs) {
   serve(server, jobs, "status", [](Job& job, const json&) { return job.status(); });
   serve(server, jobs, "verify",
         [](Job& job, const json& in) { return job.verify(ms_of(in, "wait_ms", 0)); });
+  serve(server, jobs, "repair", [](Job& job, const json& in) {
+    const Job::RepairOrder order{.table = in.value("table", ""),
+                                 .is_dry_run = in.value("dry_run", false)};
+    return job.repair(order, ms_of(in, "wait_ms", 0));
+  });
   server.on("cancel", [&jobs](const json& in) -> Result<json> {
     const auto job = jobs.find(name_of(in));
     if (!job) return json::object();  // cancelled before

@@ -160,6 +160,51 @@ Exit verify(const Cli& cli, const std::string& name) {
   return equal ? Exit::kOk : Exit::kInconclusive;
 }
 
+// ---- repair
+
+struct RepairOptions {
+  std::string table;
+  bool is_dry_run = false;
+};
+
+void print_repair(const json& out) {
+  const std::string state = out.value("state", "");
+  for (const json& table : out.value("tables", json::array())) {
+    if (state == "repaired") {
+      print_field(table.value("table", ""),
+                  fmt::format("{} rows written, {} removed{}", table.value("written", 0L),
+                              table.value("removed", 0L),
+                              table.value("whole", false) ? " (copied anew)" : ""));
+    } else {
+      print_field(table.value("table", ""),
+                  fmt::format("{}{} rows differ", table.value("differences", json::array()).size(),
+                              table.value("more", false) ? " or more" : ""));
+    }
+  }
+  if (state == "failed")
+    fmt::print("FAILED. {}\n{}\n", out.value("error", ""), out.value("remedy", ""));
+  if (state == "equal") fmt::print("EQUAL. There is nothing to repair.\n");
+  if (state == "different") fmt::print("Dry run: nothing was written.\n");
+  if (state == "running") fmt::print("Still at work; ask again.\n");
+  if (state == "repaired") {
+    fmt::print("REPAIRED{}. The rows were read back.\n",
+               out.value("new_slot", false) ? ", and the stream follows from a new slot" : "");
+  }
+}
+
+Exit repair(const Cli& cli, const std::string& name, const RepairOptions& options) {
+  json order = {{"name", name}, {"dry_run", options.is_dry_run}};
+  if (!options.table.empty())
+    order["table"] = options.table.contains('.') ? options.table : "public." + options.table;
+  const auto out = cli.control("migrate.repair", order, kVerifyPatience);
+  if (!out) return cli.show(out.error());
+  cli.show(*out, print_repair);
+  const std::string state = out->value("state", "");
+  if (state == "failed") return Exit::kError;
+  if (state == "repaired" && !cli.as_json) fmt::print("Next: banyan migrate verify {}\n", name);
+  return state == "repaired" || state == "equal" ? Exit::kOk : Exit::kInconclusive;
+}
+
 // ---- switch and reverse
 
 std::string note_of(const json& event) {
@@ -342,6 +387,12 @@ void add_migrate_verbs(CLI::App& app, Cli& cli) {
       ->add_flag("--watch", *watching, "until it waits for you");
   add_verb(*migrate, cli, "verify", "compare every row, file and session of both sides",
            [&cli](const std::string& name) { return verify(cli, name); });
+  auto order = std::make_shared<RepairOptions>();
+  auto* repairing =
+      add_verb(*migrate, cli, "repair", "write the rows that differ anew; also after a lost slot",
+               [&cli, order](const std::string& name) { return repair(cli, name, *order); });
+  repairing->add_option("--table", order->table, "only this one");
+  repairing->add_flag("--dry-run", order->is_dry_run, "say what differs and stop");
   add_cut_over(*migrate, cli, "switch", "the cutover: traffic and data as one act", "new");
   add_cut_over(*migrate, cli, "reverse", "the same act backwards; keeps everything written since",
                "old");

@@ -355,6 +355,27 @@ Result<json> ControlService::verify(const json& in) {
   return parts;
 }
 
+// Only of the database: files and sessions repair themselves as they follow.
+Result<json> ControlService::repair(const json& in) {
+  TRY_VOID(refuse_while_busy());
+  TRY(const auto spec, project_.spec());
+  TRY(const auto migration, find_migration(spec, name_in(in)));
+  if (!migration.database) {
+    return failure(Code::kInvalidArgument, "migration " + migration.name + " moves no database");
+  }
+  json order = in;
+  order["wait_ms"] = kVerifyWaitMs;
+  TRY(auto out,
+      project_.replicate().call("repair", order, std::chrono::milliseconds(kVerifyWaitMs) + 5s));
+  if (!in.value("dry_run", false)) {
+    // What was verified before says nothing about rows that are written anew.
+    TRY(auto record, records_.migration(migration.name));
+    record.verified_at_ms = 0;
+    TRY_VOID(records_.put(migration.name, record));
+  }
+  return out;
+}
+
 Result<void> ControlService::stop_parts(const spec::Migration& migration, const std::string& verb) {
   const json named = {{"name", migration.name}};
   if (migration.database) TRY_VOID(project_.replicate().call(verb, named, 60s));

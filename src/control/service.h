@@ -30,6 +30,7 @@ class ControlService {
   Result<json> create_migration(const json& in);
   Result<json> migration_status(const json& in);
   Result<json> verify(const json& in);
+  Result<json> repair(const json& in);
   // {name, to: "new"|"old", dry_run?}: starts the act and answers {act_id, gates}; see events().
   Result<json> cut_over(const json& in);
   // {name, after, act_id?} → {events, act?: {ended, moved, why}}
@@ -63,7 +64,7 @@ class ControlService {
   Records records_;
   std::mutex change_;             // held by whoever changes routes: an act, apply, the keeper
   std::atomic<bool> busy_{true};  // an act is being carried out
-  json kept_;  // the snapshot the keeper put last; its thread only
+  json kept_;                     // the snapshot the keeper put last; its thread only
   std::jthread conductor_;
   std::jthread keeper_;
 };

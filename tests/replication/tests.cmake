@@ -4,6 +4,13 @@ foreach(name run_cases fence_attacks switch_cycles kill_and_resume verify_finds 
   set_tests_properties(replication_${name} PROPERTIES TIMEOUT 900 LABELS integration)
 endforeach()
 
+# The act and its proof.
+foreach(name repair)
+  add_test(NAME replication_${name}
+           COMMAND /usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/replication/${name}.py $<TARGET_FILE:banyan>)
+  set_tests_properties(replication_${name} PROPERTIES TIMEOUT 900 LABELS integration)
+endforeach()
+
 add_test(NAME replication_stories
          COMMAND /usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/replication/stories/run.py $<TARGET_FILE:banyan>)
 set_tests_properties(replication_stories PROPERTIES TIMEOUT 900 LABELS integration)

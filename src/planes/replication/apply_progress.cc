@@ -46,6 +46,19 @@ Result<void> write_stream(pg::Connection& db, const StreamRecord& record) {
       pg::quote_literal(record.stage), pg::quote_literal(record.snapshot), start));
 }
 
+Result<void> retarget_stream(pg::Connection& db, const StreamRecord& record) {
+  return db.exec(fmt::format(
+      // What tables' own snapshots have seen lies before the new slot's point.
+      "update banyan.applied_chunks set snapshot = '' where stream = {0};"
+      "update banyan.stream set slot = {1}, system_id = {2}, stage = {3}, snapshot = {4}, "
+      "start = {5} where stream = {0};"
+      "update banyan.progress set lsn = {5}, epoch = epoch + 1, barrier_epoch = 0 "
+      "where stream = {0}",
+      pg::quote_literal(record.stream), pg::quote_literal(record.slot),
+      pg::quote_literal(record.system_id), pg::quote_literal(record.stage),
+      pg::quote_literal(record.snapshot), pg::quote_literal(pg::format_lsn(record.start))));
+}
+
 Result<void> set_stage(pg::Connection& db, const std::string& stream, const std::string& stage) {
   TRY_VOID(db.query_one("update banyan.stream set stage = $2 where stream = $1", {stream, stage}));
   return {};

@@ -7,6 +7,7 @@
 //   copying               schema restored                     yes: finished chunks are kept
 //   indexing              last chunk                          yes: indexing is repeated
 //   following             indexes built                       yes
+//   repairing             a new slot replaces a lost one      yes: only a new repair goes on
 
 #include <cstdint>
 #include <optional>
@@ -35,6 +36,8 @@ Result<void> create_stream_table(pg::Connection& db);
 Result<std::optional<StreamRecord>> read_stream(pg::Connection& db, const std::string& stream);
 // Replaces the record and resets the progress to its start, in one transaction.
 Result<void> write_stream(pg::Connection& db, const StreamRecord& record);
+// Replaces the slot and the position of a stream whose rows were copied before.
+Result<void> retarget_stream(pg::Connection& db, const StreamRecord& record);
 Result<void> set_stage(pg::Connection& db, const std::string& stream, const std::string& stage);
 Result<void> delete_stream(pg::Connection& db, const std::string& stream);
 

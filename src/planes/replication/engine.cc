@@ -80,6 +80,14 @@ void add_alarms(nlohmann::json& list, const Stream* stream, std::string_view sid
   }
 }
 
+// Between the new slot and the last row of a repair the sides are not copies of one another.
+Result<void> check_repaired(const StreamRecord& record) {
+  if (record.stage != "repairing") return {};
+  const auto name = record.stream.substr(0, record.stream.rfind(':'));
+  return std::unexpected(Error(Code::kConflict, "a repair was interrupted")
+                             .with_remedy("Repair again: banyan migrate repair " + name));
+}
+
 // The transaction ids a snapshot has seen, by importing it once.
 Result<std::string> snapshot_as_text(const std::string& url, const std::string& name) {
   TRY(auto db, connect(url));
@@ -120,6 +128,7 @@ void Engine::start() {
   shared_->report.change([&](Shared::Report& report) {
     is_running = std::exchange(report.is_running, true);
     if (!is_running) report.error.reset();
+    if (!is_running && report.state == "failed") report.state = "catching_up";
   });
   if (is_running) {
     for (const auto from : {SideName::kOld, SideName::kNew}) {
@@ -204,6 +213,7 @@ Result<void> Engine::advance(const std::stop_token& stop) {
   TRY(auto target, connect(url(SideName::kNew)));
   TRY(const auto record, read_stream(target, stream_name(config_.name, SideName::kOld)));
   const auto stage = record ? record->stage : "schema";
+  if (record) TRY_VOID(check_repaired(*record));
   if (stage == "schema") {
     TRY_VOID(begin(stop));
   } else if (stage == "copying") {
@@ -323,20 +333,65 @@ Result<void> Engine::run_stream(SideName from) {
   TRY(auto target, connect(url(other_side(from))));
   TRY(const auto record, read_stream(target, stream_name(config_.name, from)));
   if (!record) return {};
-  TRY(auto filters, read_filters(target, record->stream));
-  StreamConfig config{.applier = {.migration = config_.name,
-                                  .from = from,
-                                  .from_url = url(from),
-                                  .to_url = url(other_side(from)),
-                                  .filters = std::move(filters)},
-                      .slot = record->slot,
-                      .publication = publication(),
-                      .system_id = record->system_id};
+  TRY(auto config, stream_config(from, *record));
   shared_->streams.change([&](auto& streams) {
     auto& slot = streams[static_cast<std::size_t>(from)];
     if (!slot) slot = std::make_unique<Stream>(std::move(config));
     slot->start();
   });
+  return {};
+}
+
+Result<StreamConfig> Engine::stream_config(SideName from, const StreamRecord& record) {
+  TRY_VOID(check_repaired(record));
+  TRY(auto target, connect(url(other_side(from))));
+  TRY(auto filters, read_filters(target, record.stream));
+  return StreamConfig{.applier = {.migration = config_.name,
+                                  .from = from,
+                                  .from_url = url(from),
+                                  .to_url = url(other_side(from)),
+                                  .filters = std::move(filters)},
+                      .slot = record.slot,
+                      .publication = publication(),
+                      .system_id = record.system_id};
+}
+
+bool Engine::has_failed(SideName active) const {
+  const Stream* running = stream(active);
+  if (running != nullptr) return running->status().state == StreamState::kFailed;
+  return shared_->report.with([](const Shared::Report& report) { return !report.is_running; });
+}
+
+Result<void> Engine::remake_stream(SideName active,
+                                   const std::function<Result<void>(const std::string&)>& repair) {
+  const auto name = stream_name(config_.name, active);
+  TRY(auto passive, connect(url(other_side(active))));
+  TRY(auto record, read_stream(passive, name));
+  if (!record || (record->stage != "following" && record->stage != "repairing")) {
+    return failure(Code::kConflict, "the copy is not finished: start goes on with it");
+  }
+  TRY(auto source, connect(url(active)));
+  TRY_VOID(create_control_schema(source, config_.name, active));
+  TRY_VOID(publish(source, publication(), config_.tables));
+  if (Stream* running = stream(active)) running->stop();
+  TRY(auto exporter, pg::ReplicationConnection::open(url(active), "banyan_slot"));
+  TRY(const auto identity, exporter.identify());
+  TRY(record->slot, remake_slot(active, exporter));
+  TRY(const auto slot, exporter.create_slot(record->slot, pg::Snapshot::kExport));
+  record->system_id = identity.system_id;
+  record->stage = "repairing";
+  record->snapshot.clear();
+  record->start = slot.consistent_point;
+  TRY_VOID(retarget_stream(passive, *record));
+  TRY_VOID(repair(slot.snapshot));
+  TRY_VOID(replication::set_stage(passive, name, "following"));
+  record->stage = "following";
+  TRY(auto config, stream_config(active, *record));
+  if (Stream* stopped = stream(active)) {
+    stopped->reconfigure(std::move(config));
+    stopped->start();
+  }
+  start();
   return {};
 }
 
@@ -347,6 +402,7 @@ Result<void> Engine::prepare_opposite() {
   }
   TRY(auto target, connect(url(SideName::kNew)));
   TRY(const auto forward, read_stream(target, stream_name(config_.name, SideName::kOld)));
+  if (forward) TRY_VOID(check_repaired(*forward));
   if (!forward || forward->stage != "following") {
     return failure(Code::kConflict, "the copy is not finished: there is nothing to switch yet");
   }
@@ -468,6 +524,11 @@ nlohmann::json Engine::status(SideName active) const {
   if (error) {
     json["error"] = error->message();
     json["remedy"] = error->remedy();
+    if (forward != nullptr && forward->status().state == StreamState::kFailed) {
+      json["remedy"] = fmt::format(
+          "{} To go on from a new slot, copying only what differs: banyan migrate repair {}",
+          error->remedy(), config_.name);
+    }
   }
   return json;
 }

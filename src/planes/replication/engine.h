@@ -74,6 +74,14 @@ class Engine {
   Result<void> at_point(SideName active, const std::function<Result<pg::Lsn>()>& find_point,
                         Duration timeout, const std::function<Result<void>()>& body);
 
+  // True when the stream out of `active` cannot go on by itself.
+  bool has_failed(SideName active) const;
+  // A new slot for the stream out of `active`, whose rows were copied before: the stream stands,
+  // `repair` makes the passive side equal to the slot's exported snapshot, the stream goes on from
+  // there. A crash in between is found by start(): `failed` until this is called again.
+  Result<void> remake_stream(
+      SideName active, const std::function<Result<void>(const std::string& snapshot)>& repair);
+
   // Keys applied last, newest last, at most `limit` per table.
   std::vector<TouchedKey> touched_keys(SideName active, std::size_t limit) const;
 
@@ -92,6 +100,7 @@ class Engine {
   Result<std::string> remake_slot(SideName from, pg::ReplicationConnection& connection);
   Result<void> set_stage(const std::string& stage);
   Result<void> run_stream(SideName from);
+  Result<StreamConfig> stream_config(SideName from, const StreamRecord& record);
   Result<void> wait_for_position(pg::Lsn position, const std::stop_token& stop);
   Result<void> make_opposite();
   void set_state(const std::string& state);

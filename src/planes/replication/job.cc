@@ -47,6 +47,7 @@ json to_json(const TableVerdict& table) {
   return {{"table", table.table},
           {"rows", table.rows},
           {"equal", table.equal},
+          {"more", table.has_more},
           {"differences", std::move(differences)}};
 }
 
@@ -56,6 +57,32 @@ json to_json(const Verdict& verdict) {
   return {{"state", verdict.equal ? "equal" : "different"},
           {"tables", std::move(tables)},
           {"rows", verdict.rows}};
+}
+
+json to_json(const RepairReport& report) {
+  json tables = json::array();
+  std::int64_t written = 0;
+  for (const auto& table : report) {
+    written += table.written;
+    tables.push_back({{"table", table.table},
+                      {"written", table.written},
+                      {"removed", table.removed},
+                      {"whole", table.is_whole}});
+  }
+  return {{"state", "repaired"}, {"tables", std::move(tables)}, {"rows", written}};
+}
+
+// The answer of a verb that is asked for until its work has ended.
+Result<json> told(const std::string& what, std::optional<Result<json>> outcome) {
+  if (!outcome) return json{{"state", "running"}, {"tables", json::array()}, {"rows", 0}};
+  if (*outcome) return std::move(**outcome);
+  const auto& error = outcome->error();
+  log_error(what + " failed", {{"error", error.message()}});
+  return json{{"state", "failed"},
+              {"error", error.message()},
+              {"remedy", error.remedy()},
+              {"tables", json::array()},
+              {"rows", 0}};
 }
 
 json to_json(const Standing& standing) {
@@ -143,7 +170,8 @@ void Job::start() {
 void Job::stop() {
   runner_.with([](std::jthread& running) { running = std::jthread(); });
   engine_.stop();
-  verify_thread_.with([](std::jthread& running) { running = std::jthread(); });
+  verification_.stop();
+  repair_.stop();
 }
 
 // Prepares both databases, starts the engine, then keeps sequences ahead.
@@ -335,58 +363,80 @@ Result<json> Job::abort(Epoch epoch) {
   return empty_answer(observer_.with([&](Act& act) { return act.abort(epoch); }));
 }
 
-Result<Verdict> Job::verify_once(const std::stop_token& stop) {
+Result<VerifierOptions> Job::verifier_options(const std::stop_token& stop) {
   TRY(const auto now, observer_.with([](Act& act) { return act.state(); }));
   if (now.act == ActState::kHandedOver) {
     return failure(Code::kConflict, "between handover and open nothing is verified");
   }
-  return replication::verify({.active_url = config_.sides.of(now.active),
-                              .passive_url = config_.sides.of(other_side(now.active)),
-                              .tables = config_.tables,
-                              .jobs = config_.jobs,
-                              .at_point =
-                                  [&](const std::function<Result<pg::Lsn>()>& find_point,
+  return VerifierOptions{
+      .active_url = config_.sides.of(now.active),
+      .passive_url = config_.sides.of(other_side(now.active)),
+      .tables = config_.tables,
+      .jobs = config_.jobs,
+      .limits = {},
+      .at_point =
+          [this, active = now.active](const std::function<Result<pg::Lsn>()>& find_point,
                                       const std::function<Result<void>()>& body) {
-                                    return engine_.at_point(now.active, find_point, kPointPatience,
-                                                            body);
-                                  },
-                              .is_cancelled = [stop] { return stop.stop_requested(); }});
+            return engine_.at_point(active, find_point, kPointPatience, body);
+          },
+      .is_cancelled = [stop] { return stop.stop_requested(); }};
 }
 
-void Job::run_verification(const std::stop_token& stop) {
-  auto outcome = verify_once(stop);
-  if (!outcome) log_error("verification failed", {{"error", outcome.error().message()}});
-  verification_.change([&](Verification& verification) {
-    verification.is_running = false;
-    verification.is_told = false;
-    verification.outcome = std::move(outcome);
-  });
+Result<json> Job::verify_once(const std::stop_token& stop) {
+  TRY(const auto options, verifier_options(stop));
+  TRY(const auto verdict, replication::verify(options));
+  return to_json(verdict);
 }
 
 Result<json> Job::verify(Duration wait) {
-  const bool begin = verification_.with([](Verification& verification) {
-    const bool idle = !verification.is_running && verification.is_told;
-    if (idle) verification = {.is_running = true, .is_told = false, .outcome = std::nullopt};
-    return idle;
-  });
-  if (begin) {
-    verify_thread_.with([&](std::jthread& thread) {
-      thread = std::jthread([this](const std::stop_token& stop) { run_verification(stop); });
-    });
-  }
-  verification_.wait_for(wait, [](const Verification& now) { return !now.is_running; });
-  return verification_.with([](Verification& verification) -> Result<json> {
-    if (verification.is_running)
-      return json{{"state", "running"}, {"tables", json::array()}, {"rows", 0}};
-    verification.is_told = true;
-    if (verification.outcome->has_value()) return to_json(**verification.outcome);
-    const auto& error = verification.outcome->error();
+  return told(
+      "verification",
+      verification_.run([this](const std::stop_token& stop) { return verify_once(stop); }, wait));
+}
+
+// The stream cannot go on: a new slot, and what differs from its snapshot.
+Result<json> Job::repair_failed(const RepairOrder& order, const RepairPlan& plan, SideName active) {
+  if (order.is_dry_run) {
     return json{{"state", "failed"},
-                {"error", error.message()},
-                {"remedy", error.remedy()},
+                {"error", "the stream cannot go on; what differs is known only from a new slot"},
+                {"remedy",
+                 "Repair without --dry-run: every table is compared, what differs is "
+                 "copied, and the stream follows from the new slot."},
                 {"tables", json::array()},
                 {"rows", 0}};
-  });
+  }
+  RepairReport report;
+  TRY_VOID(engine_.remake_stream(active, [&](const std::string& snapshot) -> Result<void> {
+    TRY(report, repair_standing(plan, snapshot));
+    return {};
+  }));
+  auto out = to_json(report);
+  out["new_slot"] = true;
+  return out;
+}
+
+Result<json> Job::repair_once(const RepairOrder& order, const std::stop_token& stop) {
+  TRY(const auto now, observer_.with([](Act& act) { return act.state(); }));
+  if (now.act == ActState::kFenced || now.act == ActState::kHandedOver) {
+    return failure(Code::kConflict, "a switch is under way: finish or abort it first");
+  }
+  TRY(auto options, verifier_options(stop));
+  const RepairPlan plan{.verifier = std::move(options),
+                        .migration = config_.name,
+                        .stream = stream_name(config_.name, now.active),
+                        .only = order.table};
+  if (engine_.has_failed(now.active)) return repair_failed(order, plan, now.active);
+  TRY(const auto found, find_differences(plan));
+  if (found.equal || order.is_dry_run) return to_json(found);
+  TRY(const auto report, repair_live(plan, found));
+  return to_json(report);
+}
+
+Result<json> Job::repair(const RepairOrder& order, Duration wait) {
+  return told(
+      "repair",
+      repair_.run([this, order](const std::stop_token& stop) { return repair_once(order, stop); },
+                  wait));
 }
 
 Result<void> Job::remove_from(SideName side) {

@@ -14,7 +14,9 @@
 #include "base/guarded.h"
 #include "planes/replication/act.h"
 #include "planes/replication/engine.h"
+#include "planes/replication/errand.h"
 #include "planes/replication/outside_log.h"
+#include "planes/replication/repair.h"
 #include "planes/replication/schema.h"
 #include "planes/replication/sequences.h"
 #include "planes/replication/verifier.h"
@@ -43,6 +45,12 @@ class Job {
   // Starts a run, or takes part in the running one, and waits up to `wait` for its end. A finished
   // verdict is told once; the next call starts a new run.
   Result<nlohmann::json> verify(Duration wait);
+  // Makes the passive side's differing rows those of the active side; waits like verify().
+  struct RepairOrder {
+    std::string table;  // empty: every table
+    bool is_dry_run = false;
+  };
+  Result<nlohmann::json> repair(const RepairOrder& order, Duration wait);
 
   Result<nlohmann::json> prepare();
   Result<nlohmann::json> fence(Epoch epoch, Duration lock_timeout);
@@ -60,11 +68,6 @@ class Job {
   Result<nlohmann::json> complete();
 
  private:
-  struct Verification {
-    bool is_running = false;
-    bool is_told = true;
-    std::optional<Result<Verdict>> outcome;
-  };
   struct OutsideLog {
     CarriedObjects large_objects;
     CarriedObjects unlogged;
@@ -77,8 +80,11 @@ class Job {
   Result<SideName> source_side(Act& act);
   Result<SequenceReport> carry();
   void run(const std::stop_token& stop);
-  void run_verification(const std::stop_token& stop);
-  Result<Verdict> verify_once(const std::stop_token& stop);
+  Result<VerifierOptions> verifier_options(const std::stop_token& stop);
+  Result<nlohmann::json> verify_once(const std::stop_token& stop);
+  Result<nlohmann::json> repair_once(const RepairOrder& order, const std::stop_token& stop);
+  Result<nlohmann::json> repair_failed(const RepairOrder& order, const RepairPlan& plan,
+                                       SideName active);
   Result<void> remove_from(SideName side);
   void end_for_good(const std::string& how);
   SchemaSteps schema_steps();
@@ -90,9 +96,9 @@ class Job {
   Engine engine_;
   Guarded<std::string> ended_;    // "cancelled", "completed" or empty
   Guarded<std::string> trouble_;  // why the preparation does not succeed yet
-  Guarded<Verification> verification_;
   Guarded<std::jthread> runner_;
-  Guarded<std::jthread> verify_thread_;
+  Errand verification_;
+  Errand repair_;
 };
 
 }  // namespace banyan::replication

@@ -47,7 +47,7 @@ Keys keys_of(const VerifiedTable& table, const std::vector<TouchedKey>& touched)
 
 Result<TableVerdict> check_table(pg::Connection& active, pg::Connection& passive,
                                  const VerifiedTable& table, const Keys& keys) {
-  TableVerdict verdict{table.qualified, 0, true, {}};
+  TableVerdict verdict{.table = table.qualified, .equal = true};
   for (std::size_t from = 0; from < keys.size(); from += kKeysPerQuery) {
     const auto to = std::min(keys.size(), from + kKeysPerQuery);
     TRY(auto part, compare_keys(active, passive, table,

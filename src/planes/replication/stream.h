@@ -50,6 +50,8 @@ class Stream {
   Stream& operator=(const Stream&) = delete;
 
   void start();
+  // Another slot; only while it is stopped.
+  void reconfigure(StreamConfig config) { config_ = std::move(config); }
   // Returns when nothing more is committed on the applying side.
   void stop();
   StreamStatus status() const;
@@ -74,7 +76,7 @@ class Stream {
   Result<void> apply_all(Applier& applier, FragmentQueue& queue, const std::stop_token& stop);
   void set_health(StreamState state, std::optional<Error> error);
 
-  const StreamConfig config_;
+  StreamConfig config_;
   mutable Guarded<ApplyShared> shared_;
   Guarded<Health> health_;
   std::atomic<std::uint64_t> durable_{0};

@@ -15,8 +15,7 @@ namespace banyan::replication {
 namespace {
 
 constexpr int kBuckets = 1024;
-constexpr std::size_t kBucketsOpened = 8;      // unequal buckets read row by row
-constexpr std::size_t kDifferencesMax = 100;   // reported per table
+constexpr std::size_t kBucketsAtOnce = 8;      // unequal buckets read row by row
 constexpr std::size_t kDifferenceBytes = 400;  // of each version
 
 std::string joined(const std::vector<std::string>& parts, std::string_view separator) {
@@ -38,8 +37,22 @@ std::string hash_of(const std::string& text, bool has_extended_hash) {
 struct Queries {
   std::string total;    // count, hash
   std::string buckets;  // bucket, count, hash
-  std::string rows;     // key, row, how many; of the buckets in {}
+  std::string rows;     // key, row, how many, the key's columns; of the buckets that follow
+  std::string rows_end;
 };
+
+// ", a::text, b::text" of the key, and their places for the grouping.
+std::string key_texts(const VerifiedTable& table) {
+  std::string texts;
+  for (const auto& column : table.key) texts += fmt::format(", {}::text", column);
+  return texts;
+}
+
+std::string key_groups(const VerifiedTable& table) {
+  std::string places;
+  for (std::size_t at = 0; at < table.key.size(); at++) places += fmt::format(", {}", at + 4);
+  return places;
+}
 
 Queries queries_for(const VerifiedTable& table, bool has_extended_hash) {
   const auto row = row_text(table.columns);
@@ -51,8 +64,9 @@ Queries queries_for(const VerifiedTable& table, bool has_extended_hash) {
       fmt::format("select count(*), coalesce(sum({}), 0) from only {}", hash, table.qualified),
       fmt::format("select {}, count(*), sum({}) from only {} group by 1", bucket, hash,
                   table.qualified),
-      fmt::format("select {}, {}, count(*) from only {} where {} in (", shown, row, table.qualified,
-                  bucket),
+      fmt::format("select {}, {}, count(*){} from only {} where {} in (", shown, row,
+                  key_texts(table), table.qualified, bucket),
+      fmt::format(") group by 1, 2{}", key_groups(table)),
   };
 }
 
@@ -75,19 +89,27 @@ std::vector<std::string> unequal_buckets(const BucketSums& left, const BucketSum
     const bool both = in_left != left.end() && in_right != right.end();
     const bool neither = in_left == left.end() && in_right == right.end();
     if (neither || (both && in_left->second == in_right->second)) continue;
-    if (unequal.size() < kBucketsOpened) unequal.push_back(std::to_string(bucket));
+    unequal.push_back(std::to_string(bucket));
   }
   return unequal;
 }
 
 // (key, row) -> how often, so that equal rows of a table without a key are counted.
-using RowCounts = std::map<std::pair<std::string, std::string>, std::int64_t>;
+struct RowCounts {
+  std::map<std::pair<std::string, std::string>, std::int64_t> rows;
+  std::map<std::string, std::vector<std::string>> keys;  // the columns of each key
+};
 
 Result<RowCounts> row_counts(pg::Connection& db, const std::string& sql) {
   TRY(const auto rows, db.query(sql));
   RowCounts counts;
   for (std::size_t row = 0; row < rows.size(); row++) {
-    counts[{rows.str(row, 0), rows.str(row, 1)}] += rows.integer(row, 2);
+    counts.rows[{rows.str(row, 0), rows.str(row, 1)}] += rows.integer(row, 2);
+    auto& key = counts.keys[rows.str(row, 0)];
+    if (!key.empty()) continue;
+    for (std::size_t column = 3; column < rows.columns(); column++) {
+      key.push_back(rows.str(row, column));
+    }
   }
   return counts;
 }
@@ -115,20 +137,28 @@ std::vector<Difference> differences_of(const RowCounts& source, const RowCounts&
     if (!has_key) return found.push_back(difference_without_key(row, in_source, in_target));
     auto& difference = by_key[key];
     difference.key = key;
+    const auto& keys = in_source > 0 ? source.keys : target.keys;
+    if (const auto columns = keys.find(key); columns != keys.end()) {
+      difference.key_values = columns->second;
+    }
     if (in_source > 0) difference.source = shown(row, in_source);
     if (in_target > 0) difference.target = shown(row, in_target);
   };
-  for (const auto& [entry, times] : source) {
-    const auto other = target.find(entry);
-    note(entry, times, other == target.end() ? 0 : other->second);
+  for (const auto& [entry, times] : source.rows) {
+    const auto other = target.rows.find(entry);
+    note(entry, times, other == target.rows.end() ? 0 : other->second);
   }
-  for (const auto& [entry, times] : target) {
-    if (!source.contains(entry)) note(entry, 0, times);
+  for (const auto& [entry, times] : target.rows) {
+    if (!source.rows.contains(entry)) note(entry, 0, times);
   }
   for (auto& [key, difference] : by_key) found.push_back(std::move(difference));
-  if (found.size() > kDifferencesMax) found.resize(kDifferencesMax);
   return found;
 }
+
+struct SessionPairRef {
+  pg::Connection& active;
+  pg::Connection& passive;
+};
 
 // Runs the same statement on both sides at once: the wait is the longer one, not the sum.
 template <class Fn>
@@ -140,17 +170,38 @@ auto on_both(pg::Connection& active, pg::Connection& passive, Fn read) {
   return std::pair(std::move(here), *std::move(there));
 }
 
-Result<std::vector<Difference>> narrow(pg::Connection& active, pg::Connection& passive,
-                                       const VerifiedTable& table, const Queries& queries) {
-  auto [source, target] = on_both(
-      active, passive, [&](pg::Connection& db) { return bucket_sums(db, queries.buckets); });
+// The differing rows of some unequal buckets.
+Result<std::vector<Difference>> open_buckets(SessionPairRef sides, const VerifiedTable& table,
+                                             const Queries& queries,
+                                             const std::vector<std::string>& buckets) {
+  const auto sql = queries.rows + joined(buckets, ", ") + queries.rows_end;
+  TRY(const auto source, row_counts(sides.active, sql));
+  TRY(const auto target, row_counts(sides.passive, sql));
+  return differences_of(source, target, !table.key.empty());
+}
+
+Result<void> narrow(SessionPairRef sides, const VerifiedTable& table, const Queries& queries,
+                    const DifferenceLimits& limits, TableVerdict& verdict) {
+  auto [source, target] = on_both(sides.active, sides.passive, [&](pg::Connection& db) {
+    return bucket_sums(db, queries.buckets);
+  });
   if (!source) return std::unexpected(std::move(source).error());
   if (!target) return std::unexpected(std::move(target).error());
-  const auto buckets = unequal_buckets(*source, *target);
-  const auto sql = queries.rows + joined(buckets, ", ") + ") group by 1, 2";
-  TRY(const auto source_rows, row_counts(active, sql));
-  TRY(const auto target_rows, row_counts(passive, sql));
-  return differences_of(source_rows, target_rows, !table.key.empty());
+  auto buckets = unequal_buckets(*source, *target);
+  verdict.has_more = buckets.size() > limits.buckets;
+  buckets.resize(std::min(buckets.size(), limits.buckets));
+  for (std::size_t from = 0; from < buckets.size(); from += kBucketsAtOnce) {
+    const auto to = std::min(buckets.size(), from + kBucketsAtOnce);
+    TRY(auto found, open_buckets(sides, table, queries,
+                                 {buckets.begin() + static_cast<long>(from),
+                                  buckets.begin() + static_cast<long>(to)}));
+    std::ranges::move(found, std::back_inserter(verdict.differences));
+    if (verdict.differences.size() <= limits.rows) continue;
+    verdict.has_more = true;
+    verdict.differences.resize(limits.rows);
+    break;
+  }
+  return {};
 }
 
 bool has_extended_hash(const pg::Connection& active, const pg::Connection& passive) {
@@ -168,28 +219,8 @@ from (select c.oid, pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote
 left join pg_catalog.pg_attribute a on a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped
 order by 1, 2)sql";
 
-struct Pair {
-  pg::Connection active;
-  pg::Connection passive;
-};
-
-Result<pg::Connection> open_pinned(const std::string& url) {
-  pg::ConnectOptions options;
-  options.application_name = "banyan_verify";
-  TRY(auto db, pg::Connection::open(url, options));
-  TRY_VOID(pin_formats(db));
-  return db;
-}
-
-Result<pg::Connection> open_at(const std::string& url, const std::string& snapshot) {
-  TRY(auto db, open_pinned(url));
-  TRY_VOID(db.exec("begin isolation level repeatable read read only; set transaction snapshot " +
-                   pg::quote_literal(snapshot)));
-  return db;
-}
-
 // Pairs of sessions, each pair holding the same two snapshots.
-Result<std::vector<Pair>> open_pairs(const VerifierOptions& options) {
+Result<std::vector<SessionPair>> open_pairs(const VerifierOptions& options) {
   TRY(auto slot_session, pg::ReplicationConnection::open(options.active_url, "banyan_verify"));
   static std::atomic<int> serial = 0;
   const auto slot_name = fmt::format("banyan_verify_{}_{}", getpid(), serial++);
@@ -198,7 +229,7 @@ Result<std::vector<Pair>> open_pairs(const VerifierOptions& options) {
     TRY(slot, slot_session.create_slot(slot_name, pg::Snapshot::kExport, pg::SlotLife::kTemporary));
     return slot.consistent_point;
   };
-  std::vector<Pair> pairs;
+  std::vector<SessionPair> pairs;
   TRY(auto holder, open_pinned(options.passive_url));
   std::string passive_snapshot;
   TRY_VOID(options.at_point(create_slot, [&]() -> Result<void> {
@@ -216,35 +247,30 @@ Result<std::vector<Pair>> open_pairs(const VerifierOptions& options) {
 }
 
 TableVerdict missing_table(const VerifiedTable& table) {
-  TableVerdict verdict{table.qualified, 0, false, {}};
-  verdict.differences.push_back({"", "table with these columns", std::nullopt});
+  TableVerdict verdict{.table = table.qualified};
+  verdict.differences.push_back({.source = std::string(kMissingTable)});
   return verdict;
 }
 
-Result<Verdict> compare_all(std::vector<Pair>& pairs, const VerifierOptions& options) {
-  TRY(const auto tables, verified_tables(pairs.front().active, options.tables));
-  TRY(const auto there, verified_tables(pairs.front().passive, options.tables));
-  std::vector<std::optional<Result<TableVerdict>>> results(tables.size());
-  std::atomic<std::size_t> next = 0;
-  const auto work = [&](Pair& pair) {
-    for (auto mine = next++; mine < tables.size() && !options.is_cancelled(); mine = next++) {
-      const bool exists = std::ranges::find(there, tables[mine]) != there.end();
-      results[mine] = exists ? compare_table(pair.active, pair.passive, tables[mine])
-                             : Result<TableVerdict>(missing_table(tables[mine]));
-    }
-  };
-  std::vector<std::thread> workers;
-  for (auto& pair : pairs) workers.emplace_back([&work, &pair] { work(pair); });
-  for (auto& worker : workers) worker.join();
-  Verdict verdict;
-  for (auto& result : results) {
-    if (!result) return failure(Code::kCancelled, "verification was cancelled");
-    TRY(auto table, std::move(*result));
-    verdict.rows += table.rows;
-    verdict.equal = verdict.equal && table.equal;
-    verdict.tables.push_back(std::move(table));
-  }
-  return verdict;
+}  // namespace
+
+Result<void> pin_formats(pg::Connection& db) {
+  return db.exec("set timezone = 'UTC'; set lc_monetary = 'C'; set xmloption = content");
+}
+
+Result<pg::Connection> open_pinned(const std::string& url) {
+  pg::ConnectOptions options;
+  options.application_name = "banyan_verify";
+  TRY(auto db, pg::Connection::open(url, options));
+  TRY_VOID(pin_formats(db));
+  return db;
+}
+
+Result<pg::Connection> open_at(const std::string& url, const std::string& snapshot) {
+  TRY(auto db, open_pinned(url));
+  TRY_VOID(db.exec("begin isolation level repeatable read read only; set transaction snapshot " +
+                   pg::quote_literal(snapshot)));
+  return db;
 }
 
 std::string key_condition(const VerifiedTable& table,
@@ -259,12 +285,6 @@ std::string key_condition(const VerifiedTable& table,
     sql += fmt::format("{}({})", sql.empty() ? "" : " or ", one);
   }
   return sql;
-}
-
-}  // namespace
-
-Result<void> pin_formats(pg::Connection& db) {
-  return db.exec("set timezone = 'UTC'; set lc_monetary = 'C'; set xmloption = content");
 }
 
 Result<std::vector<VerifiedTable>> verified_tables(pg::Connection& db, const TableNames& tables) {
@@ -285,34 +305,60 @@ Result<std::vector<VerifiedTable>> verified_tables(pg::Connection& db, const Tab
 }
 
 Result<TableVerdict> compare_table(pg::Connection& active, pg::Connection& passive,
-                                   const VerifiedTable& table) {
+                                   const VerifiedTable& table, const DifferenceLimits& limits) {
   const auto queries = queries_for(table, has_extended_hash(active, passive));
   auto [source, target] =
       on_both(active, passive, [&](pg::Connection& db) { return db.query(queries.total); });
   if (!source) return std::unexpected(std::move(source).error().with_context(table.qualified));
   if (!target) return std::unexpected(std::move(target).error().with_context(table.qualified));
-  TableVerdict verdict{table.qualified, source->integer(0, 0), false, {}};
+  TableVerdict verdict{.table = table.qualified, .rows = source->integer(0, 0)};
   verdict.equal =
       source->text(0, 0) == target->text(0, 0) && source->text(0, 1) == target->text(0, 1);
-  if (!verdict.equal) {
-    TRY(verdict.differences, narrow(active, passive, table, queries));
-  }
+  if (!verdict.equal) TRY_VOID(narrow({active, passive}, table, queries, limits, verdict));
   return verdict;
 }
 
 Result<TableVerdict> compare_keys(pg::Connection& active, pg::Connection& passive,
                                   const VerifiedTable& table,
                                   const std::vector<std::vector<std::string>>& keys) {
-  const auto sql = fmt::format("select {}, {}, count(*) from only {} where {} group by 1, 2",
-                               row_text(table.key), row_text(table.columns), table.qualified,
-                               key_condition(table, keys));
+  const auto sql = fmt::format("select {}, {}, count(*){} from only {} where {} group by 1, 2{}",
+                               row_text(table.key), row_text(table.columns), key_texts(table),
+                               table.qualified, key_condition(table, keys), key_groups(table));
   auto [here, there] =
       on_both(active, passive, [&](pg::Connection& db) { return row_counts(db, sql); });
   TRY(const auto source, std::move(here));
   TRY(const auto target, std::move(there));
-  TableVerdict verdict{
-      table.qualified, static_cast<std::int64_t>(keys.size()), source == target, {}};
+  TableVerdict verdict{.table = table.qualified,
+                       .rows = static_cast<std::int64_t>(keys.size()),
+                       .equal = source.rows == target.rows};
   if (!verdict.equal) verdict.differences = differences_of(source, target, true);
+  return verdict;
+}
+
+Result<Verdict> compare_all(std::vector<SessionPair>& pairs, const VerifierOptions& options) {
+  TRY(const auto tables, verified_tables(pairs.front().active, options.tables));
+  TRY(const auto there, verified_tables(pairs.front().passive, options.tables));
+  std::vector<std::optional<Result<TableVerdict>>> results(tables.size());
+  std::atomic<std::size_t> next = 0;
+  const auto work = [&](SessionPair& pair) {
+    for (auto mine = next++; mine < tables.size() && !options.is_cancelled(); mine = next++) {
+      const bool exists = std::ranges::find(there, tables[mine]) != there.end();
+      results[mine] = exists
+                          ? compare_table(pair.active, pair.passive, tables[mine], options.limits)
+                          : Result<TableVerdict>(missing_table(tables[mine]));
+    }
+  };
+  std::vector<std::thread> workers;
+  for (auto& pair : pairs) workers.emplace_back([&work, &pair] { work(pair); });
+  for (auto& worker : workers) worker.join();
+  Verdict verdict;
+  for (auto& result : results) {
+    if (!result) return failure(Code::kCancelled, "verification was cancelled");
+    TRY(auto table, std::move(*result));
+    verdict.rows += table.rows;
+    verdict.equal = verdict.equal && table.equal;
+    verdict.tables.push_back(std::move(table));
+  }
   return verdict;
 }
 

@@ -20,16 +20,27 @@
 namespace banyan::replication {
 
 struct Difference {
-  std::string key;                    // the key's columns, or empty for a table without one
-  std::optional<std::string> source;  // the row there; nothing when absent
-  std::optional<std::string> target;
+  std::string key = {};                      // the key's columns, or empty for a table without one
+  std::vector<std::string> key_values = {};  // the same, one by one
+  std::optional<std::string> source = {};    // the row there; nothing when absent
+  std::optional<std::string> target = {};
 };
+
+// What `source` of the one difference of a table says that the passive side does not have.
+inline constexpr std::string_view kMissingTable = "table with these columns";
 
 struct TableVerdict {
   std::string table;
   std::int64_t rows = 0;  // on the active side
   bool equal = false;
-  std::vector<Difference> differences;  // the first ones
+  std::vector<Difference> differences = {};  // the first ones
+  bool has_more = false;                     // differences than these
+};
+
+// How many differences of a table are looked for; the rest is only known to exist.
+struct DifferenceLimits {
+  std::size_t buckets = 8;  // of 1024, read row by row
+  std::size_t rows = 100;
 };
 
 struct Verdict {
@@ -51,6 +62,7 @@ struct VerifierOptions {
   std::string passive_url;
   TableNames tables;
   int jobs = 2;
+  DifferenceLimits limits;
   // Runs `find_point` while nothing is applied, then `body` while the passive side stands exactly
   // at the point it gave.
   std::function<Result<void>(const std::function<Result<pg::Lsn>()>& find_point,
@@ -67,7 +79,23 @@ Result<std::vector<VerifiedTable>> verified_tables(pg::Connection& db, const Tab
 
 // Compares one table between two sessions that each hold their snapshot.
 Result<TableVerdict> compare_table(pg::Connection& active, pg::Connection& passive,
-                                   const VerifiedTable& table);
+                                   const VerifiedTable& table, const DifferenceLimits& limits = {});
+
+// Two sessions that see the same moment of both sides, or are about to.
+struct SessionPair {
+  pg::Connection active;
+  pg::Connection passive;
+};
+// Compares all tables, each pair of sessions one at a time.
+Result<Verdict> compare_all(std::vector<SessionPair>& pairs, const VerifierOptions& options);
+
+// A session of the verifier; the second sees an exported snapshot.
+Result<pg::Connection> open_pinned(const std::string& url);
+Result<pg::Connection> open_at(const std::string& url, const std::string& snapshot);
+
+// A condition of SQL that holds for the rows with these keys.
+std::string key_condition(const VerifiedTable& table,
+                          const std::vector<std::vector<std::string>>& keys);
 
 // Compares only the rows with these keys (text of each key column, in the table's order).
 Result<TableVerdict> compare_keys(pg::Connection& active, pg::Connection& passive,
