@@ -14,3 +14,10 @@ endforeach()
 add_test(NAME replication_stories
          COMMAND /usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/replication/stories/run.py $<TARGET_FILE:banyan>)
 set_tests_properties(replication_stories PROPERTIES TIMEOUT 900 LABELS integration)
+
+# The stream and its applying.
+foreach(name batches)
+  add_test(NAME replication_${name}
+           COMMAND /usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/replication/${name}.py $<TARGET_FILE:banyan>)
+  set_tests_properties(replication_${name} PROPERTIES TIMEOUT 900 LABELS integration)
+endforeach()

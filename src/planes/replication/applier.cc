@@ -12,10 +12,12 @@
 namespace banyan::replication {
 namespace {
 
-constexpr int kBatchTransactions = 200;
-constexpr std::size_t kBatchBytes = 4 << 20;
+constexpr int kBatchTransactions = 1000;
+constexpr std::size_t kSegmentBytes = 4 << 20;
+constexpr std::size_t kSetsLeast = 16;  // fewer changes are cheaper one by one
+constexpr std::int64_t kBehindUs = 1'000'000;
+constexpr auto kLearnEvery = 50ms;
 constexpr std::size_t kTouchedKept = 4000;
-constexpr std::size_t kTouchedPerBatch = 200;  // a sample when there is much to catch up
 constexpr std::size_t kAlarmsKept = 100;
 constexpr auto kKeepPositionEvery = 10s;
 constexpr const char* kPositions =
@@ -27,20 +29,6 @@ std::int64_t now_us() {
   constexpr std::int64_t kEpochGap = 946'684'800'000'000;
   const auto since = std::chrono::system_clock::now().time_since_epoch();
   return std::chrono::duration_cast<std::chrono::microseconds>(since).count() - kEpochGap;
-}
-
-std::string_view operation_name(Operation operation) {
-  switch (operation) {
-    case Operation::kInsert:
-      return "insert into";
-    case Operation::kUpdate:
-      return "update of";
-    case Operation::kDelete:
-      return "delete from";
-    case Operation::kTruncate:
-      return "truncate of";
-  }
-  return "";
 }
 
 // Key columns may have types of extensions, whose operators must be found.
@@ -77,13 +65,6 @@ Result<void> end_predecessor(pg::Connection& session, const std::string& applica
   return {};
 }
 
-Error wrong_count(const std::string& what, std::int64_t count) {
-  return Error(Code::kCorruption, fmt::format("{} met {} rows instead of one", what, count))
-      .with_remedy(
-          "Somebody else wrote to the applying side, or it is not a true copy. Run verify; "
-          "nothing of this transaction was applied.");
-}
-
 }  // namespace
 
 Result<std::unique_ptr<Applier>> Applier::open(const ApplierConfig& config,
@@ -93,15 +74,27 @@ Result<std::unique_ptr<Applier>> Applier::open(const ApplierConfig& config,
   TRY_VOID(end_predecessor(session, application));
   TRY_VOID(prepare_session(session, config.migration));
   TRY(const auto claim, claim_progress(session, stream_name(config.migration, config.from)));
-  auto applier = std::make_unique<Applier>(config, shared, std::move(session), claim);
-  TRY(const auto role, applier->session_.query("show session_replication_role"));
-  applier->is_replica_ = role.text(0, 0) == "replica";
+  TRY(const auto shown, session.query("show session_replication_role"));
+  const auto role =
+      shown.text(0, 0) == "replica" ? SetPlan::Role::kReplica : SetPlan::Role::kOrigin;
+  auto applier = std::make_unique<Applier>(config, shared, std::move(session), claim, role);
   applier->position_ = claim.applied;
   applier->durable_ = claim.applied;
   applier->last_commit_ = claim.applied;  // at the latest
   applier->publish_progress();
   return applier;
 }
+
+Applier::Applier(const ApplierConfig& config, Guarded<ApplyShared>& shared, pg::Connection session,
+                 Claim claim, SetPlan::Role role)
+    : config_(config),
+      shared_(shared),
+      session_(std::move(session)),
+      claim_(claim),
+      writer_(session_, {.to_url = config.to_url,
+                         .filters = config.filters,
+                         .mapping = config.mapping,
+                         .role = role}) {}
 
 void Applier::publish_progress() {
   shared_.change([&](ApplyShared& shared) {
@@ -110,14 +103,13 @@ void Applier::publish_progress() {
     shared.last_commit = last_commit_;
     if (batch_time_us_ != 0) shared.applied_time_us = batch_time_us_;
     shared.transactions += batch_transactions_;
-    shared.rows += batch_rows_;
-    for (auto& key : touched_) shared.touched.push_back(std::move(key));
+    shared.batches += batch_transactions_ > 0 ? 1 : 0;
+    shared.rows += writer_.take_rows();
+    shared.misfit.reset();
+    for (auto& key : writer_.take_touched()) shared.touched.push_back(std::move(key));
     while (shared.touched.size() > kTouchedKept) shared.touched.pop_front();
   });
-  touched_.clear();
   batch_transactions_ = 0;
-  batch_rows_ = 0;
-  batch_bytes_ = 0;
 }
 
 Result<pg::Connection*> Applier::arbiter() {
@@ -198,7 +190,7 @@ Result<void> Applier::begin_transaction(const Fragment& fragment, const std::sto
   return {};
 }
 
-Result<void> Applier::take(const Fragment& fragment, const std::stop_token& stop) {
+Result<void> Applier::take(Fragment fragment, const std::stop_token& stop) {
   if (!fragment.is_transaction) return take_position(fragment.end, stop);
   if (fragment.is_first) TRY_VOID(begin_transaction(fragment, stop));
   in_transaction_ = !fragment.is_last;
@@ -206,23 +198,31 @@ Result<void> Applier::take(const Fragment& fragment, const std::stop_token& stop
     if (fragment.commit >= claim_.applied) raise_alarm(fragment);
     return fragment.is_last ? take_position(fragment.end, stop) : Result<void>();
   }
-  TRY_VOID(begin_batch());
-  for (const auto& change : fragment.changes) TRY_VOID(apply(change, fragment));
-  batch_bytes_ += fragment.bytes;
-  if (!fragment.is_last) return check_answers();
-  if (fragment.barrier_epoch) TRY_VOID(barrier(*fragment.barrier_epoch));
-  batch_end_ = fragment.end;
-  batch_commit_ = fragment.commit;
-  batch_time_us_ = fragment.commit_time_us;
-  const bool is_full = ++batch_transactions_ >= kBatchTransactions || batch_bytes_ >= kBatchBytes;
-  return is_full || fragment.barrier_epoch ? commit_batch() : Result<void>();
+  open_bytes_ += fragment.bytes;
+  open_changes_ += fragment.changes.size();
+  if (fragment.is_last) {
+    batch_end_ = fragment.end;
+    batch_commit_ = fragment.commit;
+    batch_time_us_ = fragment.commit_time_us;
+    ++batch_transactions_;
+    if (fragment.barrier_epoch) batch_barrier_ = fragment.barrier_epoch;
+  }
+  open_.push_back(std::move(fragment));
+  const bool is_full = open_bytes_ >= kSegmentBytes || batch_transactions_ >= kBatchTransactions;
+  if (in_transaction_)
+    return open_bytes_ >= kSegmentBytes ? write_segment(Segment::kPart) : Result<void>();
+  return is_full || batch_barrier_ ? commit_batch() : Result<void>();
+}
+
+bool Applier::is_catching_up() const {
+  return has_batch() && !in_transaction_ && now_us() - batch_time_us_ > kBehindUs;
 }
 
 Result<void> Applier::take_position(pg::Lsn end, const std::stop_token& stop) {
   if (end <= position_) return {};
-  if (in_batch_ && !in_transaction_) batch_end_ = std::max(batch_end_, end);
+  if (has_batch() && !in_transaction_) batch_end_ = std::max(batch_end_, end);
   TRY_VOID(stand_at_line(end, stop));
-  if (in_batch_) return {};
+  if (has_batch()) return {};
   position_ = std::max(position_, end);
   // The server had nothing more to send: from here on lag is counted anew.
   shared_.change([&](ApplyShared& shared) {
@@ -232,164 +232,30 @@ Result<void> Applier::take_position(pg::Lsn end, const std::stop_token& stop) {
   return {};
 }
 
-Result<void> Applier::begin_batch() {
-  if (in_batch_) return {};
-  in_batch_ = true;
-  TRY_VOID(pipeline_.query("begin"));
-  TRY_VOID(step(
-      {.what = "begin", .plan = nullptr, .operation = {}, .commit = {}, .expect = Expect::kAny}));
+// The target transaction begins with the first segment; the others can be undone by themselves.
+Result<void> Applier::begin_segment() {
+  using Expect = BatchWriter::Expect;
+  if (has_segments_) return writer_.send("savepoint", "savepoint segment", {}, Expect::kAny);
+  TRY_VOID(writer_.send("begin", "begin", {}, Expect::kAny));
   const auto stream = stream_name(config_.migration, config_.from);
   const auto epoch = std::to_string(claim_.epoch);
   const auto applied = pg::format_lsn(claim_.applied);
   const std::array<pg::RawParam, 3> params{stream.c_str(), epoch.c_str(), applied.c_str()};
-  TRY_VOID(pipeline_.query(mark_sql(), params));
-  return step(
-      {.what = "claim", .plan = nullptr, .operation = {}, .commit = {}, .expect = Expect::kOne});
+  return writer_.send("claim", mark_sql(), params, Expect::kOne);
 }
 
-Result<void> Applier::step(Step step) {
-  steps_.push_back(std::move(step));
-  return steps_.size() >= 2048 ? check_answers() : Result<void>();
-}
-
-bool Applier::is_copied_already(const Relation& relation, std::uint32_t xid) const {
-  if (config_.filters.empty()) return false;
-  const auto found = config_.filters.find(relation.display());
-  return found != config_.filters.end() && found->second.has_seen(xid);
-}
-
-Result<Applier::Plan*> Applier::plan_for(const RelationPtr& relation) {
-  if (const auto found = plans_.find(relation.get()); found != plans_.end()) {
-    return found->second.get();
+Result<void> Applier::end_batch() {
+  using Expect = BatchWriter::Expect;
+  if (batch_barrier_) {
+    is_trusted_ = false;
+    TRY_VOID(writer_.send("barrier", "set local synchronous_commit = on", {}, Expect::kAny));
+    const auto text = std::to_string(*batch_barrier_);
+    const std::array<pg::RawParam, 2> params{config_.migration.c_str(), text.c_str()};
+    TRY_VOID(writer_.send("barrier",
+                          "insert into banyan.barrier(name, epoch) values ($1, $2::bigint) "
+                          "on conflict do nothing",
+                          params, Expect::kAny));
   }
-  if (!catalog_) {
-    TRY(auto opened, pg::Connection::open(config_.to_url, {.application_name = "banyan_catalog"}));
-    catalog_ = std::move(opened);
-  }
-  TRY(auto table, read_table(*catalog_, relation->schema, relation->name));
-  TRY(const bool cascades, is_cascaded_to(table));
-  TRY(auto row, RowPlan::create(*relation, std::move(table)));
-  auto plan = std::make_unique<Plan>(Plan{relation, std::move(row), {}, cascades});
-  return (plans_[relation.get()] = std::move(plan)).get();
-}
-
-Result<bool> Applier::is_cascaded_to(const Table& table) {
-  if (is_replica_) return false;
-  TRY(const auto rows, catalog_->query("select 1 from pg_catalog.pg_constraint where contype = 'f' "
-                                       "and conrelid = $1::oid and confdeltype = 'c'",
-                                       {std::to_string(table.oid)}));
-  return !rows.empty();
-}
-
-Result<void> Applier::apply(const Change& change, const Fragment& fragment) {
-  if (change.operation == Operation::kTruncate) return truncate(change, fragment);
-  if (is_copied_already(*change.relation, fragment.xid)) return {};
-  TRY(auto* plan, plan_for(change.relation));
-  TRY(const auto statement, plan->row.statement(change, Text::kNo));
-  if (!statement.is_needed) return {};
-  ++batch_rows_;
-  note_touched(*plan, change);
-  return run(*plan, statement, change, fragment.commit);
-}
-
-Result<void> Applier::run(Plan& plan, const RowStatement& statement, const Change& change,
-                          pg::Lsn commit) {
-  auto& name = plan.statements[statement.shape];
-  if (name.empty()) {
-    TRY(const auto written, plan.row.statement(change, Text::kYes));
-    name = fmt::format("b{}", ++next_statement_);
-    TRY_VOID(pipeline_.prepare(name, written.sql));
-    TRY_VOID(step({.what = {},
-                   .plan = &plan.row,
-                   .operation = change.operation,
-                   .commit = commit,
-                   .expect = Expect::kAny}));
-  }
-  std::vector<pg::RawParam> params;
-  params.reserve(statement.params.size());
-  for (const auto* cell : statement.params) {
-    params.push_back(cell->kind == pg::CellKind::kText ? cell->bytes.data() : nullptr);
-  }
-  TRY_VOID(pipeline_.execute(name, params));
-  const bool may_be_gone = plan.is_cascaded_to && change.operation == Operation::kDelete;
-  return step({.what = {},
-               .plan = &plan.row,
-               .operation = change.operation,
-               .commit = commit,
-               .expect = may_be_gone ? Expect::kAtMostOne : Expect::kOne});
-}
-
-Result<void> Applier::truncate(const Change& change, const Fragment& fragment) {
-  std::string list;
-  for (const auto& relation : change.truncated) {
-    if (is_copied_already(*relation, fragment.xid)) continue;
-    list += fmt::format("{}only {}", list.empty() ? "" : ", ",
-                        pg::quote_qualified(relation->schema, relation->name));
-  }
-  if (list.empty()) return {};
-  TRY_VOID(pipeline_.query(
-      fmt::format("truncate {}{}", list, change.restart_identity ? " restart identity" : "")));
-  return step({.what = "truncate " + list,
-               .plan = nullptr,
-               .operation = Operation::kTruncate,
-               .commit = fragment.commit,
-               .expect = Expect::kAny});
-}
-
-Result<void> Applier::barrier(std::int64_t epoch) {
-  batch_barrier_ = epoch;
-  is_trusted_ = false;
-  TRY_VOID(pipeline_.query("set local synchronous_commit = on"));
-  TRY_VOID(step(
-      {.what = "barrier", .plan = nullptr, .operation = {}, .commit = {}, .expect = Expect::kAny}));
-  const auto text = std::to_string(epoch);
-  const std::array<pg::RawParam, 2> params{config_.migration.c_str(), text.c_str()};
-  TRY_VOID(
-      pipeline_.query("insert into banyan.barrier(name, epoch) values ($1, $2::bigint) "
-                      "on conflict do nothing",
-                      params));
-  return step(
-      {.what = "barrier", .plan = nullptr, .operation = {}, .commit = {}, .expect = Expect::kAny});
-}
-
-void Applier::note_touched(const Plan& plan, const Change& change) {
-  if (touched_.size() >= kTouchedPerBatch || plan.row.key_columns().empty()) return;
-  const auto cells = plan.row.key_cells(change);
-  TouchedKey key{.schema = plan.relation->schema,
-                 .table = plan.relation->name,
-                 .columns = plan.row.key_columns(),
-                 .values = {}};
-  for (const auto* cell : cells) key.values.emplace_back(cell->bytes);
-  touched_.push_back(std::move(key));
-}
-
-Result<void> Applier::check_answers() {
-  for (const auto& answer : pipeline_.results()) {
-    if (steps_.empty()) return failure(Code::kInternal, "more answers than statements");
-    const Step done = std::move(steps_.front());
-    steps_.pop_front();
-    const auto what =
-        done.plan == nullptr
-            ? done.what
-            : fmt::format("{} {} of the source transaction at {}", operation_name(done.operation),
-                          done.plan->table().display(), pg::format_lsn(done.commit));
-    if (!answer.sqlstate.empty()) {
-      return failure(pg::code_from_sqlstate(answer.sqlstate),
-                     fmt::format("{}: {} [{}]", what, answer.message, answer.sqlstate));
-    }
-    if (answer.skipped) return failure(Code::kInternal, "a statement was skipped: " + what);
-    if (!answer.first_value.empty()) last_value_ = answer.first_value;
-    if (done.expect == Expect::kAny || answer.affected == 1) continue;
-    if (done.expect == Expect::kAtMostOne && answer.affected == 0) continue;
-    if (done.plan != nullptr) return std::unexpected(wrong_count(what, answer.affected));
-    return failure(Code::kUnavailable, "another applier has claimed the stream", Retry::kSafe);
-  }
-  pipeline_.forget_results();
-  return {};
-}
-
-Result<void> Applier::commit_batch() {
-  if (!in_batch_ || in_transaction_) return {};
   const auto stream = stream_name(config_.migration, config_.from);
   const auto epoch = std::to_string(claim_.epoch);
   const auto before = pg::format_lsn(claim_.applied);
@@ -397,15 +263,64 @@ Result<void> Applier::commit_batch() {
   const auto barrier = std::to_string(batch_barrier_.value_or(claim_.barrier_epoch));
   const std::array<pg::RawParam, 5> params{stream.c_str(), epoch.c_str(), before.c_str(),
                                            after.c_str(), barrier.c_str()};
-  TRY_VOID(pipeline_.query(advance_sql(), params));
-  steps_.push_back({"claim", nullptr, {}, {}, Expect::kOne});
-  // The server commits nothing when a statement failed, but a wrong count is seen only here: so the
-  // commit waits for the answers.
-  TRY_VOID(pipeline_.finish());
-  TRY_VOID(check_answers());
+  return writer_.send("claim", advance_sql(), params, Expect::kOne);
+}
+
+// The server commits nothing when a statement failed, but a wrong count is seen only here: so
+// whatever follows waits for the answers.
+Result<void> Applier::try_segment(Segment segment, BatchWriter::Way way) {
+  TRY_VOID(begin_segment());
+  TRY_VOID(writer_.write(open_, way));
+  if (segment == Segment::kLast) {
+    TRY_VOID(end_batch());
+  } else if (has_segments_) {
+    TRY_VOID(writer_.send("savepoint", "release savepoint segment", {}, BatchWriter::Expect::kAny));
+  }
+  return writer_.settle();
+}
+
+Result<void> Applier::rewind() {
+  TRY_VOID(writer_.reset());
+  TRY_VOID(session_.exec(has_segments_ ? "rollback to savepoint segment" : "rollback"));
+  if (has_segments_) TRY_VOID(session_.exec("release savepoint segment"));
+  // Which of its statements the server knows cannot be told after a failure.
+  return session_.exec("deallocate all");
+}
+
+Result<void> Applier::write_segment(Segment segment) {
+  const bool is_small = open_changes_ < kSetsLeast && !has_segments_;
+  const auto way = is_small ? BatchWriter::Way::kRows : config_.way;
+  auto written = try_segment(segment, way);
+  if (!written && way == BatchWriter::Way::kSets && writer_.failed_on_rows()) {
+    log_info("a batch is applied row by row", {{"migration", config_.migration},
+                                               {"changes", open_changes_},
+                                               {"why", written.error().message()}});
+    shared_.change([](ApplyShared& shared) { ++shared.batches_row_by_row; });
+    TRY_VOID(rewind());
+    written = try_segment(segment, BatchWriter::Way::kRows);
+  }
+  if (!written) {
+    auto misfit = writer_.failed_on_rows() ? writer_.misfit() : std::nullopt;
+    shared_.change([&](ApplyShared& shared) { shared.misfit = std::move(misfit); });
+    return written;
+  }
+  has_segments_ = true;
+  open_.clear();
+  open_changes_ = 0;
+  open_bytes_ = 0;
+  return {};
+}
+
+Result<void> Applier::commit_batch() {
+  if (!has_batch() || in_transaction_) return {};
+  TRY_VOID(write_segment(Segment::kLast));
+  return commit();
+}
+
+Result<void> Applier::commit() {
   TRY(const auto positions, with_context(session_.query(fmt::format("commit; {}", kPositions)),
                                          "committing applied changes"));
-  in_batch_ = false;
+  has_segments_ = false;
   claim_.applied = batch_end_;
   claim_.barrier_epoch = batch_barrier_.value_or(claim_.barrier_epoch);
   batch_barrier_.reset();
@@ -432,10 +347,10 @@ Result<void> Applier::learn_durable(const std::string& positions) {
 Result<void> Applier::keep_position() {
   const auto now = SystemClock().now();
   if (position_ <= claim_.applied || now - last_kept_ < kKeepPositionEvery) return {};
-  TRY_VOID(begin_batch());
   batch_end_ = position_;
   batch_time_us_ = 0;
-  return commit_batch();
+  TRY_VOID(write_segment(Segment::kLast));
+  return commit();
 }
 
 Result<void> Applier::idle(const std::stop_token& stop) {
@@ -443,7 +358,9 @@ Result<void> Applier::idle(const std::stop_token& stop) {
   if (in_transaction_) return {};
   TRY_VOID(stand_at_line(position_, stop));
   TRY_VOID(keep_position());
-  if (not_durable_.empty()) return {};
+  const auto now = SystemClock().now();
+  if (not_durable_.empty() || now - last_learned_ < kLearnEvery) return {};
+  last_learned_ = now;
   TRY(const auto positions, session_.query(kPositions));
   return learn_durable(positions.str(0, 0));
 }

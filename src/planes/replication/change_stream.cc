@@ -9,6 +9,8 @@ namespace banyan::replication {
 namespace {
 
 constexpr std::size_t kFragmentBytes = 1 << 20;
+constexpr int kUnattended = 4096;  // messages without looking at the clock
+constexpr std::size_t kDeliveryBytes = 256 << 10;
 constexpr std::size_t kQueueBytes = 32 << 20;
 constexpr auto kFeedbackEvery = 1s;
 constexpr auto kReadWait = 100ms;
@@ -87,6 +89,8 @@ void TransactionAssembler::commit(const pg::message::Commit& commit, const Fragm
   current_ = Fragment();
 }
 
+// The stream describes a relation again after each reconnection of its cache: one that has not
+// changed stays the same object, so that what is known of it stays valid.
 void TransactionAssembler::describe(const pg::message::Relation& described) {
   auto relation = std::make_shared<Relation>();
   relation->id = described.id;
@@ -96,7 +100,9 @@ void TransactionAssembler::describe(const pg::message::Relation& described) {
   for (const auto& column : described.columns) {
     relation->columns.push_back({.name = std::string(column.name), .is_key = column.is_key});
   }
-  relations_[described.id] = std::move(relation);
+  auto& known = relations_[described.id];
+  if (known && *known == *relation) return;
+  known = std::move(relation);
 }
 
 Result<RelationPtr> TransactionAssembler::relation(std::uint32_t id) const {
@@ -221,23 +227,34 @@ Result<void> ChangeStream::handle(const pg::StreamMessage& message, const Fragme
   return {};
 }
 
-Result<void> ChangeStream::run(const std::stop_token& stop, FragmentQueue& queue,
+Result<void> ChangeStream::deliver(const std::stop_token& stop, DeliveryQueue& queue,
+                                   const std::atomic<std::uint64_t>& durable) {
+  if (ready_.empty()) return {};
+  while (queue.weight() > kQueueBytes && !stop.stop_requested() && !queue.is_closed()) {
+    TRY_VOID(feedback(durable));
+    std::this_thread::sleep_for(2ms);
+  }
+  queue.push(std::exchange(ready_, {}));
+  ready_bytes_ = 0;
+  return {};
+}
+
+Result<void> ChangeStream::run(const std::stop_token& stop, DeliveryQueue& queue,
                                const std::atomic<std::uint64_t>& durable,
                                std::atomic<std::uint64_t>& received) {
-  std::vector<Fragment> ready;
-  const FragmentSink sink = [&](Fragment fragment) { ready.push_back(std::move(fragment)); };
+  const FragmentSink sink = [&](Fragment fragment) {
+    ready_bytes_ += fragment.bytes + sizeof(Fragment);
+    ready_.push_back(std::move(fragment));
+  };
   while (!stop.stop_requested() && !queue.is_closed()) {
-    TRY(const auto message, connection_.read(kReadWait));
+    // What is there is read at once; only an empty socket or a large delivery ends it.
+    TRY(const auto message, connection_.read(ready_.empty() ? kReadWait : 0ms));
     TRY_VOID(handle(message, sink));
+    const bool is_silent = std::holds_alternative<std::monostate>(message);
+    if (!is_silent && ready_bytes_ < kDeliveryBytes && ++unattended_ < kUnattended) continue;
+    unattended_ = 0;
     received = position_.value();
-    for (auto& fragment : ready) {
-      while (queue.weight() > kQueueBytes && !stop.stop_requested() && !queue.is_closed()) {
-        TRY_VOID(feedback(durable));
-        std::this_thread::sleep_for(2ms);
-      }
-      queue.push(std::move(fragment));
-    }
-    ready.clear();
+    TRY_VOID(deliver(stop, queue, durable));
     TRY_VOID(feedback(durable));
   }
   return {};

@@ -19,7 +19,7 @@
 
 namespace banyan::replication {
 
-using FragmentQueue = BoundedQueue<Fragment, WeighFragment>;
+using DeliveryQueue = BoundedQueue<Delivery, WeighDelivery>;
 using FragmentSink = std::function<void(Fragment)>;
 
 class TransactionAssembler {
@@ -66,7 +66,7 @@ class ChangeStream {
   static Result<ChangeStream> open(const ChangeStreamConfig& config);
   // Reads until `stop`, or the connection fails. `durable` is the feedback; `received` is set to
   // how far the server says it has sent.
-  Result<void> run(const std::stop_token& stop, FragmentQueue& queue,
+  Result<void> run(const std::stop_token& stop, DeliveryQueue& queue,
                    const std::atomic<std::uint64_t>& durable, std::atomic<std::uint64_t>& received);
 
  private:
@@ -76,11 +76,16 @@ class ChangeStream {
         position_(config.from) {}
   Result<void> feedback(const std::atomic<std::uint64_t>& durable);
   Result<void> handle(const pg::StreamMessage& message, const FragmentSink& sink);
+  Result<void> deliver(const std::stop_token& stop, DeliveryQueue& queue,
+                       const std::atomic<std::uint64_t>& durable);
 
   pg::ReplicationConnection connection_;
   pg::PgOutputDecoder decoder_;
   TransactionAssembler assembler_;
   pg::Lsn position_;
+  Delivery ready_;
+  std::size_t ready_bytes_ = 0;
+  int unattended_ = 0;
   bool reply_now_ = false;
   Mono last_feedback_{};
 };

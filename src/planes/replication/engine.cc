@@ -54,6 +54,15 @@ std::string_view stream_state_name(StreamState state) {
   return "";
 }
 
+nlohmann::json misfit_json(const Misfit& misfit) {
+  return {{"table", misfit.table},
+          {"operation", misfit.operation},
+          {"lsn", misfit.lsn},
+          {"key", misfit.key},
+          {"source", misfit.here},
+          {"target", misfit.there ? nlohmann::json(*misfit.there) : nlohmann::json(nullptr)}};
+}
+
 nlohmann::json stream_json(const Stream* stream) {
   if (stream == nullptr) return {{"running", false}, {"lag_bytes", 0}};
   const auto status = stream->status();
@@ -64,7 +73,10 @@ nlohmann::json stream_json(const Stream* stream) {
                          {"applied_lsn", pg::format_lsn(status.applied)},
                          {"received_lsn", pg::format_lsn(status.received)},
                          {"transactions", status.transactions},
-                         {"rows", status.rows}};
+                         {"rows", status.rows},
+                         {"batches", status.batches},
+                         {"batches_row_by_row", status.batches_row_by_row}};
+  if (status.misfit) json["misfit"] = misfit_json(*status.misfit);
   if (status.error) json["error"] = status.error->message();
   return json;
 }
@@ -346,14 +358,17 @@ Result<StreamConfig> Engine::stream_config(SideName from, const StreamRecord& re
   TRY_VOID(check_repaired(record));
   TRY(auto target, connect(url(other_side(from))));
   TRY(auto filters, read_filters(target, record.stream));
-  return StreamConfig{.applier = {.migration = config_.name,
-                                  .from = from,
-                                  .from_url = url(from),
-                                  .to_url = url(other_side(from)),
-                                  .filters = std::move(filters)},
-                      .slot = record.slot,
-                      .publication = publication(),
-                      .system_id = record.system_id};
+  return StreamConfig{
+      .applier = {.migration = config_.name,
+                  .from = from,
+                  .from_url = url(from),
+                  .to_url = url(other_side(from)),
+                  .filters = std::move(filters),
+                  .mapping = from == SideName::kOld ? config_.mapping : config_.mapping.reversed(),
+                  .way = config_.apply_way},
+      .slot = record.slot,
+      .publication = publication(),
+      .system_id = record.system_id};
 }
 
 bool Engine::has_failed(SideName active) const {

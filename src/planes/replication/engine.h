@@ -36,6 +36,8 @@ struct EngineConfig {
   Sides sides;
   TableNames tables;  // empty: all
   int jobs = 2;
+  Mapping mapping;
+  BatchWriter::Way apply_way = BatchWriter::Way::kSets;
   std::string slot_prefix = "banyan_";
 };
 

@@ -128,6 +128,8 @@ Result<EngineConfig> parse_engine_config(const std::string& name, const json& co
     parsed.tables.push_back(named.contains('.') ? named : "public." + named);
   }
   parsed.jobs = config.value("jobs", 2);
+  TRY(parsed.mapping, Mapping::parse(config.value("map", json())));
+  if (config.value("apply", "sets") == "rows") parsed.apply_way = BatchWriter::Way::kRows;
   parsed.slot_prefix = config.value("slot_prefix", parsed.slot_prefix);
   return parsed;
 }

@@ -23,7 +23,8 @@
 
 namespace banyan::replication {
 
-// The configuration of the verb `start`: {source, target, tables: "all"|[..], jobs, slot_prefix?}.
+// The configuration of the verb `start`: {source, target, tables: "all"|[..], jobs, slot_prefix?,
+// map? (mapping.h), apply?: "sets"|"rows"}.
 Result<EngineConfig> parse_engine_config(const std::string& name, const nlohmann::json& config);
 
 // Keeps the configuration in the migration's directory, before anything is done by it.

@@ -17,9 +17,10 @@ std::string joined(const std::vector<std::string>& parts, std::string_view separ
   return fmt::format("{}", fmt::join(parts, separator));
 }
 
-bool is_key_of(const Relation& relation, const Table& table, const Relation::Column& column) {
+bool is_key_of(const Relation& relation, const Table& table, const Relation::Column& column,
+               const std::string& name_here) {
   if (relation.replica_identity != 'f') return column.is_key;
-  return std::ranges::find(table.primary_key, column.name) != table.primary_key.end();
+  return std::ranges::find(table.primary_key, name_here) != table.primary_key.end();
 }
 
 std::unexpected<Error> missing_column(const Relation& relation, const std::string& column) {
@@ -33,18 +34,25 @@ std::unexpected<Error> missing_column(const Relation& relation, const std::strin
 
 }  // namespace
 
-Result<RowPlan> RowPlan::create(const Relation& relation, Table table) {
+Result<RowPlan> RowPlan::create(const Relation& relation, Table table,
+                                const TableMapping& mapping) {
   RowPlan plan;
   plan.target_ = table.qualified();
   for (const auto& column : relation.columns) {
-    const Column* here = table.column(column.name);
-    if (here == nullptr) return missing_column(relation, column.name);
-    const bool is_key = is_key_of(relation, table, column);
+    if (!mapping.has_column(column.name)) {
+      plan.fields_.push_back({.name = {}, .quoted = {}, .type = {}, .is_written = false});
+      continue;
+    }
+    const auto name = mapping.target_column(column.name);
+    const Column* here = table.column(name);
+    if (here == nullptr) return missing_column(relation, name);
+    const bool is_key = is_key_of(relation, table, column, name);
     if (is_key) {
       plan.key_.push_back(plan.fields_.size());
-      plan.key_names_.push_back(column.name);
+      plan.key_names_.push_back(name);
     }
-    plan.fields_.push_back({.quoted = pg::quote_ident(column.name),
+    plan.fields_.push_back({.name = name,
+                            .quoted = pg::quote_ident(name),
                             .type = here->type,
                             .is_written = !here->is_generated,
                             .is_always_identity = here->identity == 'a',

@@ -3,14 +3,16 @@
 //
 // Rows are found by the replica key; under FULL identity by the table's primary key when there is
 // one, else by all columns, NULL-safe and by their text, exactly one row. Generated columns are
-// left out, unchanged TOAST values too. Identity columns ALWAYS cannot be updated: such updates
-// delete and insert in one statement.
+// left out, unchanged TOAST values too, and what the mapping leaves behind; renamed columns are
+// written under their name here. Identity columns ALWAYS cannot be updated: such updates delete and
+// insert in one statement.
 
 #include <string>
 #include <vector>
 
 #include "base/error.h"
 #include "planes/replication/catalog.h"
+#include "planes/replication/mapping.h"
 #include "planes/replication/transaction.h"
 
 namespace banyan::replication {
@@ -29,22 +31,27 @@ struct RowStatement {
 
 class RowPlan {
  public:
+  struct Field {
+    std::string name;  // as the table here calls it
+    std::string quoted;
+    std::string type;
+    bool is_written = true;  // neither generated here nor left behind
+    bool is_always_identity = false;
+    bool is_key = false;
+  };
   // Fails when the table here lacks a column of the relation.
-  static Result<RowPlan> create(const Relation& relation, Table table);
+  static Result<RowPlan> create(const Relation& relation, Table table, const TableMapping& mapping);
   Result<RowStatement> statement(const Change& change, Text text) const;
   // The cells of the key of the row a change leaves (or removes), for the list of touched keys.
   std::vector<const pg::Cell*> key_cells(const Change& change) const;
   const std::vector<std::string>& key_columns() const { return key_names_; }
   const Table& table() const { return table_; }
+  // By position in the relation.
+  const std::vector<Field>& fields() const { return fields_; }
+  // Positions of the key columns; empty: rows are found by all columns.
+  const std::vector<std::size_t>& key() const { return key_; }
 
  private:
-  struct Field {
-    std::string quoted;
-    std::string type;
-    bool is_written = true;  // not generated here
-    bool is_always_identity = false;
-    bool is_key = false;
-  };
   RowStatement insert(const Change& change, Text text) const;
   Result<RowStatement> update(const Change& change, Text text) const;
   RowStatement replace(const Change& change, Text text) const;

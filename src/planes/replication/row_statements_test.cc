@@ -43,7 +43,7 @@ Change update(pg::Tuple old_row, pg::Tuple row) {
 }
 
 TEST(RowPlan, AnUpdateLeavesUnchangedToastAlone) {
-  const auto plan = RowPlan::create(described('d', true), orders());
+  const auto plan = RowPlan::create(described('d', true), orders(), TableMapping());
   const auto change = update({}, {text("1"), kKept});
   const auto statement = plan->statement(change, Text::kYes);
   ASSERT_TRUE(statement);
@@ -51,7 +51,7 @@ TEST(RowPlan, AnUpdateLeavesUnchangedToastAlone) {
 }
 
 TEST(RowPlan, AChangedKeyFindsTheRowByTheOldOne) {
-  const auto plan = RowPlan::create(described('d', true), orders());
+  const auto plan = RowPlan::create(described('d', true), orders(), TableMapping());
   const auto change = update({text("1"), kNothing}, {text("2"), text("x")});
   const auto statement = plan->statement(change, Text::kYes);
   EXPECT_EQ(statement->sql,
@@ -62,7 +62,7 @@ TEST(RowPlan, AChangedKeyFindsTheRowByTheOldOne) {
 TEST(RowPlan, ATableWithoutKeyChangesExactlyOneOfItsEqualRows) {
   auto table = orders();
   table.primary_key.clear();
-  const auto plan = RowPlan::create(described('f', true), table);
+  const auto plan = RowPlan::create(described('f', true), table, TableMapping());
   const auto change = update({text("1"), kNothing}, {text("1"), text("x")});
   const auto statement = plan->statement(change, Text::kYes);
   EXPECT_THAT(statement->sql, HasSubstr("is not distinct from $4::text::text limit 1)"));
@@ -70,7 +70,7 @@ TEST(RowPlan, ATableWithoutKeyChangesExactlyOneOfItsEqualRows) {
 }
 
 TEST(RowPlan, FullIdentityUsesThePrimaryKeyThatIsThere) {
-  const auto plan = RowPlan::create(described('f', true), orders());
+  const auto plan = RowPlan::create(described('f', true), orders(), TableMapping());
   const auto change = update({text("1"), text("a")}, {text("1"), text("b")});
   EXPECT_EQ(plan->statement(change, Text::kYes)->sql,
             R"(update only "public"."orders" set "note" = $1 where "id" = $2)");
@@ -79,7 +79,7 @@ TEST(RowPlan, FullIdentityUsesThePrimaryKeyThatIsThere) {
 TEST(RowPlan, GeneratedColumnsAreNeverWritten) {
   auto table = orders();
   table.columns[1].is_generated = true;
-  const auto plan = RowPlan::create(described('d', true), table);
+  const auto plan = RowPlan::create(described('d', true), table, TableMapping());
   Change change;
   change.row = {text("1"), text("x")};
   EXPECT_EQ(plan->statement(change, Text::kYes)->sql,
@@ -89,7 +89,7 @@ TEST(RowPlan, GeneratedColumnsAreNeverWritten) {
 TEST(RowPlan, AnAlwaysIdentityKeyMovesByDeleteAndInsertAndKeepsItsToast) {
   auto table = orders();
   table.columns[0].identity = 'a';
-  const auto plan = RowPlan::create(described('d', true), table);
+  const auto plan = RowPlan::create(described('d', true), table, TableMapping());
   const auto change = update({text("1"), kNothing}, {text("2"), kKept});
   const auto statement = plan->statement(change, Text::kYes);
   EXPECT_THAT(statement->sql, HasSubstr("delete from only"));
@@ -97,7 +97,7 @@ TEST(RowPlan, AnAlwaysIdentityKeyMovesByDeleteAndInsertAndKeepsItsToast) {
 }
 
 TEST(RowPlan, TextAndParametersAreOfOneShape) {
-  const auto plan = RowPlan::create(described('d', true), orders());
+  const auto plan = RowPlan::create(described('d', true), orders(), TableMapping());
   const auto change = update({text("1"), kNothing}, {text("2"), text("x")});
   const auto bound = plan->statement(change, Text::kNo);
   const auto written = plan->statement(change, Text::kYes);
@@ -109,14 +109,14 @@ TEST(RowPlan, TextAndParametersAreOfOneShape) {
 TEST(RowPlan, AColumnThatIsMissingHereIsAConflictWithARemedy) {
   auto table = orders();
   table.columns.pop_back();
-  const auto plan = RowPlan::create(described('d', true), table);
+  const auto plan = RowPlan::create(described('d', true), table, TableMapping());
   ASSERT_FALSE(plan);
   EXPECT_EQ(plan.error().code(), Code::kConflict);
   EXPECT_FALSE(plan.error().remedy().empty());
 }
 
 TEST(RowPlan, ARowOfAnotherWidthIsCorruption) {
-  const auto plan = RowPlan::create(described('d', true), orders());
+  const auto plan = RowPlan::create(described('d', true), orders(), TableMapping());
   EXPECT_FALSE(plan->statement(update({}, {text("1")}), Text::kYes));
 }
 

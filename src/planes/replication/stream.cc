@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::size_t kQueueHard = 64 << 20;
 constexpr auto kIdleAfter = 50ms;
+constexpr auto kFillFor = 20ms;  // while far behind, for a batch to become full
 constexpr auto kBackOffLeast = 100ms;
 constexpr auto kBackOffMost = 5000ms;
 constexpr std::int64_t kEpochGapUs = 946'684'800'000'000;
@@ -79,7 +80,7 @@ Result<void> Stream::session(const std::stop_token& stop) {
                                                          other_side(config_.applier.from)),
                           .from = from}));
   set_health(StreamState::kRunning, std::nullopt);
-  FragmentQueue queue(kQueueHard);
+  DeliveryQueue queue(kQueueHard);
   Result<void> received;
   std::jthread receiver([&](const std::stop_token& own_stop) {
     received = source.run(own_stop, queue, durable_, received_);
@@ -93,18 +94,18 @@ Result<void> Stream::session(const std::stop_token& stop) {
   return received;
 }
 
-Result<void> Stream::apply_all(Applier& applier, FragmentQueue& queue,
+Result<void> Stream::apply_all(Applier& applier, DeliveryQueue& queue,
                                const std::stop_token& stop) {
   while (!stop.stop_requested()) {
-    const bool is_drained = queue.size() == 0;
-    if (is_drained) {
+    auto delivery = queue.pop(applier.is_catching_up() ? kFillFor : 0ms);
+    if (!delivery) {
       if (queue.is_closed()) return {};
       TRY_VOID(applier.idle(stop));
       durable_ = applier.durable().value();
+      delivery = queue.pop(kIdleAfter);
     }
-    const auto fragment = queue.pop(kIdleAfter);
-    if (!fragment) continue;
-    TRY_VOID(applier.take(*fragment, stop));
+    if (!delivery) continue;
+    for (auto& fragment : *delivery) TRY_VOID(applier.take(std::move(fragment), stop));
     durable_ = applier.durable().value();
   }
   return {};
@@ -127,6 +128,9 @@ StreamStatus Stream::status() const {
     status.position = shared.position;
     status.transactions = shared.transactions;
     status.rows = shared.rows;
+    status.batches = shared.batches;
+    status.batches_row_by_row = shared.batches_row_by_row;
+    status.misfit = shared.misfit;
     status.alarms_total = shared.alarms_total;
     status.alarms = shared.alarms;
     applied_us = shared.applied_time_us;

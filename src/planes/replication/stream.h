@@ -38,6 +38,9 @@ struct StreamStatus {
   std::int64_t lag_bytes = 0;
   std::int64_t transactions = 0;
   std::int64_t rows = 0;
+  std::int64_t batches = 0;
+  std::int64_t batches_row_by_row = 0;
+  std::optional<Misfit> misfit;
   std::int64_t alarms_total = 0;
   std::deque<Alarm> alarms;
 };
@@ -73,7 +76,7 @@ class Stream {
                              const std::function<Result<void>()>& body);
   void supervise(const std::stop_token& stop);
   Result<void> session(const std::stop_token& stop);
-  Result<void> apply_all(Applier& applier, FragmentQueue& queue, const std::stop_token& stop);
+  Result<void> apply_all(Applier& applier, DeliveryQueue& queue, const std::stop_token& stop);
   void set_health(StreamState state, std::optional<Error> error);
 
   StreamConfig config_;

@@ -20,6 +20,7 @@ struct Relation {
   struct Column {
     std::string name;
     bool is_key = false;
+    friend bool operator==(const Column&, const Column&) = default;
   };
   std::uint32_t id = 0;
   std::string schema;
@@ -28,6 +29,7 @@ struct Relation {
   std::vector<Column> columns;
   std::string display() const { return schema + "." + name; }
   bool is_ours() const { return schema == "banyan"; }
+  friend bool operator==(const Relation&, const Relation&) = default;
 };
 using RelationPtr = std::shared_ptr<const Relation>;
 
@@ -84,8 +86,15 @@ struct Fragment {
   std::size_t bytes = 0;
 };
 
-struct WeighFragment {
-  std::size_t operator()(const Fragment& fragment) const { return fragment.bytes + 256; }
+// What one read of the stream gave: handed over together, because a queue costs more than a row.
+using Delivery = std::vector<Fragment>;
+
+struct WeighDelivery {
+  std::size_t operator()(const Delivery& delivery) const {
+    std::size_t bytes = 0;
+    for (const auto& fragment : delivery) bytes += fragment.bytes + 256;
+    return bytes;
+  }
 };
 
 }  // namespace banyan::replication

@@ -3,10 +3,19 @@
 #include <libpq-fe.h>
 #include <poll.h>
 
+#include <cstring>
+
 namespace banyan::pg {
 namespace {
 
 constexpr std::size_t kWindow = 256;
+constexpr std::size_t kWindowBytes = 1 << 20;
+
+std::size_t size_of(std::span<const RawParam> params) {
+  std::size_t bytes = 0;
+  for (const auto* param : params) bytes += param == nullptr ? 0 : std::strlen(param);
+  return bytes;
+}
 
 std::string field(const pg_result* result, int code) {
   const char* value = PQresultErrorField(result, code);
@@ -31,30 +40,53 @@ Result<void> Pipeline::enter() {
 
 Result<void> Pipeline::prepare(const std::string& name, const std::string& sql) {
   TRY_VOID(enter());
-  return sent(PQsendPrepare(connection_.conn_.get(), name.c_str(), sql.c_str(), 0, nullptr));
+  return sent(PQsendPrepare(connection_.conn_.get(), name.c_str(), sql.c_str(), 0, nullptr),
+              sql.size());
 }
 
 Result<void> Pipeline::execute(const std::string& name, std::span<const RawParam> params) {
   TRY_VOID(enter());
-  return sent(PQsendQueryPrepared(connection_.conn_.get(), name.c_str(),
-                                  static_cast<int>(params.size()), params.data(), nullptr, nullptr,
-                                  0));
+  return sent(
+      PQsendQueryPrepared(connection_.conn_.get(), name.c_str(), static_cast<int>(params.size()),
+                          params.data(), nullptr, nullptr, 0),
+      size_of(params));
+}
+
+Result<void> Pipeline::execute_binary(const std::string& name,
+                                      std::span<const BinaryParam> params) {
+  TRY_VOID(enter());
+  std::vector<const char*> values;
+  std::vector<int> lengths;
+  std::size_t bytes = 0;
+  for (const auto& param : params) {
+    values.push_back(param.data());
+    lengths.push_back(static_cast<int>(param.size()));
+    bytes += param.size();
+  }
+  const std::vector<int> formats(params.size(), 1);
+  return sent(
+      PQsendQueryPrepared(connection_.conn_.get(), name.c_str(), static_cast<int>(params.size()),
+                          values.data(), lengths.data(), formats.data(), 0),
+      bytes);
 }
 
 Result<void> Pipeline::query(const std::string& sql, std::span<const RawParam> params) {
   TRY_VOID(enter());
-  return sent(PQsendQueryParams(connection_.conn_.get(), sql.c_str(),
-                                static_cast<int>(params.size()), nullptr, params.data(), nullptr,
-                                nullptr, 0));
+  return sent(
+      PQsendQueryParams(connection_.conn_.get(), sql.c_str(), static_cast<int>(params.size()),
+                        nullptr, params.data(), nullptr, nullptr, 0),
+      sql.size() + size_of(params));
 }
 
-Result<void> Pipeline::sent(int accepted) {
+Result<void> Pipeline::sent(int accepted, std::size_t bytes) {
   if (accepted != 1) return connection_.lost();
   ++unanswered_;
-  if (++since_flush_ < kWindow) return {};
-  since_flush_ = 0;
+  bytes_since_flush_ += bytes;
+  if (++since_flush_ < kWindow && bytes_since_flush_ < kWindowBytes) return {};
+  const auto window = std::exchange(since_flush_, 0);
+  bytes_since_flush_ = 0;
   if (PQsendFlushRequest(connection_.conn_.get()) != 1) return connection_.lost();
-  return read_answers(kWindow);
+  return read_answers(window);
 }
 
 Result<void> Pipeline::read_answers(std::size_t until_unanswered) {
@@ -122,6 +154,7 @@ Result<void> Pipeline::finish() {
   if (PQexitPipelineMode(conn) != 1 || PQsetnonblocking(conn, 0) != 0) return connection_.lost();
   entered_ = false;
   since_flush_ = 0;
+  bytes_since_flush_ = 0;
   return {};
 }
 

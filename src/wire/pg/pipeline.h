@@ -1,8 +1,9 @@
 #pragma once
 // Pipeline: many statements in flight on one Connection without waiting for each answer.
 //
-// Bounded: at most two windows of statements are unanswered, and answers are read while statements
-// are written, so neither side can block the other. Answers come in the order of the statements.
+// Bounded: at most two windows (256 statements or 1 MB) are unanswered, and answers are read while
+// statements are written, so neither side can block the other, and libpq's buffer stays small.
+// Answers come in the order of the statements.
 // After the first failed statement the server skips the rest up to finish().
 //   Pipeline pipeline(connection); pipeline.execute("u1", params); auto done = pipeline.finish();
 
@@ -18,6 +19,9 @@ namespace banyan::pg {
 
 // A parameter in text format, zero-terminated; nullptr is NULL. Borrowed until the call returns.
 using RawParam = const char*;
+
+// A parameter in binary format, as the type's receive function takes it.
+using BinaryParam = std::string_view;
 
 struct StepResult {
   std::int64_t affected = 0;
@@ -38,6 +42,7 @@ class Pipeline {
 
   Result<void> prepare(const std::string& name, const std::string& sql);
   Result<void> execute(const std::string& name, std::span<const RawParam> params);
+  Result<void> execute_binary(const std::string& name, std::span<const BinaryParam> params);
   Result<void> query(const std::string& sql, std::span<const RawParam> params = {});
   // Answers read so far; grows with every call above, complete after finish().
   const std::vector<StepResult>& results() const [[clang::lifetimebound]] { return results_; }
@@ -49,7 +54,7 @@ class Pipeline {
 
  private:
   Result<void> enter();
-  Result<void> sent(int accepted);
+  Result<void> sent(int accepted, std::size_t bytes);
   Result<void> read_answers(std::size_t until_unanswered);
   Result<void> wait_io();
   void take_answer(pg_result* result);
@@ -58,6 +63,7 @@ class Pipeline {
   bool entered_ = false;
   std::size_t unanswered_ = 0;
   std::size_t since_flush_ = 0;
+  std::size_t bytes_since_flush_ = 0;
   std::vector<StepResult> results_;
 };
 

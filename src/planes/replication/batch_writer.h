@@ -1,0 +1,149 @@
+#pragma once
+// BatchWriter: writes the changes of a batch into the open transaction of a session, and checks
+// that every statement met exactly the rows it had to.
+//
+//   sets   changes of each table compacted (Compaction), written by few statements (SetPlan);
+//   tables
+//          that cannot be written so, and what cannot be compacted, row by row within the same
+//          batch
+//   rows   every change by itself, in the source's order (RowPlan): also how a batch is written
+//   that
+//          sets could not (unique values that change hands), and the way to name what is wrong
+// One thread. After a failure call reset() and roll back; nothing of the batch is then remembered.
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "planes/replication/set_plan.h"
+#include "planes/replication/snapshot_filter.h"
+#include "wire/pg/pipeline.h"
+
+namespace banyan::replication {
+
+struct TouchedKey {
+  std::string schema;
+  std::string table;
+  std::vector<std::string> columns;
+  std::vector<std::string> values;
+};
+
+// A change that does not fit the applying side; both versions for a person to look at. Never
+// logged.
+struct Misfit {
+  std::string table;
+  std::string operation;
+  std::string lsn;                                        // of the source's commit
+  std::vector<std::pair<std::string, std::string>> key;   // empty: the table has none
+  std::vector<std::pair<std::string, std::string>> here;  // the source's row, text values
+  std::optional<std::string> there;                       // the row here as JSON, when there is one
+};
+
+struct BatchWriterConfig {
+  std::string to_url;
+  // By "schema.table": tables that were copied under their own snapshot.
+  std::map<std::string, SnapshotFilter> filters;
+  Mapping mapping;
+  SetPlan::Role role = SetPlan::Role::kOrigin;
+};
+
+std::string_view operation_name(Operation operation);
+
+class BatchWriter {
+ public:
+  enum class Way : std::uint8_t { kSets, kRows };
+  enum class Expect : std::uint8_t { kOne, kAtMostOne, kAny, kExactly };
+
+  BatchWriter(pg::Connection& session, BatchWriterConfig config)
+      : session_(session), config_(std::move(config)), pipeline_(session_) {}
+
+  // The fragments stay as they are until settle() or reset().
+  Result<void> write(std::span<const Fragment> fragments, Way way);
+  // A statement of the batch's frame.
+  Result<void> send(const std::string& what, const std::string& sql,
+                    std::span<const pg::RawParam> params, Expect expect);
+  // All answers are in and are the expected ones; the session is free.
+  Result<void> settle();
+  // Leaves the pipeline; statements are prepared anew. Then roll back.
+  Result<void> reset();
+  // Whether the last failure was about rows: then another way of writing may succeed, or tell more.
+  bool failed_on_rows() const { return failed_on_rows_; }
+  // What the last failure was about, read after the rollback; nothing when no single row is known.
+  std::optional<Misfit> misfit();
+
+  // Of what was written since the last call.
+  std::int64_t take_rows() { return std::exchange(rows_, 0); }
+  std::vector<TouchedKey> take_touched() { return std::exchange(touched_, {}); }
+
+ private:
+  struct Plan {
+    Plan(RelationPtr described, RowPlan plan)
+        : relation(std::move(described)), row(std::move(plan)), net(row.key()) {}
+    const RelationPtr relation;
+    const RowPlan row;
+    std::optional<SetPlan> set;
+    Compaction net;
+    bool is_row_wise = false;  // in this batch
+    // Foreign keys act on this session and cascade here before the stream says so.
+    bool is_cascaded_to = false;
+    std::unordered_map<std::string, std::string> statements;  // shape -> prepared name
+  };
+  struct Item {
+    const Fragment* fragment;
+    const Change* change;
+    Plan* plan;
+  };
+  struct Step {
+    std::string what;
+    const Plan* plan = nullptr;
+    const Change* change = nullptr;
+    Operation operation = Operation::kInsert;
+    pg::Lsn commit{};
+    Expect expect = Expect::kAny;
+    std::int64_t rows = 0;  // with kExactly
+  };
+
+  Result<void> write_sets(std::span<const Item> items);
+  Result<void> write_table(Plan& plan);
+  Result<void> write_inserts(Plan& plan, const SetPlan::Rows& rows);
+  Result<void> run_set(Plan& plan, const SetStatement& statement, Operation operation,
+                       const std::function<Result<SetStatement>()>& with_text);
+  Result<void> write_row(const Item& item);
+  Result<void> truncate(const Change& change, const Fragment& fragment);
+  Result<void> flush(Way way);
+  Result<void> copy(const Plan& plan, const SetPlan::Rows& rows);
+  Result<void> step(Step step);
+  Result<void> check_answers();
+  Result<void> check(const Step& done, const pg::StepResult& answer);
+  std::string describe(const Step& step) const;
+  Result<const std::string*> prepared(Plan& plan, const std::string& shape,
+                                      const std::function<Result<std::string>()>& text);
+  Result<Plan*> plan_for(const RelationPtr& relation);
+  Result<bool> is_cascaded_to(const Table& table);
+  Result<pg::Connection*> catalog();
+  bool is_copied_already(const Relation& relation, std::uint32_t xid) const;
+  void note_touched(const Plan& plan, const Change& change);
+
+  pg::Connection& session_;
+  const BatchWriterConfig config_;
+  pg::Pipeline pipeline_;
+  std::optional<pg::Connection> catalog_;
+  std::unordered_map<const Relation*, std::unique_ptr<Plan>> plans_;
+  int next_statement_ = 0;
+  std::vector<Item> items_;    // not written yet
+  std::vector<Plan*> in_use_;  // with something in `net`
+  std::deque<Step> steps_;     // not answered yet
+  std::optional<Step> failed_;
+  bool failed_on_rows_ = false;
+  std::int64_t rows_ = 0;
+  std::vector<TouchedKey> touched_;
+};
+
+}  // namespace banyan::replication

@@ -1,0 +1,127 @@
+#include "planes/replication/compaction.h"
+
+#include <algorithm>
+
+namespace banyan::replication {
+namespace {
+
+using pg::CellKind;
+
+bool is_unchanged(const pg::Cell& cell) {
+  return cell.kind == CellKind::kUnchangedToast;
+}
+
+bool is_complete(const pg::Tuple& row) {
+  return std::ranges::none_of(row, is_unchanged);
+}
+
+void append_part(std::string& key, std::string_view part) {
+  const auto length = static_cast<std::uint32_t>(part.size());
+  key.append(reinterpret_cast<const char*>(&length), sizeof(length));
+  key.append(part);
+}
+
+}  // namespace
+
+void Compaction::clear() {
+  rows_.clear();
+  index_.clear();
+  merged_.clear();
+  long_keys_.clear();
+}
+
+bool Compaction::key_of(const pg::Tuple& row) {
+  for (const std::size_t i : key_) {
+    if (i >= row.size() || row[i].kind != CellKind::kText) return false;
+  }
+  if (key_.size() == 1) {
+    wanted_ = row[key_[0]].bytes;
+    return true;
+  }
+  std::string key;
+  for (const std::size_t i : key_) append_part(key, row[i].bytes);
+  wanted_ = long_keys_.emplace_back(std::move(key));
+  return true;
+}
+
+NetChange* Compaction::find(const pg::Tuple& row, bool is_there_if_new) {
+  if (!key_of(row)) return nullptr;
+  const auto [at, is_new] = index_.try_emplace(wanted_, rows_.size());
+  if (!is_new && key_.size() > 1) long_keys_.pop_back();
+  if (is_new) {
+    rows_.push_back({.key = &row, .was_there = is_there_if_new, .is_there = is_there_if_new});
+  }
+  return &rows_[at->second];
+}
+
+const pg::Tuple* Compaction::merge(const pg::Tuple* before, const pg::Tuple& after) {
+  if (before == nullptr || is_complete(after)) return &after;
+  auto& merged = merged_.emplace_back(after);
+  for (std::size_t i = 0; i < merged.size(); ++i) {
+    if (is_unchanged(merged[i])) merged[i] = (*before)[i];
+  }
+  return &merged;
+}
+
+bool Compaction::add(const Change& change) {
+  switch (change.operation) {
+    case Operation::kInsert:
+      return insert(change.row);
+    case Operation::kUpdate:
+      return update(change);
+    case Operation::kDelete:
+      return remove(change);
+    case Operation::kTruncate:
+      break;
+  }
+  return false;
+}
+
+bool Compaction::insert(const pg::Tuple& row) {
+  NetChange* net = find(row, false);
+  if (net == nullptr || net->is_there || !is_complete(row)) return false;
+  net->is_there = true;
+  net->is_whole = true;
+  net->row = &row;
+  return true;
+}
+
+bool Compaction::is_moved(const Change& change) const {
+  if (change.old_row.empty()) return false;
+  return std::ranges::any_of(key_, [&](std::size_t i) {
+    return i >= change.old_row.size() || i >= change.row.size() ||
+           change.old_row[i] != change.row[i];
+  });
+}
+
+bool Compaction::update(const Change& change) {
+  const bool moves = is_moved(change);
+  NetChange* net = find(moves ? change.old_row : change.row, true);
+  if (net == nullptr || !net->is_there) return false;
+  if (moves) return move(change, *net);
+  if (net->row != nullptr && net->row->size() != change.row.size()) return false;
+  net->row = merge(net->row, change.row);
+  return true;
+}
+
+bool Compaction::move(const Change& change, NetChange& from) {
+  const bool has_old = change.old_kind == pg::message::OldRow::kFull;
+  const auto* before = from.row != nullptr ? from.row : has_old ? &change.old_row : nullptr;
+  if (before != nullptr && before->size() != change.row.size()) return false;
+  const auto* row = merge(before, change.row);
+  from.is_there = false;
+  from.is_whole = false;
+  from.row = nullptr;
+  return insert(*row);
+}
+
+bool Compaction::remove(const Change& change) {
+  NetChange* net = find(change.old_row, true);
+  if (net == nullptr || !net->is_there) return false;
+  net->is_there = false;
+  net->is_whole = false;
+  net->row = nullptr;
+  return true;
+}
+
+}  // namespace banyan::replication
