@@ -1,14 +1,18 @@
 // The gateway role: the verbs of its socket, in front of gateway::Gateway.
 
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <filesystem>
 #include <thread>
 
+#include "app/gateway_lineage.h"
 #include "app/roles.h"
 #include "base/log.h"
 #include "planes/gateway/gateway.h"
+#include "planes/gateway/succession.h"
 #include "wire/rpc/server.h"
 
 namespace banyan {
@@ -36,48 +40,100 @@ gateway::EndpointName endpoint_name(const json& in) {
           .address = in.at("address").get<std::string>()};
 }
 
-Result<json> put_snapshot(Gateway& gateway, const json& in) {
+// The gateway of this process and, unless it has itself retired, those it took over from.
+class GatewayVerbs {
+ public:
+  GatewayVerbs(Gateway& gateway, const std::string& socket) : gateway_(gateway), lineage_(socket) {}
+  void add_to(rpc::Server& server);
+
+ private:
+  // The order to the predecessors, after it was done here.
+  Result<std::vector<json>> pass_on(const std::string& verb, const json& in) const {
+    if (gateway_.is_retired()) return std::vector<json>{};
+    return lineage_.tell(verb, in);
+  }
+  Result<json> status() const;
+  Result<json> put_snapshot(const json& in);
+  Result<json> close_hold(const json& in);
+  Result<json> commit_hold(const json& in);
+  Result<json> open_hold(const json& in);
+  Result<json> drain_endpoint(const json& in);
+  Result<json> undrain_endpoint(const json& in);
+
+  Gateway& gateway_;
+  Lineage lineage_;
+};
+
+Result<json> GatewayVerbs::status() const {
+  json own = gateway_.status();
+  own["pid"] = ::getpid();
+  if (gateway_.is_retired()) return own;
+  return lineage_.status(std::move(own));
+}
+
+Result<json> GatewayVerbs::put_snapshot(const json& in) {
   TRY(auto snapshot, gateway::RouteSnapshot::from_json(in.at("snapshot")));
-  TRY(const std::uint64_t epoch, gateway.put_snapshot(std::move(snapshot)));
+  TRY(const std::uint64_t epoch, gateway_.put_snapshot(std::move(snapshot)));
+  TRY_VOID(pass_on("snapshot.put", in));
   return json{{"epoch", epoch}};
 }
 
-Result<json> open_hold(Gateway& gateway, const json& in) {
+Result<json> GatewayVerbs::close_hold(const json& in) {
+  TRY_VOID(gateway_.close_hold(hold_request(in)));
+  TRY_VOID(pass_on("hold.close", in));
+  return status();
+}
+
+Result<json> GatewayVerbs::commit_hold(const json& in) {
+  TRY_VOID(gateway_.commit_hold(in.at("epoch").get<std::uint64_t>()));
+  TRY_VOID(pass_on("hold.commit", in));
+  return status();
+}
+
+Result<json> GatewayVerbs::open_hold(const json& in) {
   TRY(const gateway::HoldStats stats,
-      gateway.open_hold(in.at("epoch").get<std::uint64_t>(), in.value("pace_per_s", 0.0)));
-  return json{{"held", stats.held},
+      gateway_.open_hold(in.at("epoch").get<std::uint64_t>(), in.value("pace_per_s", 0.0)));
+  json out = {{"held", stats.held},
               {"longest_hold_ms", to_ms(stats.longest)},
               {"refused", stats.refused},
               {"failed", stats.failed}};
+  TRY(const auto others, pass_on("hold.open", in));
+  for (const json& other : others) {
+    for (const char* key : {"held", "refused", "failed"})
+      out[key] = out.value(key, 0L) + other.value(key, 0L);
+    out["longest_hold_ms"] =
+        std::max(out.value("longest_hold_ms", 0L), other.value("longest_hold_ms", 0L));
+  }
+  return out;
 }
 
-Result<json> drain_endpoint(Gateway& gateway, const json& in) {
-  TRY(const std::int64_t active,
-      gateway.drain_endpoint(endpoint_name(in), ms_of(in, "timeout_ms", 10s)));
+Result<json> GatewayVerbs::drain_endpoint(const json& in) {
+  TRY(std::int64_t active,
+      gateway_.drain_endpoint(endpoint_name(in), ms_of(in, "timeout_ms", 10s)));
+  TRY(const auto others, pass_on("endpoint.drain", in));
+  for (const json& other : others) active += other.value("active", std::int64_t{0});
   return json{{"drained", active == 0}, {"active", active}};
 }
 
-void add_verbs(rpc::Server& server, Gateway& gateway) {
-  server.on("snapshot.put", [&](const json& in) { return put_snapshot(gateway, in); });
-  server.on("snapshot.get",
-            [&](const json&) -> Result<json> { return json{{"snapshot", gateway.snapshot()}}; });
-  server.on("status", [&](const json&) -> Result<json> { return gateway.status(); });
-  server.on("hold.close", [&](const json& in) -> Result<json> {
-    TRY_VOID(gateway.close_hold(hold_request(in)));
-    return gateway.status();
+Result<json> GatewayVerbs::undrain_endpoint(const json& in) {
+  TRY_VOID(gateway_.undrain_endpoint(endpoint_name(in)));
+  TRY_VOID(pass_on("endpoint.undrain", in));
+  return json::object();
+}
+
+void GatewayVerbs::add_to(rpc::Server& server) {
+  server.on("snapshot.put", [this](const json& in) { return put_snapshot(in); });
+  server.on("snapshot.get", [this](const json&) -> Result<json> {
+    return json{{"snapshot", gateway_.snapshot()}};
   });
-  server.on("hold.commit", [&](const json& in) -> Result<json> {
-    TRY_VOID(gateway.commit_hold(in.at("epoch").get<std::uint64_t>()));
-    return gateway.status();
-  });
-  server.on("hold.open", [&](const json& in) { return open_hold(gateway, in); });
-  server.on("endpoint.drain", [&](const json& in) { return drain_endpoint(gateway, in); });
-  server.on("endpoint.undrain", [&](const json& in) -> Result<json> {
-    TRY_VOID(gateway.undrain_endpoint(endpoint_name(in)));
-    return json::object();
-  });
+  server.on("status", [this](const json&) { return status(); });
+  server.on("hold.close", [this](const json& in) { return close_hold(in); });
+  server.on("hold.commit", [this](const json& in) { return commit_hold(in); });
+  server.on("hold.open", [this](const json& in) { return open_hold(in); });
+  server.on("endpoint.drain", [this](const json& in) { return drain_endpoint(in); });
+  server.on("endpoint.undrain", [this](const json& in) { return undrain_endpoint(in); });
   server.on("metrics",
-            [&](const json&) -> Result<json> { return json{{"text", gateway.metrics()}}; });
+            [this](const json&) -> Result<json> { return json{{"text", gateway_.metrics()}}; });
 }
 
 // Two descriptors a request: as many as the system allows.
@@ -93,6 +149,40 @@ int fail(const Error& error) {
   return 1;
 }
 
+std::string succession_path(const RoleOptions& options) {
+  return options.socket + ".succession";
+}
+
+gateway::GatewayOptions gateway_options(const RoleOptions& options) {
+  const std::size_t cores = std::max<std::size_t>(1, std::thread::hardware_concurrency());
+  return {.state_dir = options.state_dir,
+          .workers = options.workers > 0 ? static_cast<std::size_t>(options.workers) : cores};
+}
+
+// Starts, from a predecessor's sockets when there is one that runs.
+Result<std::unique_ptr<Gateway>> take_over(const RoleOptions& options) {
+  auto predecessor = gateway::Predecessor::meet(succession_path(options));
+  if (!predecessor) {
+    log_info("no gateway runs to take over from");
+    return Gateway::start(gateway_options(options));
+  }
+  TRY(gateway::Inheritance inheritance, predecessor->take());
+  TRY(auto gateway, Gateway::start(gateway_options(options), std::move(inheritance)));
+  // It has died in between: then there is nobody to take the place of.
+  if (const auto dismissed = predecessor->dismiss(); !dismissed)
+    log_warn("the former gateway is gone", {{"error", dismissed.error().message()}});
+  return gateway;
+}
+
+// Until its last connection has ended, or it is told to stop, or its time is over.
+void serve_out_retirement(Gateway& gateway) {
+  constexpr Duration kLook = 100ms;
+  const SystemClock clock;
+  const Mono until = clock.now() + gateway.retirement();
+  while (gateway.sessions() > 0 && clock.now() < until && !rpc::stop_signal_within(kLook)) {
+  }
+}
+
 }  // namespace
 
 int run_gateway(const RoleOptions& options) {
@@ -100,19 +190,24 @@ int run_gateway(const RoleOptions& options) {
   raise_descriptor_limit();
   std::error_code error;
   std::filesystem::create_directories(options.state_dir, error);
-  const std::size_t workers = options.workers > 0
-                                  ? static_cast<std::size_t>(options.workers)
-                                  : std::max<std::size_t>(1, std::thread::hardware_concurrency());
-  auto gateway = Gateway::start({.state_dir = options.state_dir, .workers = workers});
-  if (!gateway) return fail(gateway.error());
+  auto started = options.take_over ? take_over(options) : Gateway::start(gateway_options(options));
+  if (!started) return fail(started.error());
+  Gateway& gateway = **started;
   rpc::Server server;
-  add_verbs(server, **gateway);
+  GatewayVerbs verbs(gateway, options.socket);
+  verbs.add_to(server);
   if (const auto listening = server.listen(options.socket); !listening)
     return fail(listening.error());
-  log_info("gateway runs", {{"workers", workers}});
+  auto succession = gateway::Succession::open(succession_path(options), gateway, [&] {
+    (void)server.move_to(Lineage::path_of(options.socket, ::getpid()));  // else it cannot be asked
+    ::kill(::getpid(), SIGTERM);
+  });
+  if (!succession) return fail(succession.error());
+  log_info("gateway runs", {{"workers", gateway_options(options).workers}});
   rpc::wait_for_stop_signal();
   log_info("gateway drains");
-  (*gateway)->drain();
+  if (gateway.is_retired()) serve_out_retirement(gateway);
+  gateway.drain();
   server.stop();
   return 0;
 }

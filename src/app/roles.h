@@ -6,9 +6,10 @@
 namespace banyan {
 
 struct RoleOptions {
-  std::string socket;     // Unix socket on which the role answers its verbs
-  std::string state_dir;  // private directory of the role; what it must remember is here
-  int workers = 0;        // gateway: event-loop threads; 0 = one per core
+  std::string socket;      // Unix socket on which the role answers its verbs
+  std::string state_dir;   // private directory of the role; what it must remember is here
+  int workers = 0;         // gateway: event-loop threads; 0 = one per core
+  bool take_over = false;  // gateway: from the one that runs, without dropping a connection
 };
 
 struct ObjectsOptions {

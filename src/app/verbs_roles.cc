@@ -19,6 +19,8 @@ void add_role(CLI::App& app, Cli& cli, const char* name, const char* help,
   verb->add_option("--socket", options->socket, "Unix socket to answer on")->required();
   verb->add_option("--state-dir", options->state_dir, "private folder of the role")->required();
   verb->add_option("--workers", options->workers, "gateway: event-loop threads, 0 = one per core");
+  verb->add_flag("--take-over", options->take_over,
+                 "gateway: take over from the one that runs, dropping no connection");
   verb->callback([&cli, options, run] { cli.exit = from_status(run(*options)); });
 }
 

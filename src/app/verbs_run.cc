@@ -21,12 +21,14 @@ namespace {
 
 constexpr Duration kUpPatience = 30s;
 constexpr Duration kDownPatience = 60s;
+constexpr Duration kUpgradePatience = 60s;
 
 // ---- up and down
 
 RoleCommand role_command(const control::Layout& layout, const std::string& role) {
   return {.name = role,
-          .argv = {role, "--socket", layout.socket(role), "--state-dir", layout.role_dir(role)}};
+          .argv = {role, "--socket", layout.socket(role), "--state-dir", layout.role_dir(role)},
+          .socket = role == "gateway" ? layout.socket(role) : ""};
 }
 
 Result<RoleCommand> objects_command(const control::Project& project, const spec::Spec& spec,
@@ -113,6 +115,45 @@ Exit down(const Cli& cli, bool keep_instances) {
   while (running_supervisor(*layout) == pid && SystemClock().now() < deadline)
     std::this_thread::sleep_for(50ms);
   return cli.show(json{{"up", false}}, [](const json&) { fmt::print("Down.\n"); });
+}
+
+// ---- upgrade
+
+int gateway_pid(const rpc::Client& gateway) {
+  const auto status = gateway.call("status");
+  return status ? status->value("pid", 0) : 0;
+}
+
+// Waits until another process answers for the gateway.
+Exit await_upgrade(const Cli& cli, const rpc::Client& gateway, int before) {
+  const Mono deadline = SystemClock().now() + kUpgradePatience;
+  while (SystemClock().now() < deadline) {
+    const int now = gateway_pid(gateway);
+    if (now != 0 && now != before)
+      return cli.show(json{{"upgraded", true}, {"from", before}, {"to", now}}, [&](const json&) {
+        fmt::print("Upgraded: process {} took over from {}, which ends with its last connection.\n",
+                   now, before);
+      });
+    std::this_thread::sleep_for(50ms);
+  }
+  return cli.show(Error(Code::kTimeout, "no new gateway took over; the former one goes on")
+                      .with_remedy("banyan logs gateway"));
+}
+
+Exit upgrade_gateway(const Cli& cli) {
+  const auto layout = cli.layout();
+  if (!layout) return cli.show(layout.error());
+  const int supervisor = running_supervisor(*layout);
+  if (supervisor == 0)
+    return cli.show(Error(Code::kUnavailable, "banyan is not up").with_remedy("banyan up -d"));
+  const rpc::Client gateway("gateway", layout->socket("gateway"));
+  const auto status = gateway.call("status");
+  if (!status) return cli.show(status.error());
+  if (status->value("phase", "open") != "open")
+    return cli.show(Error(Code::kConflict, "requests are being held: no upgrade now")
+                        .with_remedy("wait until the switch has ended: banyan status"));
+  request_upgrade(supervisor);
+  return await_upgrade(cli, gateway, status->value("pid", 0));
 }
 
 // ---- looking
@@ -205,6 +246,11 @@ void add_run_verbs(CLI::App& app, Cli& cli) {
   auto keep = std::make_shared<bool>(false);
   down_verb->add_flag("--keep-instances", *keep, "leave the services' instances running");
   down_verb->callback([&cli, keep] { cli.exit = down(cli, *keep); });
+  auto* upgrade = app.add_subcommand("upgrade", "run the program now on disk, without a pause");
+  upgrade->require_subcommand(1);
+  upgrade->add_subcommand("gateway", "no connection is refused, reset or cut")->callback([&cli] {
+    cli.exit = upgrade_gateway(cli);
+  });
   app.add_subcommand("status", "what runs and where every migration stands")->callback([&cli] {
     cli.exit = status(cli);
   });

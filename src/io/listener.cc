@@ -27,15 +27,19 @@ Error failed(const char* call, const Address& at) {
 }  // namespace
 
 Result<std::unique_ptr<Listener>> Listener::open(Loop& loop, const Address& at) {
-  const int fd = socket(at.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (fd < 0) return std::unexpected(failed("socket", at));
+  Descriptor fd(socket(at.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!fd.is_open()) return std::unexpected(failed("socket", at));
   const int one = 1;
-  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-  setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one);
-  auto listener = std::make_unique<Listener>(loop, Descriptor{fd});
-  if (bind(fd, at.raw(), at.raw_size()) != 0) return std::unexpected(failed("bind", at));
-  if (::listen(fd, kBacklog) != 0) return std::unexpected(failed("listen", at));
-  TRY_VOID(loop.watch(fd, *listener));
+  setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+  setsockopt(fd.get(), SOL_SOCKET, SO_REUSEPORT, &one, sizeof one);
+  if (bind(fd.get(), at.raw(), at.raw_size()) != 0) return std::unexpected(failed("bind", at));
+  if (::listen(fd.get(), kBacklog) != 0) return std::unexpected(failed("listen", at));
+  return adopt(loop, std::move(fd));
+}
+
+Result<std::unique_ptr<Listener>> Listener::adopt(Loop& loop, Descriptor socket) {
+  auto listener = std::make_unique<Listener>(Passkey{}, loop, std::move(socket));
+  TRY_VOID(loop.watch(listener->fd_, *listener));
   return listener;
 }
 
@@ -67,7 +71,8 @@ void Listener::on_ready(std::uint32_t) {
 
 void Listener::close() {
   if (fd_ < 0) return;
-  loop_.forget(*this);
+  // Explicitly: while another process has the socket, closing does not unregister it.
+  loop_.unwatch(fd_, *this);
   ::close(fd_);
   fd_ = -1;
   if (waiter_ == nullptr) return;

@@ -7,18 +7,19 @@
 
 #include "base/error.h"
 #include "io/address.h"
+#include "io/descriptor.h"
 #include "io/loop.h"
 
 namespace banyan::io {
 
 class Listener final : private Pollable {
-  struct Descriptor {
-    int fd;
-  };
+  struct Passkey {};
 
  public:
   static Result<std::unique_ptr<Listener>> open(Loop& loop, const Address& at);
-  Listener(Loop& loop, Descriptor descriptor) : loop_(loop), fd_(descriptor.fd) {}  // `open` only
+  // A listening, non-blocking socket that another process opened.
+  static Result<std::unique_ptr<Listener>> adopt(Loop& loop, Descriptor socket);
+  Listener(Passkey, Loop& loop, Descriptor socket) : loop_(loop), fd_(socket.release()) {}
   ~Listener() { close(); }
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
@@ -45,7 +46,10 @@ class Listener final : private Pollable {
   Accept accept() { return {.listener = *this, .fd = kClosed, .handle = {}}; }
   // Without waiting: a descriptor, or a negative number when nobody waits to be accepted.
   int accept_now();
-  // Ends a waiting accept with kClosed. Connections already accepted are not touched.
+  // The descriptor, still owned by the listener.
+  int fd() const { return fd_; }
+  // Ends a waiting accept with kClosed. Connections already accepted are not touched; those that
+  // wait to be accepted are reset, unless another process has the socket too.
   void close();
 
  private:

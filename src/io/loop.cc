@@ -74,6 +74,11 @@ void Loop::forget(Pollable& pollable) {
     if (batch_[i].data.ptr == &pollable) batch_[i].events = 0;
 }
 
+void Loop::unwatch(int fd, Pollable& pollable) {
+  epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, fd, nullptr);
+  forget(pollable);
+}
+
 void Loop::turn() {
   const int count = epoll_wait(epoll_fd_, batch_.data(), kBatch, wait_ms());
   now_ = SystemClock().now();

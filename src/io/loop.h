@@ -87,6 +87,8 @@ class Loop {
   // Registers or forgets; after `forget` no event of this batch reaches `pollable` any more.
   Result<void> watch(int fd, Pollable& pollable);
   void forget(Pollable& pollable);
+  // The same for a descriptor that stays open, here or in another process.
+  void unwatch(int fd, Pollable& pollable);
 
   // The time at the start of this turn.
   Mono now() const { return now_; }

@@ -84,4 +84,5 @@ async def an_address_in_use_changes_nothing(gateway):
         assert (await gateway.get()).status == 200
 
 
-main([three_hundred_reloads_touch_no_connection, listeners_come_and_go, an_address_in_use_changes_nothing])
+if __name__ == "__main__":
+    main([three_hundred_reloads_touch_no_connection, listeners_come_and_go, an_address_in_use_changes_nothing])

@@ -16,6 +16,7 @@ using nlohmann::json;
 
 constexpr Duration kPoll = 10ms;
 constexpr Duration kIdleGrace = 300ms;  // idle clients may still send, and are then told to close
+constexpr Duration kIdleSpread = 1s;    // over which those that stay idle are closed
 constexpr Duration kEndTime = 5s;       // for sessions that were cancelled
 
 bool has_endpoint(const RouteSnapshot& snapshot, const EndpointName& endpoint) {
@@ -28,11 +29,12 @@ bool has_endpoint(const RouteSnapshot& snapshot, const EndpointName& endpoint) {
 
 }  // namespace
 
-Result<std::unique_ptr<Gateway>> Gateway::start(const GatewayOptions& options) {
+Result<std::unique_ptr<Gateway>> Gateway::start(const GatewayOptions& options,
+                                                Inheritance inheritance) {
   auto gateway = std::make_unique<Gateway>(Passkey{}, options);
   TRY(const GatewayState recorded, gateway->state_file_.read());
   TRY_VOID(gateway->start_workers());
-  TRY_VOID(gateway->resume(recorded));
+  TRY_VOID(gateway->resume(recorded, std::move(inheritance)));
   return gateway;
 }
 
@@ -67,13 +69,14 @@ Result<void> Gateway::start_workers() {
   return {};
 }
 
-Result<void> Gateway::resume(const GatewayState& recorded) {
+Result<void> Gateway::resume(const GatewayState& recorded, Inheritance inheritance) {
   if (!recorded.snapshot) return {};
   TRY(auto routing, Routing::create(*recorded.snapshot));
   const bool closed = recorded.hold.phase == Phase::kCommitted;
   const Current current{.routing = routing,
                         .order = closed ? recorded.hold : HoldOrder{},
-                        .draining = recorded.draining};
+                        .draining = recorded.draining,
+                        .reign = Reign::kServing};
   adopt(routing);  // no listener yet: nobody passes before the gate is as it was
   for (const EndpointName& endpoint : current.draining) set_draining(endpoint, true);
   if (closed) {
@@ -85,6 +88,7 @@ Result<void> Gateway::resume(const GatewayState& recorded) {
     });
     log_warn("gate is still closed", {{"hold_epoch", order.epoch}});
   }
+  TRY_VOID(inherit(std::move(inheritance)));
   TRY_VOID(open_listeners(*routing));
   adopt(routing);
   current_.change([&](Current& now) { now = current; });
@@ -92,12 +96,18 @@ Result<void> Gateway::resume(const GatewayState& recorded) {
 }
 
 Result<void> Gateway::persist(const Current& current) const {
+  if (current.reign == Reign::kRetired) return {};  // the file is the successor's
   GatewayState state{.snapshot = std::nullopt, .hold = current.order, .draining = current.draining};
   if (current.routing) state.snapshot = current.routing->snapshot;
   return state_file_.write(state);
 }
 
 // ---- snapshots
+
+Result<void> Gateway::may_order(const Current& current) {
+  if (current.reign != Reign::kHandingOver) return {};
+  return failure(Code::kUnavailable, "the gateway is being upgraded; ask again", Retry::kSafe);
+}
 
 Result<void> Gateway::check_epoch(const Current& current, const RouteSnapshot& snapshot) const {
   if (!current.routing) return {};
@@ -113,6 +123,7 @@ Result<void> Gateway::check_epoch(const Current& current, const RouteSnapshot& s
 
 Result<std::uint64_t> Gateway::put_snapshot(RouteSnapshot snapshot) {
   return current_.with([&](Current& current) -> Result<std::uint64_t> {
+    TRY_VOID(may_order(current));
     TRY_VOID(check_epoch(current, snapshot));
     if (current.routing && current.routing->snapshot == snapshot) return snapshot.epoch;
     TRY(auto routing, Routing::create(std::move(snapshot)));
@@ -124,7 +135,8 @@ Result<std::uint64_t> Gateway::put_snapshot(RouteSnapshot snapshot) {
 
 Result<void> Gateway::install(Current& current, std::shared_ptr<const Routing> routing) {
   TRY_VOID(open_listeners(*routing));
-  Current next{.routing = routing, .order = current.order, .draining = current.draining};
+  Current next = current;
+  next.routing = routing;
   std::erase_if(next.draining, [&](const EndpointName& endpoint) {
     return !has_endpoint(routing->snapshot, endpoint);
   });
@@ -159,6 +171,7 @@ void Gateway::adopt(const std::shared_ptr<const Routing>& routing) {
 
 Result<void> Gateway::close_hold(const HoldRequest& request) {
   return current_.with([&](Current& current) -> Result<void> {
+    TRY_VOID(may_order(current));
     if (current.order.phase == Phase::kCommitted) {
       if (current.order.epoch == request.epoch) return {};
       return failure(Code::kConflict,
@@ -185,6 +198,7 @@ Result<void> Gateway::close_hold(const HoldRequest& request) {
 
 Result<void> Gateway::commit_hold(std::uint64_t epoch) {
   return current_.with([&](Current& current) -> Result<void> {
+    TRY_VOID(may_order(current));
     if (current.order.phase == Phase::kOpen || current.order.epoch != epoch)
       return failure(Code::kConflict, fmt::format("no hold of epoch {} is closed", epoch));
     const Current before = current;
@@ -228,6 +242,7 @@ HoldStats Gateway::open_on_workers(double pace_per_s) {
 
 Result<HoldStats> Gateway::open_hold(std::uint64_t epoch, double pace_per_s) {
   return current_.with([&](Current& current) -> Result<HoldStats> {
+    TRY_VOID(may_order(current));
     const std::uint64_t in_force = current.routing ? current.routing->snapshot.epoch : 0;
     if (in_force < epoch)
       return failure(Code::kConflict,
@@ -388,6 +403,74 @@ std::string Gateway::metrics() {
   return prometheus_text(now.metrics, now.hold, gauges);
 }
 
+// ---- succession
+
+Result<void> Gateway::inherit(Inheritance inheritance) {
+  std::vector<std::vector<Inheritance::Listening*>> shares(workers_.size());
+  for (auto& listening : inheritance.listeners)
+    shares[listening.worker % shares.size()].push_back(&listening);
+  std::vector<Result<void>> results(workers_.size());
+  threads_->run_on_all([&](std::size_t i) {
+    for (auto* listening : shares[i])
+      if (results[i])
+        results[i] = workers_[i]->inherit_listener(listening->name, std::move(listening->socket));
+    for (const EndpointName& endpoint : inheritance.unhealthy) {
+      workers_[i]->set_health(endpoint.backend, endpoint.address, false);
+      if (i == 0) health_->assume_unhealthy(endpoint.backend, endpoint.address);
+    }
+  });
+  const auto failed = std::ranges::find_if(results, [](const auto& result) { return !result; });
+  return failed == results.end() ? Result<void>{} : *failed;
+}
+
+std::vector<EndpointName> Gateway::unhealthy() {
+  std::vector<EndpointName> out;
+  threads_->run_on(0, [&] {
+    for (const auto& backend : workers_[0]->backends())
+      for (const Endpoint* endpoint : backend)
+        if (!endpoint->load.healthy)
+          out.push_back({.backend = endpoint->backend(), .address = endpoint->address()});
+  });
+  return out;
+}
+
+Result<Inheritance> Gateway::hand_over() {
+  TRY_VOID(current_.with([](Current& current) -> Result<void> {
+    if (current.reign != Reign::kServing)
+      return failure(Code::kConflict, "this gateway hands over already, or has retired");
+    if (current.order.phase != Phase::kOpen)
+      return failure(Code::kConflict, "a hold is closed: upgrade after it");
+    current.reign = Reign::kHandingOver;
+    return {};
+  }));
+  Inheritance out{.listeners = {}, .unhealthy = unhealthy()};
+  std::vector<std::vector<std::pair<std::string, io::Descriptor>>> sockets(workers_.size());
+  threads_->run_on_all([&](std::size_t i) { sockets[i] = workers_[i]->listening_sockets(); });
+  for (std::size_t i = 0; i < sockets.size(); ++i)
+    for (auto& [name, socket] : sockets[i])
+      out.listeners.push_back({.name = name, .worker = i, .socket = std::move(socket)});
+  return out;
+}
+
+void Gateway::keep_serving() {
+  current_.change([](Current& current) { current.reign = Reign::kServing; });
+}
+
+void Gateway::retire() {
+  current_.change([](Current& current) { current.reign = Reign::kRetired; });
+  threads_->run_on_all([&](std::size_t i) { workers_[i]->retire(); });
+}
+
+bool Gateway::is_retired() const {
+  return current_.with([](const Current& now) { return now.reign == Reign::kRetired; });
+}
+
+Duration Gateway::retirement() const {
+  return current_.with([](const Current& now) -> Duration {
+    return now.routing ? now.routing->snapshot.limits.retire_ms : 0ms;
+  });
+}
+
 // ---- the end
 
 std::size_t Gateway::sessions() {
@@ -401,8 +484,10 @@ std::size_t Gateway::sessions() {
 void Gateway::wait_for_sessions(Duration at_most) {
   const Mono begin = clock_.now();
   while (sessions() > 0 && clock_.now() - begin < at_most) {
-    if (clock_.now() - begin > kIdleGrace)
-      threads_->run_on_all([&](std::size_t i) { workers_[i]->close_idle_sessions(); });
+    const Duration idle_for = clock_.now() - begin - kIdleGrace;
+    const double share = std::chrono::duration<double>(idle_for) / kIdleSpread;
+    if (share > 0)
+      threads_->run_on_all([&](std::size_t i) { workers_[i]->close_idle_sessions(share); });
     std::this_thread::sleep_for(kPoll);
   }
 }

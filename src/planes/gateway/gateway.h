@@ -5,6 +5,13 @@
 // gateway comes back with the same snapshot and, when the hold was committed, still closed. (A
 // revocable hold does not survive: the gate would have opened by itself, and commit() is refused
 // then.) Any thread but the workers'.
+//
+// One gateway may take over from another, in another process, while both serve:
+//   serving ── hand_over ──► handing over ── retire ──► retired (drains; orders act, are not
+//   stored)
+//      ▲                          │
+//      └────── keep_serving ──────┘ the successor failed
+// Orders are refused while handing over, so the successor reads a state that stays as it is.
 
 #include <cstdint>
 #include <memory>
@@ -15,6 +22,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/guarded.h"
+#include "io/descriptor.h"
 #include "io/workers.h"
 #include "planes/gateway/health_checker.h"
 #include "planes/gateway/state_file.h"
@@ -25,6 +33,17 @@ namespace banyan::gateway {
 struct GatewayOptions {
   std::string state_dir;
   std::size_t workers = 1;
+};
+
+// What a gateway gives to its successor. Everything else is in the state file.
+struct Inheritance {
+  struct Listening {
+    std::string name;        // as in RouteSnapshot::listen
+    std::size_t worker = 0;  // whose queue it was
+    io::Descriptor socket;
+  };
+  std::vector<Listening> listeners;
+  std::vector<EndpointName> unhealthy;
 };
 
 struct HoldRequest {
@@ -38,7 +57,8 @@ class Gateway {
 
  public:
   // Serves the recorded snapshot, if there is one.
-  static Result<std::unique_ptr<Gateway>> start(const GatewayOptions& options);
+  static Result<std::unique_ptr<Gateway>> start(const GatewayOptions& options,
+                                                Inheritance inheritance = {});
   Gateway(Passkey, const GatewayOptions& options);
   ~Gateway();
   Gateway(const Gateway&) = delete;
@@ -59,14 +79,27 @@ class Gateway {
   nlohmann::json snapshot();
   // Prometheus text.
   std::string metrics();
+  // Goes on serving, and refuses orders until one of the two calls below. Conflict while a hold is
+  // closed, or when it is not serving.
+  Result<Inheritance> hand_over();
+  void keep_serving();
+  // The successor accepts. Connections finish their requests; upgraded ones live on.
+  void retire();
+  bool is_retired() const;
+  // Connections that are still open.
+  std::size_t sessions();
+  // How long a retired gateway may wait for its connections.
+  Duration retirement() const;
   // Stops accepting, lets requests finish within the snapshot's drain time, ends the rest.
   void drain();
 
  private:
+  enum class Reign : std::uint8_t { kServing, kHandingOver, kRetired };
   struct Current {
     std::shared_ptr<const Routing> routing;  // null before the first snapshot
     HoldOrder order;
     std::set<EndpointName> draining;
+    Reign reign = Reign::kServing;
   };
   struct EndpointReport {
     std::string backend;
@@ -81,7 +114,10 @@ class Gateway {
   };
 
   Result<void> start_workers();
-  Result<void> resume(const GatewayState& recorded);
+  Result<void> resume(const GatewayState& recorded, Inheritance inheritance);
+  Result<void> inherit(Inheritance inheritance);
+  std::vector<EndpointName> unhealthy();
+  static Result<void> may_order(const Current& current);
   Result<void> persist(const Current& current) const;
   Result<void> install(Current& current, std::shared_ptr<const Routing> routing);
   Result<void> open_listeners(const Routing& routing);
@@ -95,7 +131,6 @@ class Gateway {
   Report report();
   static void report_endpoints(const Worker& worker, Report& report);
   static nlohmann::json backends_json(const std::vector<EndpointReport>& endpoints);
-  std::size_t sessions();
   void wait_for_sessions(Duration at_most);
 
   GatewayOptions options_;

@@ -34,6 +34,11 @@ void HealthChecker::keep_or_start(const BackendPlan& backend, const EndpointPlan
   run(std::move(check));
 }
 
+void HealthChecker::assume_unhealthy(const std::string& backend, const std::string& address) {
+  if (const auto known = checks_.find({backend, address}); known != checks_.end())
+    known->second->healthy = false;
+}
+
 void HealthChecker::end(Check& check) {
   check.stop.set();
   if (check.socket != nullptr) check.socket->cancel();

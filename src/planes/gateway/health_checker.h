@@ -32,6 +32,8 @@ class HealthChecker {
 
   // Checks of unchanged endpoints go on with what they know.
   void adopt(const Routing& routing);
+  // As if it had failed its checks; a predecessor saw that.
+  void assume_unhealthy(const std::string& backend, const std::string& address);
   void stop();
   bool stopped() const { return running_ == 0; }
 

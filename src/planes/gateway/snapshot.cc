@@ -240,6 +240,7 @@ void SnapshotReader::read_limits(const json* in) {
   out.stream_idle_ms = reader.millis("stream_idle_ms", out.stream_idle_ms);
   out.hold_wait_ms = reader.millis("hold_wait_ms", out.hold_wait_ms);
   out.drain_ms = reader.millis("drain_ms", out.drain_ms);
+  out.retire_ms = reader.millis("retire_ms", out.retire_ms);
   out.head_bytes = reader.integer("head_bytes", out.head_bytes, {1024, 60 * 1024});
   out.body_bytes = reader.integer("body_bytes", out.body_bytes, {0, std::int64_t{1} << 50});
   out.connections = reader.integer("connections", out.connections, {1, 10'000'000});
@@ -287,6 +288,7 @@ json limits_json(const LimitsSpec& limits) {
           {"stream_idle_ms", limits.stream_idle_ms.count()},
           {"hold_wait_ms", limits.hold_wait_ms.count()},
           {"drain_ms", limits.drain_ms.count()},
+          {"retire_ms", limits.retire_ms.count()},
           {"head_bytes", limits.head_bytes},
           {"body_bytes", limits.body_bytes},
           {"connections", limits.connections},

@@ -59,6 +59,7 @@ struct LimitsSpec {
   Millis stream_idle_ms{300'000};  // upgraded connections
   Millis hold_wait_ms{30'000};     // one request's own deadline while held
   Millis drain_ms{30'000};         // graceful stop
+  Millis retire_ms{3'600'000};     // an upgraded gateway's last connections, such as WebSockets
   std::int64_t head_bytes = 60 * 1024;
   std::int64_t body_bytes = 0;  // 0: no limit
   std::int64_t connections = 20'000;

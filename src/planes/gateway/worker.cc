@@ -1,5 +1,6 @@
 #include "planes/gateway/worker.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -93,7 +94,7 @@ void Worker::adopt_access_log() {
 }
 
 Result<void> Worker::open_listener(const std::string& name, const io::Address& at) {
-  if (listeners_.contains(name)) return {};
+  if (draining_ || listeners_.contains(name)) return {};
   TRY(std::unique_ptr<io::Listener> listener, io::Listener::open(loop_, at));
   listeners_.emplace(name, NamedListener{.listener = std::move(listener)});
   return {};
@@ -104,24 +105,41 @@ void Worker::start_accepting() {
     if (!std::exchange(named.accepting, true)) accept_on(*named.listener);
 }
 
-void Worker::close_unused_listeners() {
-  std::vector<std::string> unused;
-  for (const auto& [name, named] : listeners_)
-    if (routing_ == nullptr || std::ranges::count(routing_->snapshot.listen, name) == 0)
-      unused.push_back(name);
-  for (const std::string& name : unused) close_listener(name);
+Result<void> Worker::inherit_listener(const std::string& name, io::Descriptor socket) {
+  TRY(std::unique_ptr<io::Listener> listener, io::Listener::adopt(loop_, std::move(socket)));
+  listeners_.emplace(name, NamedListener{.listener = std::move(listener)});
+  return {};
 }
 
-void Worker::close_listener(const std::string& name) {
-  NamedListener& named = listeners_.at(name);
+std::vector<std::pair<std::string, io::Descriptor>> Worker::listening_sockets() const {
+  std::vector<std::pair<std::string, io::Descriptor>> out;
+  for (const auto& [name, named] : listeners_)
+    out.emplace_back(name, io::Descriptor(::fcntl(named.listener->fd(), F_DUPFD_CLOEXEC, 0)));
+  return out;
+}
+
+void Worker::close_unused_listeners() {
+  for (auto at = listeners_.begin(); at != listeners_.end();) {
+    const bool used =
+        routing_ != nullptr && std::ranges::count(routing_->snapshot.listen, at->first) > 0;
+    at = used ? std::next(at) : close_listener(at);
+  }
+}
+
+Worker::Listeners::iterator Worker::close_listener(Listeners::iterator at) {
+  NamedListener& named = at->second;
   // Whoever has connected is served: closing would reset those that wait to be accepted.
   if (named.accepting)
     for (int fd = named.listener->accept_now(); fd >= 0; fd = named.listener->accept_now())
       open_session(fd);
+  let_go(named);
+  return listeners_.erase(at);
+}
+
+void Worker::let_go(NamedListener& named) {
   named.listener->close();
   // Its coroutine still runs once; the object stays for it.
   closed_listeners_.push_back(std::move(named.listener));
-  listeners_.erase(name);
 }
 
 io::Detached Worker::accept_on(io::Listener& listener) {
@@ -161,11 +179,22 @@ io::Detached Worker::keep_house() {
 
 void Worker::drain() {
   draining_ = true;
-  while (!listeners_.empty()) close_listener(std::string(listeners_.begin()->first));
+  while (!listeners_.empty()) close_listener(listeners_.begin());
 }
 
-void Worker::close_idle_sessions() {
-  for (Session* session : sessions_) session->close_if_idle();
+void Worker::retire() {
+  draining_ = true;
+  for (auto& [name, named] : listeners_) let_go(named);
+  listeners_.clear();
+}
+
+void Worker::close_idle_sessions(double share) {
+  const auto last = static_cast<std::uint64_t>(std::clamp(share, 0.0, 1.0) * 1024);
+  for (Session* session : sessions_) {
+    // A number of its own for each session, 0 to 1023: Fibonacci hashing of where it is.
+    const auto place = reinterpret_cast<std::uintptr_t>(session) >> 4;
+    if (((place * 0x9E3779B97F4A7C15ULL) >> 54) < last) session->close_if_idle();
+  }
 }
 
 void Worker::cancel_sessions() {

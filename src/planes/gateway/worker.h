@@ -46,11 +46,18 @@ class Worker {
   // Listens at an address of the next snapshot; connections are accepted once it is adopted.
   // Listeners that the adopted snapshot does not name are closed.
   Result<void> open_listener(const std::string& name, const io::Address& at);
+  // The same with a socket that a predecessor listened on; there may be several of one name.
+  Result<void> inherit_listener(const std::string& name, io::Descriptor socket);
   void close_unused_listeners();
+  // Duplicates of the listening sockets, for a successor.
+  std::vector<std::pair<std::string, io::Descriptor>> listening_sockets() const;
 
   // Graceful stop: no new connection, `Connection: close` on every response, idle clients leave.
   void drain();
-  void close_idle_sessions();
+  // The same when a successor has the listening sockets: who waits to be accepted is its client.
+  void retire();
+  // The share (0..1) of the idle sessions that goes first; the same ones for the same share.
+  void close_idle_sessions(double share);
   // Ends what is left at once.
   void cancel_sessions();
   std::size_t sessions() const { return sessions_.size(); }
@@ -100,8 +107,11 @@ class Worker {
     bool accepting = false;
   };
 
+  using Listeners = std::multimap<std::string, NamedListener>;
+
   void start_accepting();
-  void close_listener(const std::string& name);
+  Listeners::iterator close_listener(Listeners::iterator at);
+  void let_go(NamedListener& named);
   io::Detached accept_on(io::Listener& listener);
   void open_session(int fd);
   io::Detached keep_house();
@@ -117,7 +127,7 @@ class Worker {
   std::vector<std::unique_ptr<Endpoint>> retired_;
   std::vector<std::vector<Endpoint*>> backends_;  // as in routing_->backends
   std::vector<EndpointLoad> load_scratch_;
-  std::map<std::string, NamedListener> listeners_;
+  Listeners listeners_;  // by name
   std::vector<std::unique_ptr<io::Listener>> closed_listeners_;
   std::set<Session*> sessions_;
   Hold hold_;

@@ -6,9 +6,12 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdio>
+#include <ctime>
 #include <thread>
 
 #include "base/clock.h"
+#include "base/guarded.h"
 #include "base/log.h"
 #include "wire/rpc/error_json.h"
 
@@ -50,7 +53,7 @@ void call(const std::string& verb, const Handler& handler, const httplib::Reques
 
 struct Server::State {
   httplib::Server http;
-  std::string socket_path;
+  Guarded<std::string> socket_path;
   std::jthread thread;
 };
 
@@ -84,23 +87,36 @@ void Server::on(std::string verb, Handler handler) {
 }
 
 Result<void> Server::listen(const std::string& socket_path) {
-  ::unlink(socket_path.c_str());
-  state_->socket_path = socket_path;
+  const std::string fresh = socket_path + ".new";
+  ::unlink(fresh.c_str());
   state_->http.set_address_family(AF_UNIX);
   const mode_t before = ::umask(0077);
-  const bool bound = state_->http.bind_to_port(socket_path, 80);
+  const bool bound = state_->http.bind_to_port(fresh, 80);
   ::umask(before);
   if (!bound) return failure(Code::kUnavailable, "cannot listen on Unix socket " + socket_path);
   state_->thread = std::jthread([this] { state_->http.listen_after_bind(); });
   while (!state_->http.is_running()) std::this_thread::sleep_for(1ms);
+  if (::rename(fresh.c_str(), socket_path.c_str()) != 0)
+    return failure(Code::kUnavailable, "cannot put a Unix socket at " + socket_path);
+  state_->socket_path.change([&](std::string& path) { path = socket_path; });
   return {};
+}
+
+Result<void> Server::move_to(const std::string& socket_path) {
+  return state_->socket_path.with([&](std::string& path) -> Result<void> {
+    ::unlink(socket_path.c_str());
+    if (::link(path.c_str(), socket_path.c_str()) != 0)
+      return failure(Code::kUnavailable, "cannot put a Unix socket at " + socket_path);
+    path = socket_path;
+    return {};
+  });
 }
 
 void Server::stop() {
   if (!state_->thread.joinable()) return;
   state_->http.stop();
   state_->thread.join();
-  ::unlink(state_->socket_path.c_str());
+  state_->socket_path.with([](const std::string& path) { ::unlink(path.c_str()); });
 }
 
 void block_stop_signals() {
@@ -110,6 +126,16 @@ void block_stop_signals() {
   sigaddset(&set, SIGTERM);
   sigaddset(&set, SIGINT);
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
+}
+
+bool stop_signal_within(Duration patience) {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGINT);
+  const long ms = to_ms(patience);
+  const timespec wait{.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1'000'000};
+  return sigtimedwait(&set, nullptr, &wait) > 0;
 }
 
 int wait_for_stop_signal() {

@@ -15,6 +15,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "base/clock.h"
 #include "base/error.h"
 
 namespace banyan::rpc {
@@ -30,8 +31,11 @@ class Server {
 
   // Before listen() only.
   void on(std::string verb, Handler handler);
-  // Replaces a stale socket file; returns once connections are accepted.
+  // Takes the place of a socket file that is there, without a moment in which there is none;
+  // returns once connections are accepted.
   Result<void> listen(const std::string& socket_path);
+  // Also answers there from now on, and no longer minds the former path: a successor takes it.
+  Result<void> move_to(const std::string& socket_path);
   // Refuses new calls and returns when running ones have ended. Idempotent.
   void stop();
 
@@ -45,5 +49,7 @@ class Server {
 void block_stop_signals();
 // Returns when SIGTERM or SIGINT arrives; the signal's number.
 int wait_for_stop_signal();
+// Whether one arrives in that time.
+bool stop_signal_within(Duration patience);
 
 }  // namespace banyan::rpc
