@@ -176,6 +176,7 @@ void serve_all(rpc::Server& server, Jobs& jobs) {
     TRY_VOID(jobs.forget(name_of(in)));
     return json::object();
   });
+  serve(server, jobs, "throttle", [](Job& job, const json& in) { return job.throttle(in); });
   serve(server, jobs, "complete", [](Job& job, const json&) { return job.complete(); });
   serve_act(server, jobs);
 }

@@ -61,8 +61,8 @@ struct ApplierConfig {
   SideName from = SideName::kOld;
   std::string from_url;
   std::string to_url;
-  // By "schema.table": tables that were copied under their own snapshot.
-  std::map<std::string, SnapshotFilter> filters;
+  // By "schema.table": tables that were copied under snapshots of their own.
+  std::map<std::string, ChunkFilter> filters;
   Mapping mapping;
   // kRows: never compact. For comparison, and as a way out.
   BatchWriter::Way way = BatchWriter::Way::kSets;

@@ -50,6 +50,7 @@ std::string_view operation_name(Operation operation) {
 }
 
 Result<void> BatchWriter::write(std::span<const Fragment> fragments, Way way) {
+  parts_.clear();
   for (const auto& fragment : fragments) {
     for (const auto& change : fragment.changes) {
       if (change.operation == Operation::kTruncate) {
@@ -57,10 +58,11 @@ Result<void> BatchWriter::write(std::span<const Fragment> fragments, Way way) {
         TRY_VOID(truncate(change, fragment));
         continue;
       }
-      if (is_copied_already(*change.relation, fragment.xid)) continue;
+      TRY(const Change* left, left_to_apply(change, fragment.xid));
+      if (left == nullptr) continue;
       TRY(auto* plan, plan_for(change.relation));
       ++rows_;
-      items_.push_back({&fragment, &change, plan});
+      items_.push_back({&fragment, left, plan});
     }
   }
   return flush(way);
@@ -208,13 +210,20 @@ Result<void> BatchWriter::write_row(const Item& item) {
                .expect = may_be_gone ? Expect::kAtMostOne : Expect::kOne});
 }
 
+// Of a table that was copied in pieces, only those go that were copied before the TRUNCATE.
 Result<void> BatchWriter::truncate(const Change& change, const Fragment& fragment) {
   std::string list;
   for (const auto& relation : change.truncated) {
-    if (is_copied_already(*relation, fragment.xid)) continue;
     const auto mapped = config_.mapping.of(relation->schema, relation->name);
-    list += fmt::format("{}only {}", list.empty() ? "" : ", ",
-                        pg::quote_qualified(mapped.target_schema, mapped.target_table));
+    const auto name = pg::quote_qualified(mapped.target_schema, mapped.target_table);
+    const ChunkFilter* filter = filter_of(*relation);
+    const auto left = filter == nullptr ? std::optional<std::string>("true")
+                                        : filter->left_to_truncate(
+                                              fragment.xid, mapped.target_column(filter->column()));
+    if (left == "true") list += fmt::format("{}only {}", list.empty() ? "" : ", ", name);
+    if (!left || left == "true") continue;
+    const auto sql = fmt::format("delete from only {} where {}", name, *left);
+    TRY_VOID(send(sql, sql, {}, Expect::kAny));
   }
   if (list.empty()) return {};
   return send(
@@ -367,10 +376,19 @@ Result<bool> BatchWriter::is_cascaded_to(const Table& table) {
   return !rows.empty();
 }
 
-bool BatchWriter::is_copied_already(const Relation& relation, std::uint32_t xid) const {
-  if (config_.filters.empty()) return false;
+const ChunkFilter* BatchWriter::filter_of(const Relation& relation) const {
+  if (config_.filters.empty()) return nullptr;
   const auto found = config_.filters.find(relation.display());
-  return found != config_.filters.end() && found->second.has_seen(xid);
+  return found == config_.filters.end() ? nullptr : &found->second;
+}
+
+Result<const Change*> BatchWriter::left_to_apply(const Change& change, std::uint32_t xid) {
+  const ChunkFilter* filter = filter_of(*change.relation);
+  if (filter == nullptr) return &change;
+  Change part;
+  TRY(const Change* left, filter->left_to_apply(change, xid, part));
+  if (left != &part) return left;
+  return &parts_.emplace_back(std::move(part));
 }
 
 void BatchWriter::note_touched(const Plan& plan, const Change& change) {

@@ -22,8 +22,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "planes/replication/chunk_filter.h"
 #include "planes/replication/set_plan.h"
-#include "planes/replication/snapshot_filter.h"
 #include "wire/pg/pipeline.h"
 
 namespace banyan::replication {
@@ -48,8 +48,8 @@ struct Misfit {
 
 struct BatchWriterConfig {
   std::string to_url;
-  // By "schema.table": tables that were copied under their own snapshot.
-  std::map<std::string, SnapshotFilter> filters;
+  // By "schema.table": tables that were copied under snapshots of their own.
+  std::map<std::string, ChunkFilter> filters;
   Mapping mapping;
   SetPlan::Role role = SetPlan::Role::kOrigin;
 };
@@ -128,7 +128,10 @@ class BatchWriter {
   Result<Plan*> plan_for(const RelationPtr& relation);
   Result<bool> is_cascaded_to(const Table& table);
   Result<pg::Connection*> catalog();
-  bool is_copied_already(const Relation& relation, std::uint32_t xid) const;
+  // Null: the table was copied under the slot's snapshot.
+  const ChunkFilter* filter_of(const Relation& relation) const;
+  // What of `change` the copy does not hold already: null, it, or a part of it kept in parts_.
+  Result<const Change*> left_to_apply(const Change& change, std::uint32_t xid);
   void note_touched(const Plan& plan, const Change& change);
 
   pg::Connection& session_;
@@ -137,7 +140,8 @@ class BatchWriter {
   std::optional<pg::Connection> catalog_;
   std::unordered_map<const Relation*, std::unique_ptr<Plan>> plans_;
   int next_statement_ = 0;
-  std::vector<Item> items_;    // not written yet
+  std::vector<Item> items_;   // not written yet
+  std::deque<Change> parts_;  // of rows that moved between pieces of a copy; until the next write()
   std::vector<Plan*> in_use_;  // with something in `net`
   std::deque<Step> steps_;     // not answered yet
   std::optional<Step> failed_;

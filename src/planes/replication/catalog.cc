@@ -7,14 +7,14 @@ namespace {
 
 constexpr std::string_view kTables = R"sql(
 select c.oid, n.nspname, c.relname, c.relreplident, {},
-       greatest(c.reltuples, 0)::bigint
+       greatest(c.reltuples, 0)::bigint, {}
 from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 where c.relkind = 'r' and c.relpersistence = '{}' and {} order by 5 desc, 1
 )sql";
 
 constexpr std::string_view kColumns = R"sql(
 select a.attrelid, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), a.atttypid,
-       {}, a.attidentity
+       {}, a.attidentity, a.attcollation in (950, 951)
 from pg_catalog.pg_attribute a
 where a.attrelid = any ('{{{}}}'::oid[]) and a.attnum > 0 and not a.attisdropped
 order by a.attrelid, a.attnum
@@ -58,6 +58,7 @@ Result<void> read_columns(pg::Connection& db, std::vector<Table>& tables) {
                               .type = rows.str(row, 2),
                               .type_id = static_cast<std::uint32_t>(rows.integer(row, 3)),
                               .is_generated = rows.boolean(row, 4),
+                              .is_bytewise = rows.boolean(row, 6),
                               .identity = identity.empty() ? '\0' : identity[0]});
   }
   return {};
@@ -74,9 +75,19 @@ Result<void> read_keys(pg::Connection& db, std::vector<Table>& tables) {
   return {};
 }
 
-Result<std::vector<Table>> read_where(pg::Connection& db, std::string_view size,
+// Asking for a size waits for whoever truncates the table, which may be our own transaction.
+struct SizeSql {
+  std::string_view total;
+  std::string_view heap;
+};
+constexpr SizeSql kMeasured{"pg_catalog.pg_table_size(c.oid)",
+                            "pg_catalog.pg_relation_size(c.oid)"};
+constexpr SizeSql kUnknown{"0::bigint", "0::bigint"};
+
+Result<std::vector<Table>> read_where(pg::Connection& db, const SizeSql& size,
                                       const std::string& condition, char persistence = 'p') {
-  TRY(const auto rows, db.query(fmt::format(kTables, size, persistence, condition)));
+  TRY(const auto rows,
+      db.query(fmt::format(kTables, size.total, size.heap, persistence, condition)));
   std::vector<Table> tables(rows.size());
   for (std::size_t row = 0; row < rows.size(); ++row) {
     auto& table = tables[row];
@@ -86,6 +97,7 @@ Result<std::vector<Table>> read_where(pg::Connection& db, std::string_view size,
     table.replica_identity = rows.text(row, 3)[0];
     table.bytes = rows.integer(row, 4);
     table.rows_estimate = rows.integer(row, 5);
+    table.heap_bytes = rows.integer(row, 6);
   }
   TRY_VOID(read_columns(db, tables));
   TRY_VOID(read_keys(db, tables));
@@ -138,19 +150,18 @@ const Column* Table::column(std::string_view wanted) const {
 
 Result<std::vector<Table>> read_tables(pg::Connection& db, const TableNames& tables) {
   TRY(const auto moved, fenced_tables(db, tables));
-  return read_where(db, "pg_catalog.pg_table_size(c.oid)", among(moved));
+  return read_where(db, kMeasured, among(moved));
 }
 
 Result<std::vector<Table>> read_unlogged(pg::Connection& db, const TableNames& tables) {
   TRY(const auto moved, fenced_tables(db, tables));
-  return read_where(db, "pg_catalog.pg_relation_size(c.oid)", among(moved), 'u');
+  return read_where(db, kMeasured, among(moved), 'u');
 }
 
 Result<Table> read_table(pg::Connection& db, const std::string& schema, const std::string& name) {
   const auto condition = fmt::format("n.nspname = {} and c.relname = {}", pg::quote_literal(schema),
                                      pg::quote_literal(name));
-  // No size: asking for it waits for whoever truncates the table, which may be our own transaction.
-  TRY(auto tables, read_where(db, "0::bigint", condition));
+  TRY(auto tables, read_where(db, kUnknown, condition));
   if (tables.size() == 1) return std::move(tables[0]);
   return std::unexpected(
       Error(Code::kNotFound,

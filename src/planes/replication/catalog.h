@@ -17,7 +17,8 @@ struct Column {
   std::string type;  // as format_type writes it, qualified
   std::uint32_t type_id = 0;
   bool is_generated = false;
-  char identity = '\0';  // 'a' always, 'd' by default
+  bool is_bytewise = false;  // text of collation "C": sorts as its bytes do
+  char identity = '\0';      // 'a' always, 'd' by default
 };
 
 // A table that holds rows itself: plain, or a leaf partition. Permanent unless said.
@@ -29,7 +30,8 @@ struct Table {
   std::vector<Column> columns;
   std::vector<std::string> primary_key;  // empty: none
   std::vector<std::string> replica_key;  // what the change stream names rows by; empty: none
-  std::int64_t bytes = 0;
+  std::int64_t bytes = 0;                // with what is stored out of line
+  std::int64_t heap_bytes = 0;           // its own pages
   std::int64_t rows_estimate = 0;
 
   std::string qualified() const { return pg::quote_qualified(schema, name); }

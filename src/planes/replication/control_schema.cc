@@ -33,7 +33,8 @@ create table if not exists banyan.progress(
   changed_at timestamptz not null default clock_timestamp(), primary key (stream, part));
 create table if not exists banyan.applied_chunks(
   stream text not null, table_name text not null, chunk int not null, lo text, hi text,
-  snapshot text not null, rows bigint not null, primary key (stream, table_name, chunk));
+  snapshot text not null, rows bigint not null, key_column text, key_order text,
+  primary key (stream, table_name, chunk));
 create table if not exists banyan.relation_map(
   stream text not null, source_table text not null, target_table text not null,
   primary key (stream, source_table));

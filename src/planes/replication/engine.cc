@@ -10,12 +10,15 @@
 
 #include "base/log.h"
 #include "planes/replication/back_off.h"
-#include "planes/replication/table_copy.h"
 
 namespace banyan::replication {
 namespace {
 
 constexpr auto kHeartbeatEvery = 10s;
+constexpr auto kSampleEvery = 1s;
+// What takes about half an hour: longer the source's old row versions are not kept for one
+// snapshot.
+constexpr std::int64_t kSharedSnapshotBytes = 100LL << 30;
 constexpr auto kBackOffLeast = 200ms;
 constexpr auto kBackOffMost = 5000ms;
 
@@ -123,13 +126,16 @@ struct Engine::Shared {
   };
   mutable Guarded<Report> report;
   mutable Guarded<CopyProgress> tables;
-  Mono copy_began{};
+  mutable Guarded<CopyRate> rate;
+  CopyThrottle throttle;
   Guarded<std::array<std::unique_ptr<Stream>, 2>> streams;
   std::mutex making_opposite;
 };
 
 Engine::Engine(EngineConfig config, SchemaSteps steps)
-    : config_(std::move(config)), steps_(std::move(steps)), shared_(std::make_unique<Shared>()) {}
+    : config_(std::move(config)), steps_(std::move(steps)), shared_(std::make_unique<Shared>()) {
+  shared_->throttle.set_limits(config_.throttle);
+}
 
 Engine::~Engine() {
   stop();
@@ -269,8 +275,46 @@ Result<void> Engine::begin(const std::stop_token& stop) {
   set_state("schema");
   TRY_VOID(steps_.pre_data(slot.snapshot));
   TRY_VOID(set_stage("copying"));
-  // The exporter keeps the snapshot for as long as it stays idle.
-  return copy(slot.snapshot, stop);
+  TRY(const bool is_shared, wants_shared_snapshot(source));
+  if (is_shared) return copy(slot.snapshot, stop);  // it lives as long as the exporter stays idle
+  TRY_VOID(exporter.query("select 1"));             // which ends the snapshot
+  return copy("", stop);
+}
+
+Result<bool> Engine::wants_shared_snapshot(pg::Connection& source) const {
+  if (config_.copy_mode != CopyMode::kAuto) return false;
+  TRY(const auto tables, read_tables(source, config_.tables));
+  std::int64_t bytes = 0;
+  for (const auto& table : tables) bytes += table.bytes;
+  return bytes < kSharedSnapshotBytes;
+}
+
+// Beside the copy: its rate, and whether the source suffers.
+void Engine::watch_copy(const std::stop_token& stop) {
+  const std::jthread guard([&](const std::stop_token& own_stop) {
+    guard_source(url(SideName::kOld), shared_->throttle, own_stop);
+  });
+  while (!stop.stop_requested()) {
+    std::int64_t bytes = 0;
+    std::int64_t rows = 0;
+    shared_->tables.with([&](const CopyProgress& all) {
+      for (const auto& [name, table] : all) {
+        bytes += table.bytes;
+        rows += table.rows;
+      }
+    });
+    shared_->rate.with([&](CopyRate& rate) { rate.note(SystemClock().now(), bytes, rows); });
+    sleep_unless_stopped(stop, kSampleEvery);
+  }
+}
+
+ThrottleLimits Engine::throttle_limits() const {
+  return shared_->throttle.limits();
+}
+
+void Engine::throttle(const ThrottleLimits& limits, const std::string& pause_reason) {
+  shared_->throttle.set_limits(limits);
+  shared_->throttle.hold("by hand", pause_reason);
 }
 
 Result<void> Engine::copy(const std::string& exported_snapshot, const std::stop_token& stop) {
@@ -281,15 +325,20 @@ Result<void> Engine::copy(const std::string& exported_snapshot, const std::stop_
   TRY(const auto record, read_stream(target, stream));
   if (!record) return failure(Code::kConflict, "the stream's record is gone");
   TRY(auto tables, read_tables(source, config_.tables));
-  shared_->copy_began = SystemClock().now();
+  shared_->rate.with([](CopyRate& rate) { rate = {}; });
+  const std::jthread watcher([this](const std::stop_token& own_stop) { watch_copy(own_stop); });
   TRY_VOID(copy_tables({.migration = config_.name,
                         .stream = stream,
                         .source_url = url(SideName::kOld),
                         .target_url = url(SideName::kNew),
                         .tables = std::move(tables),
                         .jobs = config_.jobs,
+                        .mode = config_.copy_mode,
+                        .chunk_bytes = config_.chunk_bytes,
                         .exported_snapshot = exported_snapshot,
-                        .slot_snapshot = record->snapshot},
+                        .slot_snapshot = record->snapshot,
+                        .mapping = config_.mapping,
+                        .throttle = &shared_->throttle},
                        shared_->tables, stop));
   return set_stage("indexing");
 }
@@ -488,20 +537,16 @@ Result<void> Engine::remove() {
   return {};
 }
 
-nlohmann::json Engine::status(SideName active) const {
-  nlohmann::json json;
-  std::optional<Error> error;
-  bool has_caught_up = false;
-  shared_->report.with([&](const Shared::Report& report) {
-    json["state"] = report.state;
-    error = report.error;
-    has_caught_up = report.has_caught_up;
-  });
+// What is left divided by the last minute's rate, in bytes and in rows; the slower of the two
+// counts.
+void Engine::add_copy(nlohmann::json& json) const {
   std::int64_t copied = 0;
   std::int64_t total = 0;
+  std::int64_t rows_left = 0;
   auto& tables = json["tables"] = nlohmann::json::array();
   shared_->tables.with([&](const CopyProgress& all) {
     for (const auto& [name, table] : all) {
+      rows_left += std::max<std::int64_t>(0, table.rows_estimate - table.rows);
       const bool is_copied = table.state == TableState::kCopied;
       const auto bytes = is_copied ? table.bytes_total : std::min(table.bytes, table.bytes_total);
       copied += bytes;
@@ -515,8 +560,30 @@ nlohmann::json Engine::status(SideName active) const {
   });
   json["copied_bytes"] = copied;
   json["total_bytes"] = total;
-  const auto elapsed_ms = to_ms(SystemClock().now() - shared_->copy_began);
-  json["eta_s"] = copied > 0 && copied < total ? elapsed_ms * (total - copied) / copied / 1000 : 0;
+  json["throttle"] = shared_->throttle.status();
+  const auto rate = shared_->rate.with([](const CopyRate& rate) { return rate.per_second(); });
+  json["bytes_per_s"] = static_cast<std::int64_t>(rate.bytes);
+  json["rows_per_s"] = static_cast<std::int64_t>(rate.rows);
+  const auto seconds = [](std::int64_t left, double per_second) -> std::int64_t {
+    return left > 0 && per_second > 0
+               ? static_cast<std::int64_t>(static_cast<double>(left) / per_second)
+               : 0;
+  };
+  json["eta_s"] = copied < total
+                      ? std::max(seconds(total - copied, rate.bytes), seconds(rows_left, rate.rows))
+                      : 0;
+}
+
+nlohmann::json Engine::status(SideName active) const {
+  nlohmann::json json;
+  std::optional<Error> error;
+  bool has_caught_up = false;
+  shared_->report.with([&](const Shared::Report& report) {
+    json["state"] = report.state;
+    error = report.error;
+    has_caught_up = report.has_caught_up;
+  });
+  add_copy(json);
   const Stream* forward = stream(active);
   const auto following = stream_json(forward);
   json["lag_ms"] = following.value("lag_ms", 0);

@@ -27,7 +27,9 @@
 #include "base/guarded.h"
 #include "planes/replication/act.h"
 #include "planes/replication/catalog.h"
+#include "planes/replication/copy_throttle.h"
 #include "planes/replication/stream.h"
+#include "planes/replication/table_copy.h"
 
 namespace banyan::replication {
 
@@ -39,6 +41,9 @@ struct EngineConfig {
   Mapping mapping;
   BatchWriter::Way apply_way = BatchWriter::Way::kSets;
   std::string slot_prefix = "banyan_";
+  CopyMode copy_mode = CopyMode::kAuto;
+  std::int64_t chunk_bytes = 64 << 20;
+  ThrottleLimits throttle;
 };
 
 // The schema's steps, done by others. Each may be called again after a crash in its middle.
@@ -84,6 +89,10 @@ class Engine {
   Result<void> remake_stream(
       SideName active, const std::function<Result<void>(const std::string& snapshot)>& repair);
 
+  // How fast the copy may read, from now on.
+  void throttle(const ThrottleLimits& limits, const std::string& pause_reason);
+  ThrottleLimits throttle_limits() const;
+
   // Keys applied last, newest last, at most `limit` per table.
   std::vector<TouchedKey> touched_keys(SideName active, std::size_t limit) const;
 
@@ -96,6 +105,9 @@ class Engine {
   Result<void> advance(const std::stop_token& stop);
   Result<void> begin(const std::stop_token& stop);
   Result<void> copy(const std::string& exported_snapshot, const std::stop_token& stop);
+  Result<bool> wants_shared_snapshot(pg::Connection& source) const;
+  void watch_copy(const std::stop_token& stop);
+  void add_copy(nlohmann::json& json) const;
   Result<void> index(const std::stop_token& stop);
   Result<void> follow();
   Result<void> load_tables();

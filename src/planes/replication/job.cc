@@ -106,6 +106,23 @@ Result<void> write_durably(const std::filesystem::path& path, const std::string&
   return failure(Code::kInternal, "cannot write " + path.string());
 }
 
+Result<CopyMode> parse_copy_mode(const std::string& name) {
+  if (name == "auto") return CopyMode::kAuto;
+  if (name == "table") return CopyMode::kTable;
+  if (name == "chunk") return CopyMode::kChunk;
+  return failure(Code::kInvalidArgument, "copy_mode is auto, table or chunk, not " + name);
+}
+
+// What `limits` does not say stays as it is.
+ThrottleLimits parse_throttle(const json& limits, ThrottleLimits now) {
+  now.bytes_per_s = limits.value("bytes_per_s", now.bytes_per_s);
+  now.source_latency =
+      std::chrono::milliseconds(limits.value("source_latency_ms", to_ms(now.source_latency)));
+  now.replica_lag =
+      std::chrono::milliseconds(limits.value("replica_lag_ms", to_ms(now.replica_lag)));
+  return now;
+}
+
 Result<json> empty_answer(const Result<void>& done) {
   if (!done) return std::unexpected(done.error());
   return json::object();
@@ -128,6 +145,9 @@ Result<EngineConfig> parse_engine_config(const std::string& name, const json& co
     parsed.tables.push_back(named.contains('.') ? named : "public." + named);
   }
   parsed.jobs = config.value("jobs", 2);
+  TRY(parsed.copy_mode, parse_copy_mode(config.value("copy_mode", "auto")));
+  parsed.chunk_bytes = std::max<std::int64_t>(1, config.value("chunk_bytes", parsed.chunk_bytes));
+  parsed.throttle = parse_throttle(config.value("throttle", json::object()), {});
   TRY(parsed.mapping, Mapping::parse(config.value("map", json())));
   if (config.value("apply", "sets") == "rows") parsed.apply_way = BatchWriter::Way::kRows;
   parsed.slot_prefix = config.value("slot_prefix", parsed.slot_prefix);
@@ -246,6 +266,12 @@ Result<json> Job::status() {
   if (now) out.update(to_json(*now));
   if (!now && trouble.empty() && ended.empty()) out["act_error"] = now.error().message();
   return out;
+}
+
+Result<json> Job::throttle(const json& limits) {
+  const auto reason = limits.value("pause", false) ? "it was asked to" : "";
+  engine_.throttle(parse_throttle(limits, engine_.throttle_limits()), reason);
+  return engine_.status().value("throttle", json::object());
 }
 
 Result<json> Job::state() {

@@ -24,7 +24,8 @@
 namespace banyan::replication {
 
 // The configuration of the verb `start`: {source, target, tables: "all"|[..], jobs, slot_prefix?,
-// map? (mapping.h), apply?: "sets"|"rows"}.
+// map? (mapping.h), apply?: "sets"|"rows", copy_mode?: "auto"|"table"|"chunk", chunk_bytes?,
+// throttle?: {bytes_per_s?, ...}}.
 Result<EngineConfig> parse_engine_config(const std::string& name, const nlohmann::json& config);
 
 // Keeps the configuration in the migration's directory, before anything is done by it.
@@ -52,6 +53,9 @@ class Job {
     bool is_dry_run = false;
   };
   Result<nlohmann::json> repair(const RepairOrder& order, Duration wait);
+
+  // Changes the copy's limits: {bytes_per_s?, source_latency_ms?, replica_lag_ms?, pause?}.
+  Result<nlohmann::json> throttle(const nlohmann::json& limits);
 
   Result<nlohmann::json> prepare();
   Result<nlohmann::json> fence(Epoch epoch, Duration lock_timeout);

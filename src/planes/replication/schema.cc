@@ -237,7 +237,8 @@ Result<pg::Connection> SchemaCopy::open_target() const {
   TRY_VOID(target.exec(
       "set client_min_messages = warning; create table if not exists banyan.schema_item("
       "migration text, item text, primary key (migration, item)); set check_function_bodies = off; "
-      "set maintenance_work_mem = '256MB'; set default_table_access_method = heap"));
+      "set maintenance_work_mem = '256MB'; set max_parallel_maintenance_workers = 0; set "
+      "default_table_access_method = heap"));
   return target;
 }
 

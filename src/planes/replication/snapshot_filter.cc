@@ -25,8 +25,9 @@ Result<SnapshotFilter> SnapshotFilter::parse(std::string_view text) {
   SnapshotFilter filter;
   std::string_view rest = text;
   bool good = std::count(text.begin(), text.end(), ':') == 2 &&
-              take_number(rest, ':', filter.xmin_) && take_number(rest, ':', filter.xmax_) &&
-              filter.xmin_ <= filter.xmax_;
+              take_number(rest, ':', filter.xmin_) && take_number(rest, ':', filter.xmax_);
+  // A slot's snapshot may end before its beginning: all before the beginning is seen.
+  filter.xmax_ = std::max(filter.xmin_, filter.xmax_);
   while (good && !rest.empty()) {
     std::uint64_t xid = 0;
     good = take_number(rest, ',', xid);

@@ -6,62 +6,64 @@
 #include <deque>
 #include <memory>
 #include <thread>
-#include <unordered_set>
 
 #include "base/log.h"
+#include "planes/replication/copy_plan.h"
+#include "planes/replication/source_snapshot.h"
 
 namespace banyan::replication {
 namespace {
 
-constexpr std::int64_t kPageBytes = 8192;
-constexpr std::int64_t kChunkPagesLeast = 8192;  // 64 MB
-constexpr std::size_t kWriteBytes = 256 << 10;
+constexpr std::size_t kWriteBytes = 64 << 10;
 
-// A range of pages of one table; `to` 0 is the open end.
-struct Chunk {
-  const Table* table = nullptr;
-  int number = 0;
-  std::int64_t from = 0;
-  std::int64_t to = 0;
-  bool is_whole() const { return from == 0 && to == 0; }
+// A row of applied_chunks that says that the table is complete: no chunk will be added.
+constexpr int kDoneMarker = -1;
+
+// A chunk and what it is copied under; without a snapshot it takes one of its own.
+struct Task {
+  Chunk chunk;
+  std::shared_ptr<SourceSnapshot> snapshot;
 };
 
 struct Work {
-  std::deque<Chunk> chunks;
-  std::map<const Table*, int> left;  // chunks not yet copied
+  std::deque<Task> tasks;
+  std::map<const Table*, std::size_t> left;  // tasks not yet done
 };
 
-bool is_stable_type(std::uint32_t type) {
-  // Built-in types whose binary form is the same in every version: bool, bytea, char, name, int8,
-  // int2, int4, text, json, float4, float8, bpchar, varchar, date, time, timestamp(tz), timetz,
-  // numeric, uuid, jsonb.
-  static const std::unordered_set<std::uint32_t> kStable = {
-      16,   17,   18,   19,   20,   21,   23,   25,   114,  700, 701,
-      1042, 1043, 1082, 1083, 1114, 1184, 1266, 1700, 2950, 3802};
-  return kStable.contains(type);
+std::string_view order_name(KeyOrder order) {
+  return order == KeyOrder::kNumber ? "number" : "bytes";
 }
 
+constexpr std::string_view kStale = "the table was emptied or rewritten";
+
+// Begun again, it is copied under a later snapshot.
+Error stale_table() {
+  return {Code::kUnavailable, std::string(kStale), Retry::kSafe};
+}
+
+// One worker's pair of sessions.
 class Copier {
  public:
-  Copier(const TableCopyConfig& config, Guarded<CopyProgress>& progress, std::stop_token stop)
-      : config_(config), progress_(progress), stop_(std::move(stop)) {}
+  Copier(const TableCopyConfig& config, SnapshotFilter slot, Guarded<CopyProgress>& progress,
+         std::stop_token stop)
+      : config_(config), slot_(std::move(slot)), progress_(progress), stop_(std::move(stop)) {}
   Result<void> open();
-  Result<void> import_snapshot(const std::string& name);
-  Result<std::string> fresh_snapshot();
-  Result<void> copy(const Chunk& chunk, const std::string& snapshot);
-  Result<void> end_snapshot() { return source_->exec("commit"); }
-  Result<std::vector<Chunk>> cut(const Table& table, int jobs);
+  Result<void> copy(const Task& task);
   pg::Connection& target() { return *target_; }
 
  private:
+  Result<std::string> begin_source(const Task& task);
   Result<std::int64_t> forward_rows(const Chunk& chunk);
+  Result<void> copy_once(const Task& task);
   Result<void> into_target(const Chunk& chunk, const std::string& snapshot);
+  Result<void> pump(const std::string& table);
   Result<bool> can_use_binary(const Table& table);
-  Result<void> wait_until_durable(const std::string& position);
 
   const TableCopyConfig& config_;
+  const SnapshotFilter slot_;
   Guarded<CopyProgress>& progress_;
   const std::stop_token stop_;
+  std::map<const Table*, bool> is_binary_;
   std::optional<pg::Connection> source_;
   std::optional<pg::Connection> target_;
 };
@@ -72,131 +74,70 @@ Result<void> Copier::open() {
   TRY_VOID(pass_fence(target, config_.migration));
   (void)target.exec("set session_replication_role = replica");  // an optimisation where permitted
   TRY_VOID(target.exec("set synchronous_commit = on"));
+  // Ranges of a key are read through its index, each row once; nobody else's cores are taken.
+  TRY_VOID(source.exec("set enable_bitmapscan = off; set max_parallel_workers_per_gather = 0"));
   source_ = std::move(source);
   target_ = std::move(target);
   return {};
 }
 
-Result<void> Copier::import_snapshot(const std::string& name) {
-  return source_->exec(
-      "begin isolation level repeatable read read only; set transaction snapshot " +
-      pg::quote_literal(name));
-}
-
-Result<void> Copier::wait_until_durable(const std::string& position) {
-  // What an asynchronous commit made visible may still vanish in a crash of the source.
-  for (int attempt = 0; attempt < 1000; ++attempt) {
-    TRY(const auto rows,
-        source_->query("select pg_catalog.pg_current_wal_flush_lsn() >= $1::pg_lsn", {position}));
-    if (rows.boolean(0, 0)) return {};
-    std::this_thread::sleep_for(10ms);
-  }
-  return failure(Code::kTimeout, "the source does not write its log to disk", Retry::kSafe);
-}
-
-Result<std::string> Copier::fresh_snapshot() {
-  TRY(const auto slot, SnapshotFilter::parse(config_.slot_snapshot));
-  const auto* function =
-      source_->server_version() >= 130000 ? "pg_current_snapshot" : "txid_current_snapshot";
-  for (int attempt = 0; attempt < 600; ++attempt) {
-    TRY_VOID(source_->exec("begin isolation level repeatable read read only"));
-    TRY(const auto rows, source_->query(fmt::format("select pg_catalog.{}()::text, "
-                                                    "pg_catalog.pg_current_wal_insert_lsn()::text",
-                                                    function)));
-    TRY(const auto mine, SnapshotFilter::parse(rows.text(0, 0)));
-    if (mine.includes(slot)) {
-      TRY_VOID(wait_until_durable(rows.str(0, 1)));
-      return rows.str(0, 0);
-    }
-    TRY_VOID(source_->exec("commit"));
-    std::this_thread::sleep_for(100ms);
-  }
-  return failure(Code::kTimeout, "a transaction older than the slot does not end", Retry::kSafe);
-}
-
-Result<std::vector<Chunk>> Copier::cut(const Table& table, int jobs) {
-  TRY(const auto rows,
-      source_->query("select pg_catalog.pg_relation_size($1::oid)", {std::to_string(table.oid)}));
-  const auto pages = rows.integer(0, 0) / kPageBytes;
-  const auto size = std::max(kChunkPagesLeast, pages / (jobs * 4L));
-  // Before 14 a range of ctid is found by reading the whole table.
-  if (pages < 2 * kChunkPagesLeast || source_->server_version() < 140000) {
-    return std::vector<Chunk>{{.table = &table}};
-  }
-  std::vector<Chunk> chunks;
-  for (std::int64_t from = 0; from < pages; from += size) {
-    const auto to = from + size < pages ? from + size : 0;
-    chunks.push_back(
-        {.table = &table, .number = static_cast<int>(chunks.size()), .from = from, .to = to});
-  }
-  return chunks;
+Result<std::string> Copier::begin_source(const Task& task) {
+  TRY_VOID(source_->exec(task.chunk.cut == Cut::kKeys ? "set enable_seqscan = off"
+                                                      : "set enable_seqscan = on"));
+  if (!task.snapshot) return begin_fresh_snapshot(*source_, slot_, task.chunk.table);
+  TRY(auto name, task.snapshot->name());
+  TRY_VOID(
+      source_->exec("begin isolation level repeatable read read only; set transaction snapshot " +
+                    pg::quote_literal(name.exported)));
+  return name.text;
 }
 
 Result<bool> Copier::can_use_binary(const Table& table) {
-  TRY(const auto here, read_table(*target_, table.schema, table.name));
-  for (const auto& column : table.columns) {
-    const Column* other = here.column(column.name);
-    if (other == nullptr && !column.is_generated) {
+  const auto known = is_binary_.find(&table);
+  if (known != is_binary_.end()) return known->second;
+  const auto part = config_.mapping.of(table.schema, table.name);
+  TRY(const auto there, read_table(*target_, part.target_schema, part.target_table));
+  const auto columns = copied_columns(table, config_.mapping);
+  bool is_binary = !columns.empty();
+  for (const auto* column : columns) {
+    const Column* other = there.column(part.target_column(column->name));
+    if (other == nullptr) {
       return failure(Code::kConflict, fmt::format("column {} of {} is missing on the new side",
-                                                  column.name, table.display()));
+                                                  column->name, table.display()));
     }
-    if (column.is_generated) continue;
-    if (!is_stable_type(column.type_id) || other->type_id != column.type_id) return false;
+    is_binary =
+        is_binary && has_stable_binary(column->type_id) && other->type_id == column->type_id;
   }
-  return true;
+  is_binary_[&table] = is_binary;
+  return is_binary;
 }
 
-std::string column_list(const Table& table) {
-  std::string list;
-  for (const auto& column : table.columns) {
-    if (column.is_generated) continue;
-    list += (list.empty() ? "" : ", ") + pg::quote_ident(column.name);
+Result<void> Copier::pump(const std::string& table) {
+  std::string buffer;
+  buffer.reserve(2 * kWriteBytes);
+  const auto flush = [&]() -> Result<void> {
+    if (config_.throttle != nullptr) config_.throttle->take(buffer.size(), stop_);
+    TRY_VOID(target_->copy_in_write(buffer));
+    progress_.with(
+        [&](CopyProgress& all) { all[table].bytes += static_cast<std::int64_t>(buffer.size()); });
+    buffer.clear();
+    return {};
+  };
+  while (!stop_.stop_requested()) {
+    TRY(const auto piece, source_->copy_out_next());
+    if (piece) buffer += *piece;
+    if (!piece || buffer.size() >= kWriteBytes) TRY_VOID(flush());
+    if (!piece) return {};
   }
-  return list;
-}
-
-std::string source_sql(const Chunk& chunk, std::string_view format) {
-  const auto columns = column_list(*chunk.table);
-  const auto table = chunk.table->qualified();
-  if (chunk.is_whole() && !columns.empty()) {
-    return fmt::format("copy {} ({}) to stdout (format {})", table, columns, format);
-  }
-  auto where = fmt::format("ctid >= '({},0)'", chunk.from);
-  if (chunk.to != 0) where += fmt::format(" and ctid < '({},0)'", chunk.to);
-  return fmt::format("copy (select {} from only {} where {}) to stdout (format {})", columns, table,
-                     where, format);
-}
-
-std::string target_sql(const Chunk& chunk, std::string_view format) {
-  const auto columns = column_list(*chunk.table);
-  return fmt::format("copy {}{} from stdin (format {}{})", chunk.table->qualified(),
-                     columns.empty() ? "" : " (" + columns + ")", format,
-                     chunk.is_whole() ? ", freeze" : "");
+  return failure(Code::kCancelled, "stopped");
 }
 
 Result<std::int64_t> Copier::forward_rows(const Chunk& chunk) {
   TRY(const bool is_binary, can_use_binary(*chunk.table));
-  const auto* format = is_binary && !column_list(*chunk.table).empty() ? "binary" : "text";
-  TRY_VOID(source_->copy_out_begin(source_sql(chunk, format)));
-  TRY_VOID(target_->copy_in_begin(target_sql(chunk, format)));
-  std::string buffer;
-  std::int64_t sent = 0;
-  const auto flush = [&]() -> Result<void> {
-    TRY_VOID(target_->copy_in_write(buffer));
-    sent += static_cast<std::int64_t>(buffer.size());
-    progress_.with([&](CopyProgress& all) {
-      all[chunk.table->display()].bytes += static_cast<std::int64_t>(buffer.size());
-    });
-    buffer.clear();
-    return {};
-  };
-  while (true) {
-    TRY(const auto piece, source_->copy_out_next());
-    if (piece) buffer += *piece;
-    if (!piece || buffer.size() >= kWriteBytes) TRY_VOID(flush());
-    if (stop_.stop_requested()) return failure(Code::kCancelled, "stopped");
-    if (!piece) break;
-  }
+  const auto* format = is_binary ? "binary" : "text";
+  TRY_VOID(source_->copy_out_begin(copy_out_sql(chunk, config_.mapping, format)));
+  TRY_VOID(target_->copy_in_begin(copy_in_sql(chunk, config_.mapping, format)));
+  TRY_VOID(pump(chunk.table->display()));
   TRY(const auto written, target_->copy_in_end());
   if (written == source_->copy_rows()) return written;
   return failure(Code::kCorruption,
@@ -205,159 +146,240 @@ Result<std::int64_t> Copier::forward_rows(const Chunk& chunk) {
 
 Result<void> Copier::into_target(const Chunk& chunk, const std::string& snapshot) {
   TRY_VOID(target_->exec("begin"));
-  if (chunk.is_whole()) TRY_VOID(target_->exec("truncate only " + chunk.table->qualified()));
+  if (chunk.cut == Cut::kWhole) {
+    TRY_VOID(target_->exec("truncate only " + target_name(*chunk.table, config_.mapping)));
+  }
   TRY(const auto rows, forward_rows(chunk));
+  TRY(const bool is_stale, is_rewritten(*source_, *chunk.table));
+  if (is_stale) return std::unexpected(stale_table());
+  const auto key = chunk_key(*chunk.table);
+  const bool has_keys = chunk.cut == Cut::kKeys;
+  const bool has_pages = chunk.cut == Cut::kPages;
+  using pg::Param;
   TRY_VOID(target_->query(
-      "insert into banyan.applied_chunks(stream, table_name, chunk, lo, hi, snapshot, rows) "
-      "values ($1, $2, $3, $4, $5, $6, $7)",
+      "insert into banyan.applied_chunks(stream, table_name, chunk, lo, hi, snapshot, rows, "
+      "key_column, key_order) values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
       {config_.stream, chunk.table->display(), std::to_string(chunk.number),
-       std::to_string(chunk.from), std::to_string(chunk.to), snapshot, std::to_string(rows)}));
+       has_pages ? Param(std::to_string(chunk.from_page)) : chunk.keys.lo,
+       has_pages ? Param(std::to_string(chunk.to_page)) : chunk.keys.hi, snapshot,
+       std::to_string(rows), has_keys ? Param(chunk.key_column) : std::nullopt,
+       has_keys ? Param(std::string(order_name(key->order))) : std::nullopt}));
   TRY_VOID(target_->exec("commit"));
   progress_.with([&](CopyProgress& all) { all[chunk.table->display()].rows += rows; });
   return {};
 }
 
-Result<void> Copier::copy(const Chunk& chunk, const std::string& snapshot) {
-  return with_context(into_target(chunk, snapshot), "copying " + chunk.table->display());
+Result<void> Copier::copy_once(const Task& task) {
+  TRY(const auto snapshot, begin_source(task));
+  TRY_VOID(into_target(task.chunk, snapshot));
+  return source_->exec("commit");
 }
 
-// A row of applied_chunks that says that the table is complete: no chunk will be added.
-constexpr int kDoneMarker = -1;
-
-Result<void> mark_done(pg::Connection& target, const TableCopyConfig& config, const Table& table) {
-  TRY_VOID(
-      target.query("insert into banyan.applied_chunks(stream, table_name, chunk, snapshot, rows) "
-                   "select $1, $2, $3, max(snapshot), sum(rows) from banyan.applied_chunks "
-                   "where stream = $1 and table_name = $2",
-                   {config.stream, table.display(), std::to_string(kDoneMarker)}));
-  return {};
+Result<void> Copier::copy(const Task& task) {
+  auto copied = copy_once(task);
+  const bool was_stale = !copied && copied.error().message().starts_with(kStale);
+  if (was_stale && task.chunk.cut != Cut::kPages) {
+    // Under a snapshot of its own, taken behind the table's lock.
+    TRY_VOID(source_->exec("rollback"));
+    TRY_VOID(target_->exec("rollback"));
+    copied = copy_once({task.chunk, nullptr});
+  }
+  return with_context(std::move(copied), "copying " + task.chunk.table->display());
 }
 
 void set_table(Guarded<CopyProgress>& progress, const Table& table, TableState state) {
   progress.with([&](CopyProgress& all) { all[table.display()].state = state; });
 }
 
-Result<std::map<std::string, std::int64_t>> done_tables(pg::Connection& target,
-                                                        const std::string& stream) {
-  TRY(const auto rows, target.query("select table_name, rows from banyan.applied_chunks "
-                                    "where stream = $1 and chunk = $2",
-                                    {stream, std::to_string(kDoneMarker)}));
-  std::map<std::string, std::int64_t> done;
-  for (std::size_t row = 0; row < rows.size(); ++row) done[rows.str(row, 0)] = rows.integer(row, 1);
-  return done;
+// What is finished of one table.
+struct Finished {
+  bool is_done = false;
+  std::int64_t rows = 0;
+  int chunks = 0;  // numbers up to this one are taken
+  std::string key_column;
+  std::vector<KeyRange> ranges;
+};
+
+Result<std::map<std::string, Finished>> read_finished(pg::Connection& target,
+                                                      const std::string& stream) {
+  TRY(const auto rows,
+      target.query("select table_name, chunk, lo, hi, key_column, rows from banyan.applied_chunks "
+                   "where stream = $1",
+                   {stream}));
+  std::map<std::string, Finished> tables;
+  for (std::size_t row = 0; row < rows.size(); ++row) {
+    auto& table = tables[rows.str(row, 0)];
+    const auto chunk = static_cast<int>(rows.integer(row, 1));
+    if (chunk == kDoneMarker) {
+      table.is_done = true;
+      continue;
+    }
+    table.rows += rows.integer(row, 5);
+    table.chunks = std::max(table.chunks, chunk + 1);
+    if (rows.is_null(row, 4)) continue;
+    table.key_column = rows.str(row, 4);
+    table.ranges.push_back({rows.param(row, 2), rows.param(row, 3)});
+  }
+  return tables;
 }
 
-// Mode S: chunks of all tables in one list, under one snapshot.
-class SharedSnapshotCopy {
+class Copy {
  public:
-  SharedSnapshotCopy(const TableCopyConfig& config, Guarded<CopyProgress>& progress)
+  Copy(const TableCopyConfig& config, Guarded<CopyProgress>& progress)
       : config_(config), progress_(progress) {}
 
-  Result<void> plan(const std::vector<const Table*>& tables) {
-    Copier copier(config_, progress_, {});
-    TRY_VOID(copier.open());
-    TRY_VOID(copier.import_snapshot(config_.exported_snapshot));
-    for (const Table* table : tables) {
-      TRY(const auto chunks, copier.cut(*table, config_.jobs));
-      work_.with([&](Work& work) {
-        work.left[table] = static_cast<int>(chunks.size());
-        work.chunks.insert(work.chunks.end(), chunks.begin(), chunks.end());
-      });
-    }
-    return {};
-  }
-
-  Result<void> worker(const std::stop_token& stop) {
-    Copier copier(config_, progress_, stop);
-    TRY_VOID(copier.open());
-    TRY_VOID(copier.import_snapshot(config_.exported_snapshot));
-    while (!stop.stop_requested()) {
-      const auto chunk = next();
-      if (!chunk) return {};
-      set_table(progress_, *chunk->table, TableState::kCopying);
-      TRY_VOID(copier.copy(*chunk, ""));
-      const bool is_last = work_.with([&](Work& work) { return --work.left[chunk->table] == 0; });
-      if (!is_last) continue;
-      TRY_VOID(mark_done(copier.target(), config_, *chunk->table));
-      set_table(progress_, *chunk->table, TableState::kCopied);
-    }
-    return failure(Code::kCancelled, "stopped");
-  }
+  Result<void> plan(const std::vector<const Table*>& tables);
+  Result<void> run(const std::stop_token& stop);
 
  private:
-  std::optional<Chunk> next() {
-    return work_.with([](Work& work) -> std::optional<Chunk> {
-      if (work.chunks.empty()) return std::nullopt;
-      const Chunk chunk = work.chunks.front();
-      work.chunks.pop_front();
-      return chunk;
-    });
-  }
+  Result<void> plan_table(const Table& table, const Finished& finished);
+  Result<std::vector<Chunk>> cut(const Table& table, const Finished& finished);
+  Result<bool> should_cut_by_keys(const Table& table, const ChunkKey& key);
+  Result<void> forget(const Table& table, const Finished& finished);
+  Result<void> mark_done(pg::Connection& target, const Table& table);
+  Result<void> worker(const std::stop_token& stop);
+  std::optional<Task> next();
+  bool has_shared_snapshot() const { return !config_.exported_snapshot.empty(); }
+
   const TableCopyConfig& config_;
   Guarded<CopyProgress>& progress_;
+  std::optional<SnapshotFilter> slot_;
+  std::shared_ptr<SourceSnapshot> shared_;
+  std::optional<pg::Connection> source_;
+  std::optional<pg::Connection> target_;
   Guarded<Work> work_;
 };
 
-// Mode T: a table at a time for each worker, each under a fresh snapshot.
-class FreshSnapshotCopy {
- public:
-  FreshSnapshotCopy(const TableCopyConfig& config, Guarded<CopyProgress>& progress)
-      : config_(config), progress_(progress) {}
-
-  Result<void> plan(const std::vector<const Table*>& tables) {
-    tables_.with([&](std::deque<const Table*>& all) { all.assign(tables.begin(), tables.end()); });
-    return {};
+Result<void> Copy::plan(const std::vector<const Table*>& tables) {
+  TRY(auto source, pg::Connection::open(config_.source_url, {.application_name = "banyan_copy"}));
+  TRY(auto target, pg::Connection::open(config_.target_url, {.application_name = "banyan_copy"}));
+  TRY_VOID(pass_fence(target, config_.migration));
+  source_ = std::move(source);
+  target_ = std::move(target);
+  TRY(slot_, SnapshotFilter::parse(config_.slot_snapshot));
+  if (has_shared_snapshot()) {
+    TRY(shared_, SourceSnapshot::import(config_.source_url, config_.exported_snapshot));
   }
-
-  Result<void> worker(const std::stop_token& stop) {
-    Copier copier(config_, progress_, stop);
-    TRY_VOID(copier.open());
-    while (!stop.stop_requested()) {
-      const Table* table = next();
-      if (table == nullptr) return {};
-      TRY_VOID(copy_table(copier, *table));
-    }
-    return failure(Code::kCancelled, "stopped");
+  TRY(const auto finished, read_finished(*target_, config_.stream));
+  for (const Table* table : tables) {
+    const auto found = finished.find(table->display());
+    TRY_VOID(plan_table(*table, found == finished.end() ? Finished() : found->second));
   }
+  return {};
+}
 
- private:
-  const Table* next() {
-    return tables_.with([](std::deque<const Table*>& all) -> const Table* {
-      if (all.empty()) return nullptr;
-      const Table* table = all.front();
-      all.pop_front();
-      return table;
-    });
+// Reading a key in its order is quick when the rows lie in that order too.
+Result<bool> Copy::should_cut_by_keys(const Table& table, const ChunkKey& key) {
+  if (config_.mode != CopyMode::kAuto) return config_.mode == CopyMode::kChunk;
+  TRY(const auto rows,
+      source_->query("select abs(correlation) from pg_catalog.pg_stats where schemaname = $1 and "
+                     "tablename = $2 and attname = $3 and not inherited",
+                     {table.schema, table.name, key.column}));
+  if (rows.empty() || rows.is_null(0, 0)) return key.order == KeyOrder::kNumber;
+  return std::stod(rows.str(0, 0)) > 0.8;
+}
+
+Result<std::vector<Chunk>> Copy::cut(const Table& table, const Finished& finished) {
+  const auto size = std::max(config_.chunk_bytes, table.bytes / (config_.jobs * 4L));
+  const auto key = chunk_key(table);
+  if (!finished.ranges.empty() && key && key->column == finished.key_column) {
+    return cut_by_keys(*source_, table, *key, gaps_between(key->order, finished.ranges),
+                       config_.chunk_bytes);
   }
-  Result<void> copy_table(Copier& copier, const Table& table) {
-    set_table(progress_, table, TableState::kCopying);
-    const auto where =
-        fmt::format("where stream = {} and table_name = {}", pg::quote_literal(config_.stream),
-                    pg::quote_literal(table.display()));
-    TRY_VOID(copier.target().exec(fmt::format(
-        "delete from banyan.applied_chunks {}; truncate only {}", where, table.qualified())));
-    TRY(const auto snapshot, copier.fresh_snapshot());
-    TRY_VOID(copier.copy({.table = &table}, snapshot));
-    TRY_VOID(copier.end_snapshot());
-    TRY_VOID(mark_done(copier.target(), config_, table));
+  const bool is_small = table.bytes < 2 * config_.chunk_bytes;
+  if (is_small) return std::vector{whole_chunk(table)};
+  if (key) {
+    TRY(const bool by_keys, should_cut_by_keys(table, *key));
+    if (by_keys)
+      return cut_by_keys(*source_, table, *key, {{}},
+                         has_shared_snapshot() ? size : config_.chunk_bytes);
+  }
+  // Before 14 a range of ctid is found by reading the whole table.
+  if (source_->server_version() < 140000) return std::vector{whole_chunk(table)};
+  return cut_by_pages(table, size);
+}
+
+// Chunks of pages are of use only together, under the one snapshot that is gone.
+Result<void> Copy::forget(const Table& table, const Finished& finished) {
+  if (finished.chunks == 0) return {};
+  TRY_VOID(target_->exec(
+      fmt::format("begin; delete from banyan.applied_chunks where stream = {} and table_name = {}; "
+                  "truncate only {}; commit",
+                  pg::quote_literal(config_.stream), pg::quote_literal(table.display()),
+                  target_name(table, config_.mapping))));
+  progress_.with([&](CopyProgress& all) {
+    all[table.display()].rows = 0;
+    all[table.display()].bytes = 0;
+  });
+  return {};
+}
+
+Result<void> Copy::plan_table(const Table& table, const Finished& finished) {
+  TRY(auto chunks, cut(table, finished));
+  if (chunks.empty()) {
     set_table(progress_, table, TableState::kCopied);
-    return {};
+    return mark_done(*target_, table);
   }
-  const TableCopyConfig& config_;
-  Guarded<CopyProgress>& progress_;
-  Guarded<std::deque<const Table*>> tables_;
-};
+  const bool by_keys = chunks.front().cut == Cut::kKeys;
+  if (!by_keys) TRY_VOID(forget(table, finished));
+  auto snapshot = shared_;
+  if (!snapshot && chunks.front().cut == Cut::kPages) {
+    snapshot = std::make_shared<SourceSnapshot>(config_.source_url, *slot_);
+  }
+  work_.with([&](Work& work) {
+    work.left[&table] = chunks.size();
+    for (auto& chunk : chunks) {
+      if (by_keys) chunk.number += finished.chunks;
+      work.tasks.push_back({std::move(chunk), snapshot});
+    }
+  });
+  return {};
+}
 
-template <class Copy>
-Result<void> run_workers(Copy& copy, int jobs, const std::stop_token& stop) {
+Result<void> Copy::mark_done(pg::Connection& target, const Table& table) {
+  TRY_VOID(
+      target.query("insert into banyan.applied_chunks(stream, table_name, chunk, snapshot, rows) "
+                   "select $1, $2, $3, '', coalesce(sum(rows), 0) from banyan.applied_chunks "
+                   "where stream = $1 and table_name = $2",
+                   {config_.stream, table.display(), std::to_string(kDoneMarker)}));
+  return {};
+}
+
+std::optional<Task> Copy::next() {
+  return work_.with([](Work& work) -> std::optional<Task> {
+    if (work.tasks.empty()) return std::nullopt;
+    auto task = std::move(work.tasks.front());
+    work.tasks.pop_front();
+    return task;
+  });
+}
+
+Result<void> Copy::worker(const std::stop_token& stop) {
+  Copier copier(config_, *slot_, progress_, stop);
+  TRY_VOID(copier.open());
+  while (!stop.stop_requested()) {
+    const auto task = next();
+    if (!task) return {};
+    const Table& table = *task->chunk.table;
+    set_table(progress_, table, TableState::kCopying);
+    TRY_VOID(copier.copy(*task));
+    const bool is_last = work_.with([&](Work& work) { return --work.left[&table] == 0; });
+    if (!is_last) continue;
+    TRY_VOID(mark_done(copier.target(), table));
+    set_table(progress_, table, TableState::kCopied);
+  }
+  return failure(Code::kCancelled, "stopped");
+}
+
+Result<void> Copy::run(const std::stop_token& stop) {
   std::stop_source failed;
   Guarded<std::optional<Error>> error;
   const std::stop_callback pass_on(stop, [&] { failed.request_stop(); });
   {
     std::vector<std::jthread> workers;
-    for (int i = 0; i < jobs; ++i) {
+    for (int i = 0; i < config_.jobs; ++i) {
       workers.emplace_back([&] {
-        auto done = copy.worker(failed.get_token());
+        auto done = worker(failed.get_token());
         if (done) return;
         error.with([&](std::optional<Error>& first) {
           if (!first) first = std::move(done).error();
@@ -371,12 +393,38 @@ Result<void> run_workers(Copy& copy, int jobs, const std::stop_token& stop) {
   return {};
 }
 
-template <class Copy>
-Result<void> run_copy(const TableCopyConfig& config, Guarded<CopyProgress>& progress,
-                      const std::vector<const Table*>& tables, const std::stop_token& stop) {
-  Copy copy(config, progress);
-  TRY_VOID(copy.plan(tables));
-  return run_workers(copy, config.jobs, stop);
+// The chunks of one table, until a filter is made of them.
+struct TableChunks {
+  bool is_done = false;
+  std::string key_column;
+  KeyOrder order = KeyOrder::kBytes;
+  std::vector<CopiedPiece> pieces;
+};
+
+Result<std::map<std::string, TableChunks>> read_chunks(pg::Connection& target,
+                                                       const std::string& stream) {
+  TRY(const auto rows, target.query("select table_name, chunk, lo, hi, key_column, key_order, "
+                                    "snapshot from banyan.applied_chunks where stream = $1",
+                                    {stream}));
+  std::map<std::string, TableChunks> tables;
+  for (std::size_t row = 0; row < rows.size(); ++row) {
+    auto& table = tables[rows.str(row, 0)];
+    if (rows.integer(row, 1) == kDoneMarker) {
+      table.is_done = true;
+      continue;
+    }
+    CopiedPiece piece;
+    if (!rows.is_null(row, 4)) {
+      table.key_column = rows.str(row, 4);
+      table.order = rows.text(row, 5) == "number" ? KeyOrder::kNumber : KeyOrder::kBytes;
+      piece.range = {rows.param(row, 2), rows.param(row, 3)};
+    }
+    if (!rows.text(row, 6).empty()) {
+      TRY(piece.snapshot, SnapshotFilter::parse(rows.text(row, 6)));
+    }
+    table.pieces.push_back(std::move(piece));
+  }
+  return tables;
 }
 
 }  // namespace
@@ -384,7 +432,7 @@ Result<void> run_copy(const TableCopyConfig& config, Guarded<CopyProgress>& prog
 Result<std::vector<const Table*>> load_copied(pg::Connection& target, const std::string& stream,
                                               const std::vector<Table>& tables,
                                               Guarded<CopyProgress>& progress) {
-  TRY(const auto done, done_tables(target, stream));
+  TRY(const auto finished, read_finished(target, stream));
   std::vector<const Table*> left;
   progress.with([&](CopyProgress& all) {
     all.clear();
@@ -392,14 +440,14 @@ Result<std::vector<const Table*>> load_copied(pg::Connection& target, const std:
       auto& one = all[table.display()];
       one.rows_estimate = table.rows_estimate;
       one.bytes_total = table.bytes;
-      const auto finished = done.find(table.display());
-      if (finished == done.end()) {
-        left.push_back(&table);
-        continue;
-      }
-      one.state = TableState::kCopied;
-      one.rows = finished->second;
-      one.bytes = table.bytes;
+      const auto found = finished.find(table.display());
+      const bool is_done = found != finished.end() && found->second.is_done;
+      if (!is_done) left.push_back(&table);
+      if (found == finished.end()) continue;
+      one.rows = found->second.rows;
+      const auto rows = std::max<std::int64_t>(1, table.rows_estimate);
+      one.bytes = is_done ? table.bytes : std::min(table.bytes, table.bytes / rows * one.rows);
+      if (is_done) one.state = TableState::kCopied;
     }
   });
   return left;
@@ -410,21 +458,28 @@ Result<void> copy_tables(const TableCopyConfig& config, Guarded<CopyProgress>& p
   TRY(auto target, pg::Connection::open(config.target_url, {.application_name = "banyan_copy"}));
   TRY(const auto left, load_copied(target, config.stream, config.tables, progress));
   if (left.empty()) return {};
-  if (config.exported_snapshot.empty()) {
-    return run_copy<FreshSnapshotCopy>(config, progress, left, stop);
-  }
-  return run_copy<SharedSnapshotCopy>(config, progress, left, stop);
+  Copy copy(config, progress);
+  TRY_VOID(copy.plan(left));
+  return copy.run(stop);
 }
 
-Result<std::map<std::string, SnapshotFilter>> read_filters(pg::Connection& target,
-                                                           const std::string& stream) {
-  TRY(const auto rows, target.query("select table_name, snapshot from banyan.applied_chunks "
-                                    "where stream = $1 and chunk = $2 and snapshot <> ''",
-                                    {stream, std::to_string(kDoneMarker)}));
-  std::map<std::string, SnapshotFilter> filters;
-  for (std::size_t row = 0; row < rows.size(); ++row) {
-    TRY(auto filter, SnapshotFilter::parse(rows.text(row, 1)));
-    filters.emplace(rows.str(row, 0), std::move(filter));
+Result<std::map<std::string, ChunkFilter>> read_filters(pg::Connection& target,
+                                                        const std::string& stream) {
+  TRY(auto tables, read_chunks(target, stream));
+  std::map<std::string, ChunkFilter> filters;
+  for (auto& [name, table] : tables) {
+    const bool is_shared = std::ranges::none_of(
+        table.pieces, [](const CopiedPiece& piece) { return piece.snapshot.has_value(); });
+    if (!table.is_done || is_shared) continue;
+    if (table.key_column.empty()) {
+      // Its chunks of pages share one snapshot.
+      filters.emplace(name, ChunkFilter(*table.pieces.front().snapshot));
+      continue;
+    }
+    TRY(auto filter,
+        with_context(ChunkFilter::create(table.key_column, table.order, std::move(table.pieces)),
+                     "the copy of " + name));
+    filters.emplace(name, std::move(filter));
   }
   return filters;
 }

@@ -1,14 +1,21 @@
 #pragma once
 // TableCopy: copies the rows of many tables with several workers, in chunks that are each one
-// transaction on the target together with their row in banyan.applied_chunks.
+// transaction on the target together with their row in banyan.applied_chunks. Three modes, mixed
+// freely, table by table:
 //
-//   mode S  all workers import the slot's snapshot: nothing of the stream needs to be filtered
-//   mode T  after a crash the slot's snapshot is gone: each unfinished table is emptied and copied
-//           anew under a fresh snapshot of its own, whose text is kept: the stream leaves out what
-//           that snapshot has seen
+//   S  all workers import the slot's snapshot: nothing of the stream needs to be filtered. Lives
+//      as long as the session that made the slot.
+//   T  a fresh snapshot for each table, shared by its chunks
+//   C  a fresh snapshot for each chunk, a range of the table's key
 //
-// Finished tables are never touched again. The server's COPY counts of both sides must agree. A
-// chunk is a range of ctid inside one snapshot (a row never is in two chunks, nor in none).
+// What is copied under a snapshot of its own keeps that snapshot's text: ChunkFilter leaves out of
+// the stream what it has seen. A resumed copy never repeats a finished range of keys, nor touches a
+// finished table; a table that was cut by pages is emptied and begun anew.
+//
+// Before a chunk counts: the COPY counts of both servers agree; its snapshot has seen all that the
+// slot's has; and what it has seen is on the source's disk (what an asynchronous commit made
+// visible could still vanish in a crash); and nobody truncated or rewrote the table behind its
+// snapshot's back.
 
 #include <functional>
 #include <map>
@@ -18,7 +25,9 @@
 
 #include "base/guarded.h"
 #include "planes/replication/catalog.h"
-#include "planes/replication/snapshot_filter.h"
+#include "planes/replication/chunk_filter.h"
+#include "planes/replication/copy_throttle.h"
+#include "planes/replication/mapping.h"
 
 namespace banyan::replication {
 
@@ -33,6 +42,9 @@ struct TableProgress {
 };
 using CopyProgress = std::map<std::string, TableProgress>;  // by display name
 
+// kAuto: S while its snapshot lives, else C where a table can be cut by its key, else T.
+enum class CopyMode : std::uint8_t { kAuto, kTable, kChunk };
+
 struct TableCopyConfig {
   std::string migration;
   std::string stream;
@@ -40,8 +52,12 @@ struct TableCopyConfig {
   std::string target_url;
   std::vector<Table> tables;
   int jobs = 2;
-  std::string exported_snapshot;  // empty: mode T
+  CopyMode mode = CopyMode::kAuto;
+  std::int64_t chunk_bytes = 64 << 20;
+  std::string exported_snapshot;  // empty: gone, or not wanted
   std::string slot_snapshot;      // transaction ids, as text
+  Mapping mapping;
+  CopyThrottle* throttle = nullptr;
 };
 
 // Sets `progress` to what banyan.applied_chunks says; gives the tables that are not complete.
@@ -53,8 +69,8 @@ Result<std::vector<const Table*>> load_copied(pg::Connection& target, const std:
 Result<void> copy_tables(const TableCopyConfig& config, Guarded<CopyProgress>& progress,
                          const std::stop_token& stop);
 
-// What mode T left in banyan.applied_chunks: by "schema.table".
-Result<std::map<std::string, SnapshotFilter>> read_filters(pg::Connection& target,
-                                                           const std::string& stream);
+// What the stream need not apply, from banyan.applied_chunks: by the source's "schema.table".
+Result<std::map<std::string, ChunkFilter>> read_filters(pg::Connection& target,
+                                                        const std::string& stream);
 
 }  // namespace banyan::replication
