@@ -57,6 +57,27 @@ void print_gates(const json& gates) {
                gate.value("name", ""), gate.value("seen", ""));
 }
 
+void print_steps(const json& steps) {
+  fmt::print("the act would be:\n");
+  int number = 0;
+  for (const json& step : steps)
+    fmt::print(" {:>2}  {:<12} {}\n", ++number, step.value("step", ""), step.value("does", ""));
+}
+
+// What deserves a look even when the gates are green.
+void print_alarms(const json& database) {
+  for (const json& alarm : database.value("tripwire", json::array()))
+    fmt::print("ALARM: {} {} on the closed {} side, not carried over: {}\n",
+               alarm.value("operation", ""), alarm.value("table", ""), alarm.value("side", ""),
+               alarm.value("row", ""));
+  const json proof = database.value("proof", json::object());
+  const std::string state = proof.value("state", "none");
+  if (state == "equal")
+    print_field("switch", fmt::format("proven: {} rows were equal on both sides at the barrier",
+                                      proof.value("rows", 0L)));
+  if (state == "different") fmt::print("ALARM: the sides differed at the switch\n");
+}
+
 void print_status(const json& out) {
   fmt::print("{}  {}   ({} side serves)\n", out.value("name", ""), out.value("state", ""),
              out.value("serves", ""));
@@ -68,6 +89,7 @@ void print_status(const json& out) {
     if (!out.at("sessions").is_null())
       print_field("sessions", fmt::format("{} of {} carried", out["sessions"].value("carried", 0L),
                                           out["sessions"].value("sessions", 0L)));
+    print_alarms(out.at("database"));
     fmt::print("before the next act:\n");
     print_gates(out.at("gates"));
   }
@@ -305,7 +327,10 @@ Exit cut_over(const Cli& cli, const std::string& name, const std::string& to, bo
     });
   if (!cli.as_json) print_gates(started->at("gates"));
   if (dry_run)
-    return cli.show(*started, [&](const json&) { fmt::print("Dry run: nothing was done.\n"); });
+    return cli.show(*started, [&](const json&) {
+      print_steps(started->value("steps", json::array()));
+      fmt::print("Dry run: nothing was done.\n");
+    });
   const auto end = follow(cli, name, started->at("act_id"));
   if (!end) return cli.show(end.error());
   return conclude(cli, name, to, *end);

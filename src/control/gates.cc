@@ -17,6 +17,7 @@ constexpr long kLagMaxMs = 2000;
 constexpr long kDirtyAgeMaxMs = 5000;
 constexpr long kDirtyMax = 100;
 constexpr Duration kVerifiedFor = 1h;
+constexpr Duration kWriterFor = 1h;
 
 json ask(const rpc::Client& role, const std::string& verb, const json& in) {
   auto answer = role.call(verb, in, 3s);
@@ -44,6 +45,32 @@ Gate database_gate(const json& database) {
   const long lag = database.value("lag_ms", -1L);
   const bool green = is_following(database) && lag >= 0 && lag <= kLagMaxMs;
   return {"database", green, fmt::format("{}, lag {} ms", database.value("state", "?"), lag)};
+}
+
+std::string writer_text(const json& writer) {
+  const std::string application = writer.value("application", "");
+  return fmt::format("{} ({}@{}, {} times)", application.empty() ? "no name" : application,
+                     writer.value("role", ""), writer.value("address", ""),
+                     writer.value("seen", 0L));
+}
+
+// Who was seen writing to the moved tables. Red when the spec names the writers and somebody else
+// wrote lately: a forgotten job does not pass the gateway, and would be refused after the switch.
+Gate writers_gate(const json& database, const std::vector<std::string>& known, Wall now) {
+  std::string strangers;
+  std::string all;
+  for (const json& writer : database.value("writers", json::array())) {
+    const auto is_known = [&](const std::string& name) {
+      return name == writer.value("application", "") || name == writer.value("role", "") ||
+             name == writer.value("address", "");
+    };
+    all += (all.empty() ? "" : ", ") + writer_text(writer);
+    const auto age = to_ms(now.time_since_epoch()) - writer.value("last_seen_ms", 0L);
+    if (known.empty() || std::ranges::any_of(known, is_known) || age > to_ms(kWriterFor)) continue;
+    strangers += (strangers.empty() ? "" : ", ") + writer_text(writer);
+  }
+  if (!strangers.empty()) return {"writers", false, "not in the spec's writers: " + strangers};
+  return {"writers", true, all.empty() ? "nobody was seen writing" : all};
 }
 
 // Following: nothing is behind, or only what was written a moment ago is on its way.
@@ -129,6 +156,8 @@ Sight look(const Project& project, const spec::Migration& migration) {
 std::vector<Gate> gates_for(const spec::Spec& spec, const spec::Migration& migration,
                             const Sight& sight, const MigrationRecord& record, Side to, Wall now) {
   std::vector<Gate> gates = {database_gate(sight.database)};
+  if (migration.database && !has_error(sight.database))
+    gates.push_back(writers_gate(sight.database, migration.database->writers, now));
   for (const auto& [name, files] : sight.files) gates.push_back(files_gate(name, files));
   if (migration.sessions) gates.push_back(sessions_gate(sight.sessions));
   if (to == Side::kOld) {

@@ -7,6 +7,7 @@
 #include "control/gates.h"
 #include "control/live_world.h"
 #include "control/planner.h"
+#include "migration/cutover.h"
 
 namespace banyan::control {
 
@@ -37,6 +38,17 @@ json gates_json(const std::vector<migration::Gate>& gates) {
   for (const auto& gate : gates)
     out.push_back({{"name", gate.name}, {"green", gate.green}, {"seen", gate.seen}});
   return out;
+}
+
+// What an act would do, step by step; what this migration does not move is left out.
+json steps_json(const spec::Migration& migration) {
+  migration::Observation seen;
+  seen.files_drained = seen.turned = migration.files.empty();
+  seen.sessions_carried = !migration.sessions;
+  json steps = json::array();
+  for (const auto act : migration::undisturbed_acts(seen))
+    steps.push_back({{"step", migration::act_name(act)}, {"does", migration::act_purpose(act)}});
+  return steps;
 }
 
 json event_json(const store::JournalEntry& entry) {
@@ -142,7 +154,8 @@ Result<json> ControlService::cut_over(const json& in) {
     return json{{"already", true}, {"note", std::string(side_name(to)) + " side serves already"}};
   const auto gates =
       gates_for(spec, migration, look(project_, migration), record, to, clock_.wall());
-  if (in.value("dry_run", false)) return json{{"gates", gates_json(gates)}, {"dry_run", true}};
+  if (in.value("dry_run", false))
+    return json{{"gates", gates_json(gates)}, {"steps", steps_json(migration)}, {"dry_run", true}};
   if (!migration::all_green(gates)) return std::unexpected(not_green(gates));
   if (busy_.exchange(true)) return failure(Code::kConflict, "an act is being carried out");
   auto attempt = new_attempt(migration.name, to);

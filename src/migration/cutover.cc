@@ -49,7 +49,60 @@ constexpr std::array<std::string_view, 17> kActNames = {
     "open",     "turn",      "flip",    "release",  "un-fence",
 };
 
+constexpr std::array<std::string_view, 17> kActPurposes = {
+    "",
+    "",
+    "the way back is made, fences are laid out, sequences are set ahead; nobody waits yet",
+    "new requests wait at the gateway; those inside run to their end",
+    "from here the door opens only on a decision",
+    "the database being left refuses every write; a barrier row is written behind the last one",
+    "the barrier row is read back on the other side: everything before it is there",
+    "sequences, large objects and unlogged tables get their last values",
+    "the last files are carried",
+    "the last sessions are carried",
+    "rows touched last are compared on both sides; snapshots are kept for the whole proof",
+    "THE DECISION: one row; before it everything is undone, after it everything goes forward",
+    "the database being entered accepts writes",
+    "files are followed the other way",
+    "the routes lead to the other side",
+    "the waiting requests go on, in their order",
+    "the fence is taken back",
+};
+
+// The world after an act that did what it is for.
+void succeed(Observation& seen, Act act) {
+  seen.prepared |= act == Act::kPrepare;
+  seen.drained |= act == Act::kHold;
+  if (act == Act::kHold) seen.door = Door::kRevocable;
+  if (act == Act::kCommitHold) seen.door = Door::kCommitted;
+  if (act == Act::kRelease) seen.door = Door::kOpen;
+  seen.fenced |= act == Act::kFence;
+  seen.caught_up |= act == Act::kAwaitBarrier;
+  seen.sequences_set |= act == Act::kSetSequences;
+  seen.files_drained |= act == Act::kDrainFiles;
+  seen.sessions_carried |= act == Act::kCarrySessions;
+  seen.checked |= act == Act::kCheck;
+  seen.handed_over |= act == Act::kHandOver;
+  seen.opened |= act == Act::kOpenTarget;
+  seen.routed_to |= act == Act::kFlipRoutes;
+  seen.turned |= act == Act::kTurn;
+}
+
 }  // namespace
+
+std::string_view act_purpose(Act act) {
+  return kActPurposes[std::to_underlying(act)];
+}
+
+std::vector<Act> undisturbed_acts(Observation seen) {
+  std::vector<Act> acts;
+  while (true) {
+    const Act act = next_act(Intent::kCutOver, seen);
+    if (act == Act::kDone || act == Act::kWait) return acts;
+    acts.push_back(act);
+    succeed(seen, act);
+  }
+}
 
 std::string_view act_name(Act act) {
   return kActNames[std::to_underlying(act)];

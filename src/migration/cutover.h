@@ -13,6 +13,7 @@
 #include <compare>
 #include <cstdint>
 #include <string_view>
+#include <vector>
 
 namespace banyan::migration {
 
@@ -70,5 +71,10 @@ enum class Act : std::uint8_t {
 std::string_view act_name(Act act);
 
 Act next_act(Intent intent, const Observation& seen);
+
+// What an act does, for people who look before they leap.
+std::string_view act_purpose(Act act);
+// The acts of a cutover in which nothing fails, from what is seen now; without waiting.
+std::vector<Act> undisturbed_acts(Observation seen);
 
 }  // namespace banyan::migration

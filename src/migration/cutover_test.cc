@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <deque>
 #include <set>
 #include <vector>
@@ -168,6 +169,22 @@ TEST(Cutover, EveryStateEndsWithTheDoorOpenOnExactlyOneSide) {
 
 TEST(Cutover, TheWholeSpaceIsExplored) {
   EXPECT_GT(reachable().size(), 50U);
+}
+
+TEST(Cutover, UndisturbedActsLeadFromPreparationThroughTheDecisionToTheRelease) {
+  const auto acts = undisturbed_acts({});
+  ASSERT_FALSE(acts.empty());
+  EXPECT_EQ(acts.front(), Act::kPrepare);
+  EXPECT_EQ(acts.back(), Act::kTurn);
+  EXPECT_EQ(std::set<Act>(acts.begin(), acts.end()).size(), acts.size());
+  EXPECT_LT(std::ranges::find(acts, Act::kFence), std::ranges::find(acts, Act::kHandOver));
+  for (const Act act : acts) EXPECT_FALSE(act_purpose(act).empty()) << act_name(act);
+}
+
+TEST(Cutover, UndisturbedActsLeaveOutWhatIsDone) {
+  const auto acts = undisturbed_acts({.files_drained = true, .sessions_carried = true});
+  EXPECT_EQ(std::ranges::count(acts, Act::kDrainFiles), 0);
+  EXPECT_EQ(std::ranges::count(acts, Act::kCarrySessions), 0);
 }
 
 }  // namespace

@@ -287,6 +287,8 @@ void read_move(Reader& reader, Migration& migration) {
         database.to = without_section(inner.text({"to", "Database they go to"}));
         database.tables = inner.all_or_texts({"tables", "Which (default: all)"})
                               .value_or(std::vector<std::string>());
+        database.writers =
+            inner.texts({"writers", "Who may write (application name, role or address)"});
       });
   if (database_given.given) migration.database = std::move(database);
 

@@ -148,6 +148,8 @@ struct DatabaseMove {
   std::string from = "source";      // "source" or key in Spec::databases
   std::string to;                   // key in Spec::databases
   std::vector<std::string> tables;  // empty: all
+  // Application names, roles or addresses that may write before the switch; empty: anybody.
+  std::vector<std::string> writers;
 };
 
 struct FilesMove {

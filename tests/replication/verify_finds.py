@@ -1,12 +1,13 @@
 """Verification under load: no false alarm in any round, and every kind of difference is found and named:
 a changed bit, a missing row, a row too many, duplicates of a table without a key, a missing table."""
+import os
 import sys
 import threading
 import time
 
 from steps import Pair, eventually
 
-ROUNDS = 15
+ROUNDS = int(os.environ.get("BANYAN_VERIFY_ROUNDS", 30))
 SETUP = """
 create table t(id int primary key, v bigint, b bytea); insert into t select g, g, '\\x00' from generate_series(1, 5000) g;
 create table bag(a int, b text); insert into bag select g % 10, null from generate_series(1, 100) g;

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "base/log.h"
+#include "planes/replication/sequence_rights.h"
 
 namespace banyan::replication {
 namespace {
@@ -167,6 +168,7 @@ Result<void> Act::fence_in_transaction(SideName active, Epoch epoch) {
   TRY_VOID(change_row(active, before, *after));
   TRY_VOID(set_triggers(active, FenceMode::kAlways));
   TRY(auto* db, session(active));
+  TRY_VOID(close_sequences(*db, migration_, tables_));
   return without_rows(db->query_one("insert into banyan.barrier(name, epoch) values ($1, $2)",
                                     {migration_, number(epoch)}));
 }
@@ -245,6 +247,7 @@ Result<void> Act::open_in_transaction(SideName side, Epoch epoch) {
   TRY_VOID(change_row(side, before, *after));
   TRY_VOID(set_triggers(side, FenceMode::kDisabled));
   TRY(auto* db, session(side));
+  TRY_VOID(give_back_sequences(*db, migration_));
   // Nothing an application writes can commit before this position: the tables are still ours.
   return without_rows(db->query_one(
       "update banyan.migration set open_lsn = pg_current_wal_insert_lsn() where name = $1",
@@ -263,6 +266,8 @@ Result<void> Act::abort_in_transaction(SideName side, Epoch epoch) {
   if (!after) return std::unexpected(refused("abort", epoch, before));
   if (*after == before) return {};
   TRY_VOID(change_row(side, before, *after));
+  TRY(auto* db, session(side));
+  TRY_VOID(give_back_sequences(*db, migration_));
   return set_triggers(side, FenceMode::kDisabled);
 }
 

@@ -19,6 +19,7 @@ constexpr std::int64_t kBehindUs = 1'000'000;
 constexpr auto kLearnEvery = 50ms;
 constexpr std::size_t kTouchedKept = 4000;
 constexpr std::size_t kAlarmsKept = 100;
+constexpr std::size_t kShownRowBytes = 400;
 constexpr auto kKeepPositionEvery = 10s;
 constexpr const char* kPositions =
     "select pg_catalog.pg_current_wal_insert_lsn()::text || ' ' || "
@@ -29,6 +30,23 @@ std::int64_t now_us() {
   constexpr std::int64_t kEpochGap = 946'684'800'000'000;
   const auto since = std::chrono::system_clock::now().time_since_epoch();
   return std::chrono::duration_cast<std::chrono::microseconds>(since).count() - kEpochGap;
+}
+
+// What the stream says of the row: the new one, or of a deleted one its key.
+std::string shown_row(const Change& change) {
+  if (!change.relation) return "";
+  const auto& cells = change.operation == Operation::kDelete ? change.old_row : change.row;
+  std::string text;
+  for (std::size_t at = 0; at < cells.size() && at < change.relation->columns.size(); at++) {
+    if (cells[at].kind == pg::CellKind::kUnchangedToast) continue;
+    const bool is_null = cells[at].kind == pg::CellKind::kNull;
+    const auto& column = change.relation->columns[at];
+    if (is_null && change.operation == Operation::kDelete && !column.is_key) continue;
+    text += fmt::format("{}{}={}", text.empty() ? "" : " ", column.name,
+                        is_null ? "NULL" : cells[at].bytes);
+    if (text.size() > kShownRowBytes) break;
+  }
+  return text.substr(0, kShownRowBytes);
 }
 
 // Key columns may have types of extensions, whose operators must be found.
@@ -154,6 +172,7 @@ void Applier::raise_alarm(const Fragment& fragment) {
       const auto table = change.relation ? change.relation->display() : "several tables";
       shared.alarms.push_back({.table = table,
                                .operation = std::string(operation_name(change.operation)),
+                               .row = shown_row(change),
                                .xid = fragment.xid,
                                .lsn = pg::format_lsn(fragment.commit)});
       if (shared.alarms.size() > kAlarmsKept) shared.alarms.pop_front();

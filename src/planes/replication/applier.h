@@ -34,6 +34,7 @@ namespace banyan::replication {
 struct Alarm {
   std::string table;
   std::string operation;
+  std::string row;  // "id=7 v=NULL", cut to a few hundred bytes
   std::uint32_t xid = 0;
   std::string lsn;
 };

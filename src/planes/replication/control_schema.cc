@@ -38,6 +38,9 @@ create table if not exists banyan.applied_chunks(
 create table if not exists banyan.relation_map(
   stream text not null, source_table text not null, target_table text not null,
   primary key (stream, source_table));
+create table if not exists banyan.sequence_rights(
+  name text not null, sequence text not null, grantee text not null, privilege text not null,
+  is_grantable boolean not null);
 create or replace function banyan.fence() returns trigger language plpgsql security definer
 set search_path = pg_catalog as $fence$
 begin

@@ -11,6 +11,7 @@
 //                   in the transaction of the changes, with `where epoch = mine and lsn = last`,
 //                   so a second applier cannot commit. Also published: marks applied transactions.
 //   applied_chunks  on the applying side: chunks of the copy that are durably there
+//   sequence_rights on a fenced side: what sequence_rights.h has to give back
 //   relation_map    on the applying side: which table each published table is written to
 //
 // The fence is a BEFORE statement trigger `banyan_fence` on every moved table. Its function raises

@@ -90,6 +90,7 @@ void add_alarms(nlohmann::json& list, const Stream* stream, std::string_view sid
     list.push_back({{"side", side},
                     {"table", alarm.table},
                     {"operation", alarm.operation},
+                    {"row", alarm.row},
                     {"xid", alarm.xid},
                     {"lsn", alarm.lsn}});
   }

@@ -19,6 +19,7 @@ using nlohmann::json;
 
 constexpr auto kRetryPause = 1s;
 constexpr auto kSequencePause = 5s;
+constexpr auto kCensusPause = 100ms;
 constexpr auto kPointPatience = 60s;       // for the stream to reach a verification's snapshot
 constexpr std::size_t kCheckedKeys = 200;  // per table, in the pause
 constexpr auto kCheckBudget = 50ms;
@@ -187,10 +188,16 @@ void Job::start() {
     if (!runner.joinable())
       runner = std::jthread([this](const std::stop_token& stop) { run(stop); });
   });
+  watcher_.with([&](std::jthread& watcher) {
+    if (!watcher.joinable())
+      watcher = std::jthread([this](const std::stop_token& stop) { watch_writers(stop); });
+  });
 }
 
 void Job::stop() {
   runner_.with([](std::jthread& running) { running = std::jthread(); });
+  watcher_.with([](std::jthread& watching) { watching = std::jthread(); });
+  proof_.stop();
   engine_.stop();
   verification_.stop();
   repair_.stop();
@@ -215,6 +222,59 @@ void Job::run(const std::stop_token& stop) {
       log_warn("sequences are not set ahead", {{"error", done.error().message()}});
     }
   }
+}
+
+// Looks at the side that applications write; after a switch it begins anew with the other one.
+void Job::watch_writers(const std::stop_token& stop) {
+  std::optional<pg::Connection> session;
+  std::optional<SideName> watched;
+  for (int turn = 0; !stop.stop_requested(); turn++, pause(stop, kCensusPause)) {
+    if (turn % 10 == 0 || !session) {
+      const auto now = observer_.with([](Act& act) { return act.state(); });
+      if (!now) {
+        pause(stop, kRetryPause);
+        continue;
+      }
+      if (watched && *watched != now->active) census_.forget();
+      if (watched != now->active) session.reset();
+      watched = now->active;
+    }
+    if (!session || !session->is_alive()) {
+      auto opened =
+          pg::Connection::open(config_.sides.of(*watched), {.application_name = "banyan_census"});
+      if (opened) session = std::move(*opened);
+    }
+    // A server that does not answer has no writers; the streams report it.
+    if (session && !census_.look(*session, config_.tables)) session.reset();
+    if (!session) pause(stop, kRetryPause);
+  }
+}
+
+json Job::writers_json() const {
+  json all = json::array();
+  for (const auto& writer : census_.writers()) {
+    all.push_back({{"application", writer.application},
+                   {"address", writer.address},
+                   {"role", writer.role},
+                   {"seen", writer.seen},
+                   {"first_seen_ms", writer.first_seen_ms},
+                   {"last_seen_ms", writer.last_seen_ms},
+                   {"table", writer.table}});
+  }
+  return all;
+}
+
+json Job::proof_json() const {
+  json out = {{"state", proof_.state()}};
+  if (const auto error = proof_.error(); !error.empty()) out["error"] = error;
+  const auto verdict = proof_.verdict();
+  if (!verdict) return out;
+  out["rows"] = verdict->rows;
+  out["tables"] = json::array();
+  for (const auto& table : verdict->tables) {
+    if (!table.equal) out["tables"].push_back(to_json(table));
+  }
+  return out;
 }
 
 Result<void> Job::create_schemas() {
@@ -262,6 +322,8 @@ Result<json> Job::status() {
     out["state"] = "preflight";
     out["error"] = trouble;
   }
+  out["writers"] = writers_json();
+  out["proof"] = proof_json();
   // The act of a migration whose databases do not answer is not known: the caller sees no field.
   if (now) out.update(to_json(*now));
   if (!now && trouble.empty() && ended.empty()) out["act_error"] = now.error().message();
@@ -315,6 +377,11 @@ Result<json> Job::prepare() {
     TRY_VOID(add_missing_fences(*here, config_.name, config_.tables, FenceMode::kDisabled));
     return add_missing_fences(*there, config_.name, config_.tables, FenceMode::kEnabled);
   }));
+  TRY_VOID(act_.with([&](Act& act) -> Result<void> {
+    TRY(const auto now, act.state());
+    if (now.act == ActState::kFenced || now.act == ActState::kHandedOver) return {};
+    return proof_.warm(config_.sides.of(now.active), config_.sides.of(other_side(now.active)));
+  }));
   TRY(const auto report, carry());
   TRY_VOID(carry_outside_log());
   return json{{"sequences", report.count}};
@@ -366,8 +433,22 @@ Result<Job::OutsideLog> Job::carry_outside_log() {
   });
 }
 
+// Both sides stand still behind the barrier: what is seen now is compared after the opening.
+Result<void> Job::hold_proof(Act& act) {
+  TRY(const auto now, act.state());
+  if (now.act != ActState::kFenced) return {};
+  TRY(auto* passive, act.session(other_side(now.active)));
+  TRY_VOID(passive->query_one("select 1 from banyan.barrier where name = $1 and epoch = $2",
+                              {config_.name, std::to_string(now.epoch.value())}));
+  return proof_.hold();
+}
+
 Result<json> Job::check() {
   return act_.with([&](Act& act) -> Result<json> {
+    if (auto held = hold_proof(act); !held) {
+      // The switch does not depend on it: `verify` remains.
+      log_warn("no snapshots at the barrier", {{"error", held.error().message()}});
+    }
     TRY(const auto from, source_side(act));
     TRY(auto* active, act.session(from));
     TRY(auto* passive, act.session(other_side(from)));
@@ -384,11 +465,15 @@ Result<json> Job::handover(Epoch epoch) {
 }
 
 Result<json> Job::open(Epoch epoch) {
-  return empty_answer(act_.with([&](Act& act) { return act.open(epoch); }));
+  auto opened = act_.with([&](Act& act) { return act.open(epoch); });
+  if (opened) proof_.prove(config_.tables);
+  return empty_answer(opened);
 }
 
 Result<json> Job::abort(Epoch epoch) {
-  return empty_answer(observer_.with([&](Act& act) { return act.abort(epoch); }));
+  const auto aborted = observer_.with([&](Act& act) { return act.abort(epoch); });
+  if (aborted) proof_.drop();
+  return empty_answer(aborted);
 }
 
 Result<VerifierOptions> Job::verifier_options(const std::stop_token& stop) {

@@ -13,6 +13,8 @@
 
 #include "base/guarded.h"
 #include "planes/replication/act.h"
+#include "planes/replication/barrier_proof.h"
+#include "planes/replication/census.h"
 #include "planes/replication/engine.h"
 #include "planes/replication/errand.h"
 #include "planes/replication/outside_log.h"
@@ -85,6 +87,10 @@ class Job {
   Result<SideName> source_side(Act& act);
   Result<SequenceReport> carry();
   void run(const std::stop_token& stop);
+  void watch_writers(const std::stop_token& stop);
+  Result<void> hold_proof(Act& act);
+  nlohmann::json writers_json() const;
+  nlohmann::json proof_json() const;
   Result<VerifierOptions> verifier_options(const std::stop_token& stop);
   Result<nlohmann::json> verify_once(const std::stop_token& stop);
   Result<nlohmann::json> repair_once(const RepairOrder& order, const std::stop_token& stop);
@@ -101,7 +107,10 @@ class Job {
   Engine engine_;
   Guarded<std::string> ended_;    // "cancelled", "completed" or empty
   Guarded<std::string> trouble_;  // why the preparation does not succeed yet
+  Census census_;
+  BarrierProof proof_;
   Guarded<std::jthread> runner_;
+  Guarded<std::jthread> watcher_;
   Errand verification_;
   Errand repair_;
 };

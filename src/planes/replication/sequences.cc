@@ -17,20 +17,6 @@ join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 where n.nspname !~ '^pg_' and n.nspname <> 'banyan' and c.relpersistence <> 't' and {} order by 1
 )sql";
 
-std::string owned_by(const TableNames& tables) {
-  if (tables.empty()) return "true";
-  std::string list;
-  for (const auto& table : tables) {
-    list += (list.empty() ? "" : ", ") + pg::quote_literal(table);
-  }
-  return fmt::format(
-      "exists (select 1 from pg_catalog.pg_depend d where d.objid = c.oid and d.deptype in ('a', "
-      "'i') "
-      "and d.classid = 'pg_catalog.pg_class'::regclass "
-      "and d.refobjid = any (array[{}]::pg_catalog.regclass[]))",
-      list);
-}
-
 // Reads the state of all in one round trip: every sequence is a relation of one row.
 Result<void> read_values(pg::Connection& db, std::vector<SequenceValue>& sequences) {
   std::string sql;
@@ -66,6 +52,20 @@ std::int64_t with_head_room(const SequenceValue& active, std::int64_t head_room)
 
 }  // namespace
 
+std::string sequence_condition(const TableNames& tables) {
+  if (tables.empty()) return "true";
+  std::string list;
+  for (const auto& table : tables) {
+    list += (list.empty() ? "" : ", ") + pg::quote_literal(table);
+  }
+  return fmt::format(
+      "exists (select 1 from pg_catalog.pg_depend d where d.objid = c.oid and d.deptype in ('a', "
+      "'i') "
+      "and d.classid = 'pg_catalog.pg_class'::regclass "
+      "and d.refobjid = any (array[{}]::pg_catalog.regclass[]))",
+      list);
+}
+
 std::optional<SequenceValue> sequence_fix(const SequenceValue& active, const SequenceValue& passive,
                                           std::int64_t head_room) {
   // A cycling sequence has no "ahead": it is equal or it is not.
@@ -78,7 +78,7 @@ std::optional<SequenceValue> sequence_fix(const SequenceValue& active, const Seq
 }
 
 Result<std::vector<SequenceValue>> read_sequences(pg::Connection& db, const TableNames& tables) {
-  TRY(const auto rows, db.query(fmt::format(kSequences, owned_by(tables))));
+  TRY(const auto rows, db.query(fmt::format(kSequences, sequence_condition(tables))));
   std::vector<SequenceValue> sequences;
   for (std::size_t row = 0; row < rows.size(); row++) {
     SequenceValue sequence;

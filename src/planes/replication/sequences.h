@@ -22,6 +22,9 @@ struct SequenceValue {
 std::optional<SequenceValue> sequence_fix(const SequenceValue& active, const SequenceValue& passive,
                                           std::int64_t head_room);
 
+// A condition on pg_class c that holds for the sequences of the migration.
+std::string sequence_condition(const TableNames& tables);
+
 // Every sequence of the migration: all user sequences, or those owned by the listed tables
 // (serial and identity). Ordered by name.
 Result<std::vector<SequenceValue>> read_sequences(pg::Connection& db, const TableNames& tables);

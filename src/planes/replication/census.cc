@@ -1,0 +1,79 @@
+#include "planes/replication/census.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace banyan::replication {
+namespace {
+
+constexpr auto kRelationsEvery = 10s;
+constexpr std::int64_t kForgottenAfterMs = 24L * 3600 * 1000;
+constexpr std::size_t kWritersKept = 200;
+
+constexpr std::string_view kWriters = R"sql(
+select coalesce(a.application_name, ''), coalesce(pg_catalog.host(a.client_addr),
+         case when a.client_port = -1 then 'local' else '?' end), coalesce(a.usename::text, '?'),
+       count(distinct l.pid), min(l.relation::pg_catalog.regclass::text)
+from pg_catalog.pg_locks l join pg_catalog.pg_stat_activity a on a.pid = l.pid
+where l.locktype = 'relation' and l.mode = 'RowExclusiveLock' and l.granted
+  and l.database = (select oid from pg_catalog.pg_database
+                    where datname = pg_catalog.current_database())
+  and l.relation = any ('{{{}}}'::oid[]) and coalesce(a.application_name, '') !~ '^banyan'
+group by 1, 2, 3)sql";
+
+std::int64_t now_ms() {
+  return to_ms(SystemClock().wall().time_since_epoch());
+}
+
+}  // namespace
+
+Result<void> Census::read_relations(pg::Connection& db, const TableNames& tables) {
+  const auto now = SystemClock().now();
+  if (!relations_.empty() && now - read_at_ < kRelationsEvery) return {};
+  TRY(const auto moved, fenced_tables(db, tables));
+  relations_.clear();
+  for (const auto& table : moved) {
+    relations_ += fmt::format("{}{}", relations_.empty() ? "" : ",", table.oid);
+  }
+  read_at_ = now;
+  return {};
+}
+
+Result<void> Census::look(pg::Connection& db, const TableNames& tables) {
+  TRY_VOID(read_relations(db, tables));
+  TRY(const auto rows, db.query(fmt::format(kWriters, relations_)));
+  const auto now = now_ms();
+  writers_.with([&](auto& writers) {
+    for (std::size_t row = 0; row < rows.size(); row++) {
+      const Key key{rows.str(row, 0), rows.str(row, 1), rows.str(row, 2)};
+      if (!writers.contains(key) && writers.size() >= kWritersKept) continue;
+      auto& writer = writers[key];
+      std::tie(writer.application, writer.address, writer.role) = key;
+      writer.seen += rows.integer(row, 3);
+      if (writer.first_seen_ms == 0) writer.first_seen_ms = now;
+      writer.last_seen_ms = now;
+      writer.table = rows.str(row, 4);
+    }
+  });
+  return {};
+}
+
+std::vector<Writer> Census::writers() const {
+  std::vector<Writer> found;
+  const auto oldest = now_ms() - kForgottenAfterMs;
+  writers_.with([&](const auto& writers) {
+    for (const auto& [key, writer] : writers) {
+      if (writer.last_seen_ms >= oldest) found.push_back(writer);
+    }
+  });
+  std::ranges::sort(found, std::greater<>(), &Writer::seen);
+  return found;
+}
+
+void Census::forget() {
+  relations_.clear();
+  writers_.with([](auto& writers) { writers.clear(); });
+}
+
+}  // namespace banyan::replication
