@@ -11,8 +11,8 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::array kSummed = {"in_flight", "streams", "waiting",    "held",
-                                "refused",   "failed",  "connections"};
+constexpr std::array kSummed = {"in_flight", "reads",   "writes", "streams",    "waiting",
+                                "held",      "refused", "failed", "connections"};
 
 int strength(const std::string& phase) {
   return phase == "committed" ? 2 : (phase == "revocable" ? 1 : 0);

@@ -29,6 +29,10 @@ gateway::HoldRequest hold_request(const json& in) {
   gateway::HoldRequest request;
   request.epoch = in.at("epoch").get<std::uint64_t>();
   request.routes = in.value("routes", std::vector<std::string>{"*"});
+  request.hosts = in.value("hosts", std::vector<std::string>{});
+  request.methods = in.value("methods", "all") == "writes" ? gateway::MethodClass::kWrites
+                                                           : gateway::MethodClass::kAll;
+  request.resume = std::max(1.01, in.value("resume", request.resume));
   request.bounds.max_requests = in.value("max_requests", request.bounds.max_requests);
   request.bounds.max_bytes = in.value("max_bytes", request.bounds.max_bytes);
   request.bounds.max_hold = ms_of(in, "max_ms", 30s);

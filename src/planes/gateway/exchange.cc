@@ -136,7 +136,8 @@ void Exchange::record() {
 
 Exchange::Entry Exchange::enter() {
   const auto head_bytes = static_cast<std::int64_t>(request_head_.size() + first_body_.size());
-  Entrance entrance = worker_.hold().admit(route_->index, PassKind::kRequest, head_bytes);
+  const PassKind kind = is_safe() && !is_upgrade_ ? PassKind::kRead : PassKind::kWrite;
+  Entrance entrance = worker_.hold().admit(route_->index, kind, head_bytes);
   if (Pass* const pass = std::get_if<Pass>(&entrance)) {
     pass_ = std::move(*pass);
     return Entry::kInside;

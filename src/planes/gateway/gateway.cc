@@ -75,6 +75,7 @@ Result<void> Gateway::resume(const GatewayState& recorded, Inheritance inheritan
   const bool closed = recorded.hold.phase == Phase::kCommitted;
   const Current current{.routing = routing,
                         .order = closed ? recorded.hold : HoldOrder{},
+                        .closed_at = clock_.now(),
                         .draining = recorded.draining,
                         .reign = Reign::kServing};
   adopt(routing);  // no listener yet: nobody passes before the gate is as it was
@@ -181,13 +182,20 @@ Result<void> Gateway::close_hold(const HoldRequest& request) {
     next.order = {.phase = Phase::kRevocable,
                   .epoch = request.epoch,
                   .routes = request.routes,
+                  .hosts = request.hosts,
+                  .methods = request.methods,
+                  .resume = request.resume,
                   .bounds = request.bounds};
     if (next.routing) next.order.bounds.max_wait = next.routing->snapshot.limits.hold_wait_ms;
     TRY_VOID(persist(next));
+    const Mono now = clock_.now();
+    const bool is_same =
+        current.order.phase == Phase::kRevocable && current.order.epoch == request.epoch;
+    if (!is_same) next.closed_at = now;
     HoldOrder share = next.order;
     share.bounds = share.bounds.share(static_cast<std::int64_t>(workers_.size()));
     threads_->run_on_all([&](std::size_t i) {
-      workers_[i]->hold().close(share);
+      workers_[i]->hold().close(share, now);
       workers_[i]->hold().tick();
       workers_[i]->rearm_hold();
     });
@@ -220,24 +228,36 @@ Result<void> Gateway::commit_on_workers(Current& current) {
   });
   const auto failed = std::ranges::find_if(results, [](const auto& result) { return !result; });
   if (failed == results.end()) return {};
-  open_on_workers(0);
+  open_on_workers(current, 0);
   current.order.phase = Phase::kOpen;
   if (Result<void> recorded = persist(current); !recorded)
     log_error("opened hold not recorded", {{"error", recorded.error().message()}});
   return *failed;
 }
 
-HoldStats Gateway::open_on_workers(double pace_per_s) {
+HoldStats Gateway::hold_stats() {
   std::vector<HoldStats> stats(workers_.size());
-  const double share = pace_per_s / static_cast<double>(workers_.size());
-  threads_->run_on_all([&](std::size_t i) {
-    stats[i] = workers_[i]->hold().open(share);
-    workers_[i]->hold().tick();
-    workers_[i]->rearm_hold();
-  });
+  threads_->run_on_all([&](std::size_t i) { stats[i] = workers_[i]->hold().stats(); });
   HoldStats sum = stats.front();
   for (std::size_t i = 1; i < stats.size(); ++i) sum += stats[i];
   return sum;
+}
+
+// All workers replay by the same clock and at the same speed: requests go in in their order.
+HoldStats Gateway::open_on_workers(const Current& current, double pace_per_s) {
+  const HoldStats before = hold_stats();
+  const Mono now = clock_.now();
+  const Release release{.closed_at = current.closed_at,
+                        .opened_at = now,
+                        .speed = replay_speed(before.held, now - current.closed_at,
+                                              before.rate_before, current.order.resume),
+                        .pace_per_s = pace_per_s / static_cast<double>(workers_.size())};
+  threads_->run_on_all([&](std::size_t i) {
+    workers_[i]->hold().open(release);
+    workers_[i]->hold().tick();
+    workers_[i]->rearm_hold();
+  });
+  return before;
 }
 
 Result<HoldStats> Gateway::open_hold(std::uint64_t epoch, double pace_per_s) {
@@ -251,7 +271,7 @@ Result<HoldStats> Gateway::open_hold(std::uint64_t epoch, double pace_per_s) {
     next.order.phase = Phase::kOpen;
     TRY_VOID(persist(next));
     current = next;
-    return open_on_workers(pace_per_s);
+    return open_on_workers(current, pace_per_s);
   });
 }
 
@@ -381,6 +401,9 @@ json Gateway::status() {
   out["phase"] = phase_name(now.hold.phase);
   out["hold_epoch"] = now.hold.epoch;
   out["in_flight"] = now.hold.in_flight;
+  out["reads"] = now.hold.reads;
+  out["writes"] = now.hold.writes;
+  out["at"] = rfc3339(clock_.wall());
   out["streams"] = now.hold.streams;
   out["waiting"] = now.hold.waiting;
   out["held"] = now.hold.held;

@@ -49,7 +49,10 @@ struct Inheritance {
 struct HoldRequest {
   std::uint64_t epoch = 0;
   std::vector<std::string> routes = {"*"};
-  HoldBounds bounds{};  // of the whole gateway; max_wait comes from the snapshot's limits
+  std::vector<std::string> hosts = {};  // empty: routes of any host
+  MethodClass methods = MethodClass::kAll;
+  double resume = kResumeSpeed;  // of the rate before; see Hold
+  HoldBounds bounds{};           // of the whole gateway; max_wait comes from the snapshot's limits
 };
 
 class Gateway {
@@ -98,6 +101,7 @@ class Gateway {
   struct Current {
     std::shared_ptr<const Routing> routing;  // null before the first snapshot
     HoldOrder order;
+    Mono closed_at{};
     std::set<EndpointName> draining;
     Reign reign = Reign::kServing;
   };
@@ -124,7 +128,8 @@ class Gateway {
   void adopt(const std::shared_ptr<const Routing>& routing);
   Result<void> check_epoch(const Current& current, const RouteSnapshot& snapshot) const;
   Result<void> commit_on_workers(Current& current);
-  HoldStats open_on_workers(double pace_per_s);
+  HoldStats open_on_workers(const Current& current, double pace_per_s);
+  HoldStats hold_stats();
   std::int64_t active_in(const EndpointName& endpoint);
   void set_draining(const EndpointName& endpoint, bool draining);
   Result<void> record_draining(const EndpointName& endpoint, bool draining);

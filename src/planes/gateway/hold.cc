@@ -12,10 +12,10 @@
 namespace banyan::gateway {
 namespace {
 
-constexpr double kReleaseRateLeast = 200;
-constexpr double kReleaseRateMost = 1e6;
-constexpr double kRampDoubling_s = 0.025;
+constexpr double kReleaseRateLeast = 200;  // per second
+constexpr double kReplaySpeedMost = 1e6;
 constexpr Duration kReleaseTick = 1ms;
+constexpr std::array kRequests = {PassKind::kRead, PassKind::kWrite};
 
 double seconds(Duration duration) {
   return std::chrono::duration<double>(duration).count();
@@ -57,6 +57,9 @@ nlohmann::json HoldOrder::to_json() const {
   return {{"phase", phase_name(phase)},
           {"epoch", epoch},
           {"routes", routes},
+          {"hosts", hosts},
+          {"methods", methods == MethodClass::kWrites ? "writes" : "all"},
+          {"resume", resume},
           {"max_requests", bounds.max_requests},
           {"max_bytes", bounds.max_bytes},
           {"max_ms", to_ms(bounds.max_hold)},
@@ -69,6 +72,10 @@ Result<HoldOrder> HoldOrder::from_json(const nlohmann::json& in) {
     out.phase = phase_from(value_or<std::string>(in, "phase", "revocable"));
     out.epoch = in.at("epoch").get<std::uint64_t>();
     out.routes = value_or<std::vector<std::string>>(in, "routes", {"*"});
+    out.hosts = value_or<std::vector<std::string>>(in, "hosts", {});
+    out.methods = value_or<std::string>(in, "methods", "all") == "writes" ? MethodClass::kWrites
+                                                                          : MethodClass::kAll;
+    out.resume = value_or(in, "resume", kResumeSpeed);
     HoldBounds& bounds = out.bounds;
     bounds.max_requests = value_or(in, "max_requests", bounds.max_requests);
     bounds.max_bytes = value_or(in, "max_bytes", bounds.max_bytes);
@@ -83,7 +90,18 @@ Result<HoldOrder> HoldOrder::from_json(const nlohmann::json& in) {
       bounds.max_wait <= Duration::zero()) {
     return failure(Code::kInvalidArgument, "hold order: every bound must be positive");
   }
+  if (!(out.resume > 1)) return failure(Code::kInvalidArgument, "hold order: resume must be > 1");
   return out;
+}
+
+double replay_speed(std::int64_t held, Duration hold, double rate_before, double resume) {
+  const double arrivals = std::max(1.0, static_cast<double>(held)) / std::max(seconds(hold), 0.001);
+  const double wanted = std::max(resume * rate_before, kReleaseRateLeast);
+  return std::clamp(wanted / arrivals, resume, kReplaySpeedMost);
+}
+
+bool RouteGate::is_empty() const {
+  return std::ranges::all_of(inside_, [](std::int64_t count) { return count == 0; });
 }
 
 Pass::Pass(RouteGate* gate, PassKind kind) : gate_(gate), kind_(kind) {
@@ -130,7 +148,10 @@ bool Ticket::reserve_bytes(std::int64_t bytes) {
 HoldStats& HoldStats::operator+=(const HoldStats& other) {
   phase = std::min(phase, other.phase);  // a hold that has opened anywhere is open
   epoch = std::max(epoch, other.epoch);
+  reads += other.reads;
+  writes += other.writes;
   in_flight += other.in_flight;
+  rate_before += other.rate_before;
   streams += other.streams;
   waiting += other.waiting;
   bytes += other.bytes;
@@ -152,18 +173,21 @@ void Hold::adopt(const RouteTable& table) {
   for (const Route& route : table.routes()) {
     auto& gate = gates_[route.spec.id];
     if (gate == nullptr) gate = std::make_unique<RouteGate>();
+    gate->host_ = route.spec.host.value_or("");
     by_index_.push_back(gate.get());
   }
   std::unordered_set<const RouteGate*> used(by_index_.begin(), by_index_.end());
   for (const Ticket* ticket : queue_) used.insert(ticket->gate_);
   std::erase_if(gates_, [&](const auto& entry) {
     const RouteGate* gate = entry.second.get();
-    return gate->requests_ == 0 && gate->streams_ == 0 && !used.contains(gate);
+    return gate->is_empty() && !used.contains(gate);
   });
   mark_held();
 }
 
-bool Hold::covers(std::string_view route_id) const {
+bool Hold::covers(std::string_view route_id, const RouteGate& gate) const {
+  const auto& hosts = order_.hosts;
+  if (!hosts.empty() && std::ranges::find(hosts, gate.host_) == hosts.end()) return false;
   return std::ranges::any_of(order_.routes,
                              [&](const std::string& id) { return id == "*" || id == route_id; });
 }
@@ -171,12 +195,15 @@ bool Hold::covers(std::string_view route_id) const {
 // While the queue is being released, newcomers of the held routes still go behind it.
 void Hold::mark_held() {
   const bool holds = order_.phase != Phase::kOpen || !queue_.empty();
-  for (const auto& [id, gate] : gates_) gate->held_ = holds && covers(id);
+  for (const auto& [id, gate] : gates_) {
+    const bool covered = holds && covers(id, *gate);
+    gate->held_ = {covered && order_.methods == MethodClass::kAll, covered, false};
+  }
 }
 
 Entrance Hold::admit(std::size_t route, PassKind kind, std::int64_t head_bytes) {
   RouteGate& gate = *by_index_.at(route);
-  if (gate.held_) return enqueue(gate, kind, head_bytes);
+  if (gate.is_held(kind)) return enqueue(gate, kind, head_bytes);
   note_admission();
   return gate.enter(kind);
 }
@@ -232,9 +259,8 @@ void Hold::deliver(Ticket& ticket, Admission admission) {
   if (on_ready) on_ready(std::move(admission));
 }
 
-void Hold::close(const HoldOrder& order) {
+void Hold::close(const HoldOrder& order, Mono now) {
   if (order_.phase == Phase::kCommitted) return;
-  const Mono now = clock_.now();
   const bool is_same = order_.phase == Phase::kRevocable && order_.epoch == order.epoch;
   if (!is_same) {
     closed_at_ = now;
@@ -243,7 +269,7 @@ void Hold::close(const HoldOrder& order) {
     stats_ = {};
     stats_.held_total = held_total;
     stats_.watchdog_opens = watchdog_opens;
-    const Duration window = now - window_start_;
+    const Duration window = clock_.now() - window_start_;
     if (window > 100ms) rate_ = static_cast<double>(window_count_) / seconds(window);
   }
   order_ = order;
@@ -264,21 +290,17 @@ Result<void> Hold::commit(std::uint64_t epoch) {
   return {};
 }
 
-HoldStats Hold::open(double pace_per_s) {
+HoldStats Hold::open(const Release& release) {
   const HoldStats before = stats();
-  if (order_.phase != Phase::kOpen) begin_release(pace_per_s);
+  if (order_.phase != Phase::kOpen) begin_release(release);
   return before;
 }
 
-void Hold::begin_release(double pace_per_s) {
-  const Mono now = clock_.now();
-  const double arrivals =
-      static_cast<double>(stats_.held) / std::max(seconds(now - closed_at_), 0.05);
-  rate_ = std::clamp(std::max(rate_, arrivals), kReleaseRateLeast, kReleaseRateMost);
+void Hold::begin_release(const Release& release) {
   order_.phase = Phase::kOpen;
-  opened_at_ = credited_at_ = window_start_ = now;
+  release_ = release;
+  credited_at_ = window_start_ = clock_.now();
   window_count_ = 0;
-  pace_per_s_ = pace_per_s;
   credit_ = 1;
   mark_held();
 }
@@ -294,21 +316,26 @@ void Hold::stop() {
   while (!queue_.empty()) deliver(*queue_.front(), refuse(HoldRefusal::Why::kStopping));
 }
 
-double Hold::release_rate(Duration since_open) const {
-  const double doublings = std::min(seconds(since_open) / kRampDoubling_s, 20.0);
-  const double ramp = std::min(rate_ * std::exp2(doublings), kReleaseRateMost);
-  return pace_per_s_ > 0 ? std::min(ramp, pace_per_s_) : ramp;
+// When its turn comes in the replay.
+Mono Hold::turn_of(const Ticket& ticket) const {
+  const Duration after_close = std::max(ticket.since_ - release_.closed_at, Duration::zero());
+  const double wait_s = seconds(after_close) / release_.speed;
+  return release_.opened_at +
+         std::chrono::duration_cast<Duration>(std::chrono::duration<double>(wait_s));
 }
 
 void Hold::release_due() {
-  if (!is_releasing()) return;
   const Mono now = clock_.now();
-  const double rate = release_rate(now - opened_at_);
-  credit_ += rate * seconds(now - credited_at_);
-  credit_ = std::min(credit_, std::max(1.0, rate * 0.05));  // a stall is not made up in one burst
-  credited_at_ = now;
-  while (is_releasing() && credit_ >= 1) {
-    credit_ -= 1;
+  if (release_.pace_per_s > 0) {
+    const double most = std::max(1.0, release_.pace_per_s * 0.05);  // a stall makes no burst
+    credit_ = std::min(credit_ + release_.pace_per_s * seconds(now - credited_at_), most);
+    credited_at_ = now;
+  }
+  while (is_releasing() && turn_of(*queue_.front()) <= now) {
+    if (release_.pace_per_s > 0 && --credit_ < 0) {
+      ++credit_;
+      return;
+    }
     Ticket& next = *queue_.front();
     deliver(next, next.gate_->enter(next.kind_));
   }
@@ -324,7 +351,8 @@ void Hold::expire_due() {
 // Waiting requests of routes that the current order leaves alone.
 void Hold::release_uncovered() {
   for (;;) {
-    const auto found = std::ranges::find_if(queue_, [](Ticket* t) { return !t->gate_->held_; });
+    const auto found =
+        std::ranges::find_if(queue_, [](Ticket* t) { return !t->gate_->is_held(t->kind_); });
     if (found == queue_.end()) return;
     Ticket& ticket = **found;
     deliver(ticket, ticket.gate_->enter(ticket.kind_));
@@ -334,7 +362,10 @@ void Hold::release_uncovered() {
 void Hold::tick() {
   if (order_.phase == Phase::kRevocable && clock_.now() >= closed_at_ + order_.bounds.max_hold) {
     ++stats_.watchdog_opens;
-    begin_release(0);
+    begin_release({.closed_at = closed_at_,
+                   .opened_at = closed_at_ + order_.bounds.max_hold,
+                   .speed = replay_speed(stats_.held, order_.bounds.max_hold, rate_, order_.resume),
+                   .pace_per_s = 0});
   }
   // Who is about to be let in does not also time out.
   if (order_.phase == Phase::kOpen) release_due();
@@ -347,9 +378,7 @@ std::optional<Mono> Hold::next_wake() const {
   if (order_.phase == Phase::kRevocable) at_least(closed_at_ + order_.bounds.max_hold);
   if (!queue_.empty()) at_least(queue_.front()->since_ + order_.bounds.max_wait);
   if (is_releasing()) {
-    const double wait_s = (1 - credit_) / release_rate(credited_at_ - opened_at_);
-    const auto wait = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(wait_s));
-    at_least(credited_at_ + std::max(kReleaseTick, wait));
+    at_least(std::max(clock_.now() + kReleaseTick, turn_of(*queue_.front())));
   }
   return wake;
 }
@@ -360,9 +389,15 @@ HoldStats Hold::stats() const {
   out.epoch = order_.epoch;
   out.waiting = std::ssize(queue_);
   out.bytes = queued_bytes_;
+  out.rate_before = rate_;
   for (const auto& [id, gate] : gates_) {
-    out.streams += gate->streams_;
-    if (order_.phase == Phase::kOpen || gate->held_) out.in_flight += gate->requests_;
+    out.streams += gate->inside(PassKind::kStream);
+    const bool covered = order_.phase == Phase::kOpen || gate->is_held(PassKind::kWrite);
+    if (!covered) continue;
+    out.reads += gate->inside(PassKind::kRead);
+    out.writes += gate->inside(PassKind::kWrite);
+    for (const PassKind kind : kRequests)
+      if (order_.phase == Phase::kOpen || gate->is_held(kind)) out.in_flight += gate->inside(kind);
   }
   if (!queue_.empty()) {
     out.longest = std::max(out.longest, clock_.now() - queue_.front()->since_);

@@ -17,7 +17,15 @@
 // comes from the Clock, and tick() is called at next_wake(). The owner persists orders and
 // collects the workers' answers: if one worker refuses commit(), the commit has failed and all
 // must be opened again.
+//
+// A release replays the arrivals, `speed` times as fast as they came: whoever arrived x after the
+// closing is let in x / speed after the opening, and so is who comes meanwhile, until the replay
+// has caught up with the present. All workers replay with the same three numbers, so requests go in
+// in their order of arrival over all of them, to within a tick (1 ms) and a turn of the loop;
+// nobody waits longer than the hold lasted; and what lies behind sees `speed` times the rate of
+// the arrivals, not a burst.
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -28,6 +36,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -40,6 +49,8 @@ namespace banyan::gateway {
 enum class Phase : std::uint8_t { kOpen, kRevocable, kCommitted };
 std::string_view phase_name(Phase phase);  // "open", "revocable", "committed"
 
+inline constexpr double kResumeSpeed = 1.2;
+
 struct HoldBounds {
   std::int64_t max_requests = 10'000;  // waiting at once, on this worker
   std::int64_t max_bytes = 64 << 20;   // buffered for waiting requests, on this worker
@@ -50,11 +61,17 @@ struct HoldBounds {
   HoldBounds share(std::int64_t workers) const;
 };
 
+// Writes are what is not GET, HEAD, OPTIONS or TRACE, and every upgrade.
+enum class MethodClass : std::uint8_t { kAll, kWrites };
+
 // What the conductor asked for; written to disk by the owner before it is answered.
 struct HoldOrder {
   Phase phase = Phase::kOpen;
   std::uint64_t epoch = 0;
   std::vector<std::string> routes = {};  // ids; "*": all
+  std::vector<std::string> hosts = {};   // only routes of these hosts; empty: of any
+  MethodClass methods = MethodClass::kAll;
+  double resume = kResumeSpeed;  // speed of the release by the watchdog
   HoldBounds bounds = {};
   bool operator==(const HoldOrder&) const = default;
 
@@ -62,7 +79,19 @@ struct HoldOrder {
   static Result<HoldOrder> from_json(const nlohmann::json& in);
 };
 
-enum class PassKind : std::uint8_t { kRequest, kStream };
+enum class PassKind : std::uint8_t { kRead, kWrite, kStream };
+
+// How held requests are let in.
+struct Release {
+  Mono closed_at{};  // when the replayed time begins
+  Mono opened_at{};
+  double speed = kResumeSpeed;  // above 1
+  double pace_per_s = 0;        // at most so many; 0: no such bound
+};
+
+// At least `resume` times as fast as they came and as the traffic was before, and never so slow
+// that a few requests take long.
+double replay_speed(std::int64_t held, Duration hold, double rate_before, double resume);
 
 class RouteGate;
 
@@ -85,24 +114,25 @@ class Pass {
   Pass(RouteGate* gate, PassKind kind);
 
   RouteGate* gate_ = nullptr;
-  PassKind kind_ = PassKind::kRequest;
+  PassKind kind_ = PassKind::kWrite;
 };
 
 // One route on one worker: how many of its requests are inside, and whether it is held.
 class RouteGate {
  public:
-  std::int64_t in_flight() const { return requests_; }
-  std::int64_t streams() const { return streams_; }
+  std::int64_t inside(PassKind kind) const { return inside_[std::to_underlying(kind)]; }
 
  private:
   friend class Hold;
   friend class Pass;
   Pass enter(PassKind kind) { return {this, kind}; }
-  std::int64_t& count(PassKind kind) { return kind == PassKind::kRequest ? requests_ : streams_; }
+  std::int64_t& count(PassKind kind) { return inside_[std::to_underlying(kind)]; }
+  bool is_held(PassKind kind) const { return held_[std::to_underlying(kind)]; }
+  bool is_empty() const;
 
-  std::int64_t requests_ = 0;
-  std::int64_t streams_ = 0;
-  bool held_ = false;
+  std::string host_;                      // of the route; empty: any
+  std::array<std::int64_t, 3> inside_{};  // by PassKind
+  std::array<bool, 3> held_{};            // streams never are: they come as requests
 };
 
 // 503 with this Retry-After.
@@ -152,7 +182,9 @@ using Entrance = std::variant<Pass, std::unique_ptr<Ticket>, HoldRefusal>;
 struct HoldStats {
   Phase phase = Phase::kOpen;
   std::uint64_t epoch = 0;
-  std::int64_t in_flight = 0;   // requests now inside routes that the order covers (all when open)
+  std::int64_t reads = 0;       // requests now inside routes that the order covers (all when open)
+  std::int64_t writes = 0;      // the same, of the other methods
+  std::int64_t in_flight = 0;   // of these, what the order waits for
   std::int64_t streams = 0;     // endless ones; no hold waits for them
   std::int64_t waiting = 0;     // now in the queue
   std::int64_t bytes = 0;       // now buffered
@@ -162,6 +194,7 @@ struct HoldStats {
   std::int64_t failed = 0;      // ended at their own deadline
   std::int64_t watchdog_opens = 0;  // since the start of the process
   Duration longest{};
+  double rate_before = 0;                         // requests per second before the hold
   HoldStats& operator+=(const HoldStats& other);  // merges two workers
 };
 
@@ -179,10 +212,10 @@ class Hold {
   Entrance admit(std::size_t route, PassKind kind, std::int64_t head_bytes = 0);
 
   // Orders. Doing the same again changes nothing.
-  void close(const HoldOrder& order);        // from open or revocable; committed stays
+  // From open or revocable; committed stays. `now` is the same on all workers.
+  void close(const HoldOrder& order, Mono now);
   Result<void> commit(std::uint64_t epoch);  // conflict unless this hold is still closed
-  // pace_per_s 0: starts at the rate before the hold and doubles every 25 ms.
-  HoldStats open(double pace_per_s = 0);
+  HoldStats open(const Release& release);
   // Back after a restart, as recorded: closed again without a queue.
   void restore(const HoldOrder& order);
   // The worker ends: everybody waiting is refused, and so is who comes later on held routes.
@@ -198,26 +231,25 @@ class Hold {
  private:
   friend class Ticket;
 
-  bool covers(std::string_view route_id) const;
+  bool covers(std::string_view route_id, const RouteGate& gate) const;
   void mark_held();
   bool is_releasing() const { return order_.phase == Phase::kOpen && !queue_.empty(); }
   Entrance enqueue(RouteGate& gate, PassKind kind, std::int64_t head_bytes);
   HoldRefusal refuse(HoldRefusal::Why why);
   void forget(Ticket& ticket);
   void deliver(Ticket& ticket, Admission admission);
-  void begin_release(double pace_per_s);
+  void begin_release(const Release& release);
   void release_due();
+  Mono turn_of(const Ticket& ticket) const;
   void expire_due();
   void release_uncovered();
-  double release_rate(Duration since_open) const;
   void note_admission();
 
   const Clock& clock_;
   HoldOrder order_;
   Mono closed_at_{};
-  Mono opened_at_{};
-  double pace_per_s_ = 0;
-  double credit_ = 0;  // releases earned and not yet used
+  Release release_;
+  double credit_ = 0;  // releases earned under a pace and not yet used
   Mono credited_at_{};
   bool stopping_ = false;
 

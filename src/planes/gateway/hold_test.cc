@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <random>
 #include <set>
 
@@ -22,7 +23,7 @@ class HoldTest : public testing::Test {
 
   // Waits in the queue; what becomes of it is written to `fates`.
   std::unique_ptr<Ticket> wait(int name, std::size_t route = 0) {
-    Entrance entrance = hold.admit(route, PassKind::kRequest, 10);
+    Entrance entrance = hold.admit(route, PassKind::kWrite, 10);
     auto* ticket = std::get_if<std::unique_ptr<Ticket>>(&entrance);
     EXPECT_NE(ticket, nullptr);
     if (ticket == nullptr) return nullptr;
@@ -37,10 +38,23 @@ class HoldTest : public testing::Test {
     return std::move(*ticket);
   }
 
-  Pass enter(std::size_t route = 0, PassKind kind = PassKind::kRequest) {
+  Pass enter(std::size_t route = 0, PassKind kind = PassKind::kWrite) {
     Entrance entrance = hold.admit(route, kind);
     EXPECT_TRUE(std::holds_alternative<Pass>(entrance));
     return std::holds_alternative<Pass>(entrance) ? std::get<Pass>(std::move(entrance)) : Pass();
+  }
+
+  void close(const HoldOrder& order) {
+    if (hold.phase() == Phase::kOpen) closed_at = clock.now();
+    hold.close(order, clock.now());
+  }
+  HoldStats open(double pace_per_s = 0, double resume = kResumeSpeed) {
+    const HoldStats now = hold.stats();
+    return hold.open(
+        {.closed_at = closed_at,
+         .opened_at = clock.now(),
+         .speed = replay_speed(now.held, clock.now() - closed_at, now.rate_before, resume),
+         .pace_per_s = pace_per_s});
   }
 
   // Runs ticks as a loop would until nothing is due within `span`.
@@ -55,6 +69,7 @@ class HoldTest : public testing::Test {
   }
 
   SimClock clock;
+  Mono closed_at{};
   RouteTable table{{{.id = "read", .methods = {"GET"}, .host = {}, .path = "/*", .to = "b"},
                     {.id = "write", .methods = {}, .host = {}, .path = "/*", .to = "b"}}};
   std::vector<int> released;
@@ -74,14 +89,14 @@ TEST_F(HoldTest, AnOpenHoldAdmitsAndCounts) {
 }
 
 TEST_F(HoldTest, AClosedHoldKeepsRequestsUntilOpenedAndInOrder) {
-  hold.close(order(1));
+  close(order(1));
   const auto a = wait(1);
   const auto b = wait(2);
   const auto c = wait(3);
   run(1s);
   EXPECT_THAT(released, testing::IsEmpty());
   EXPECT_EQ(hold.stats().waiting, 3);
-  const HoldStats stats = hold.open();
+  const HoldStats stats = open();
   EXPECT_EQ(stats.held, 3);
   EXPECT_EQ(stats.longest, 1s);
   run(1s);
@@ -92,7 +107,7 @@ TEST_F(HoldTest, AClosedHoldKeepsRequestsUntilOpenedAndInOrder) {
 TEST_F(HoldTest, InFlightOfAClosedHoldCountsOnlyWhoWasInsideBefore) {
   Pass before = enter(0);
   const Pass other = enter(1);
-  hold.close(order(1, {"read"}));
+  close(order(1, {"read"}));
   const auto waiting = wait(1);
   EXPECT_EQ(hold.stats().in_flight, 1);
   before.leave();
@@ -100,7 +115,7 @@ TEST_F(HoldTest, InFlightOfAClosedHoldCountsOnlyWhoWasInsideBefore) {
 }
 
 TEST_F(HoldTest, RoutesThatAreNotHeldPass) {
-  hold.close(order(1, {"write"}));
+  close(order(1, {"write"}));
   const Pass read = enter(0);
   EXPECT_TRUE(read);
   const auto write = wait(1, 1);
@@ -108,7 +123,7 @@ TEST_F(HoldTest, RoutesThatAreNotHeldPass) {
 }
 
 TEST_F(HoldTest, ARevocableHoldOpensByItselfAtItsBound) {
-  hold.close(order(1));
+  close(order(1));
   const auto ticket = wait(1);
   run(1999ms);
   EXPECT_EQ(hold.phase(), Phase::kRevocable);
@@ -119,15 +134,15 @@ TEST_F(HoldTest, ARevocableHoldOpensByItselfAtItsBound) {
 }
 
 TEST_F(HoldTest, ClosingAgainDoesNotExtendTheBound) {
-  hold.close(order(1));
+  close(order(1));
   clock.advance(1500ms);
-  hold.close(order(1));
+  close(order(1));
   run(501ms);
   EXPECT_EQ(hold.phase(), Phase::kOpen);
 }
 
 TEST_F(HoldTest, ACommittedHoldNeverOpensByItselfAndWaitersEndAtTheirDeadline) {
-  hold.close(order(1));
+  close(order(1));
   const auto early = wait(1);
   EXPECT_TRUE(hold.commit(1));
   clock.advance(1s);
@@ -143,7 +158,7 @@ TEST_F(HoldTest, ACommittedHoldNeverOpensByItselfAndWaitersEndAtTheirDeadline) {
 }
 
 TEST_F(HoldTest, CommitIsRefusedOnceTheHoldHasOrShouldHaveOpened) {
-  hold.close(order(1));
+  close(order(1));
   EXPECT_FALSE(hold.commit(2));
   clock.advance(2s);  // the watchdog has not run
   const auto result = hold.commit(1);
@@ -154,18 +169,18 @@ TEST_F(HoldTest, CommitIsRefusedOnceTheHoldHasOrShouldHaveOpened) {
 }
 
 TEST_F(HoldTest, CommitAndCloseAreIdempotentAndACommittedHoldStaysCommitted) {
-  hold.close(order(1));
+  close(order(1));
   EXPECT_TRUE(hold.commit(1));
   EXPECT_TRUE(hold.commit(1));
-  hold.close(order(1));
+  close(order(1));
   EXPECT_EQ(hold.phase(), Phase::kCommitted);
 }
 
 TEST_F(HoldTest, TooManyWaitingAreRefusedWithRetryAfter) {
-  hold.close(order(1));
+  close(order(1));
   std::vector<std::unique_ptr<Ticket>> tickets;
   for (int i = 0; i < 10; ++i) tickets.push_back(wait(i));
-  Entrance entrance = hold.admit(0, PassKind::kRequest);
+  Entrance entrance = hold.admit(0, PassKind::kWrite);
   ASSERT_TRUE(std::holds_alternative<HoldRefusal>(entrance));
   EXPECT_EQ(std::get<HoldRefusal>(entrance).why, HoldRefusal::Why::kTooMany);
   EXPECT_GE(std::get<HoldRefusal>(entrance).retry_after_s, 1);
@@ -173,31 +188,32 @@ TEST_F(HoldTest, TooManyWaitingAreRefusedWithRetryAfter) {
 }
 
 TEST_F(HoldTest, TooManyBytesAreRefusedAtTheDoorAndNotReadLater) {
-  hold.close(order(1));
+  close(order(1));
   const auto ticket = wait(1);
   EXPECT_TRUE(ticket->reserve_bytes(900));
   EXPECT_FALSE(ticket->reserve_bytes(100));
-  Entrance entrance = hold.admit(0, PassKind::kRequest, 100);
+  Entrance entrance = hold.admit(0, PassKind::kWrite, 100);
   EXPECT_TRUE(std::holds_alternative<HoldRefusal>(entrance));
 }
 
 TEST_F(HoldTest, AClientThatLeavesIsForgotten) {
-  hold.close(order(1));
+  close(order(1));
   auto first = wait(1);
   const auto second = wait(2);
   first.reset();
   EXPECT_EQ(hold.stats().waiting, 1);
   EXPECT_EQ(hold.stats().bytes, 10);
-  hold.open();
+  open();
   run(1s);
   EXPECT_THAT(released, testing::ElementsAre(2));
 }
 
 TEST_F(HoldTest, NewcomersGoBehindTheQueueWhileItIsReleased) {
-  hold.close(order(1));
+  close(order(1));
   const auto a = wait(1);
+  clock.advance(100ms);
   const auto b = wait(2);
-  hold.open();
+  open();
   hold.tick();
   ASSERT_THAT(released, testing::ElementsAre(1));
   const auto c = wait(3);
@@ -206,27 +222,99 @@ TEST_F(HoldTest, NewcomersGoBehindTheQueueWhileItIsReleased) {
   EXPECT_TRUE(enter());
 }
 
-TEST_F(HoldTest, ReleaseIsPacedAndGathersSpeed) {
+TEST_F(HoldTest, AReleaseReplaysTheArrivalsAFifthFaster) {
   HoldOrder large = order(1);
   large.bounds.max_requests = 100'000;
   large.bounds.max_bytes = 1 << 30;
-  hold.close(large);
+  large.bounds.max_hold = 10s;
+  large.bounds.max_wait = 20s;
+  close(large);
   std::vector<std::unique_ptr<Ticket>> tickets;
-  for (int i = 0; i < 4000; ++i) tickets.push_back(wait(i));
-  clock.advance(1s);
-  hold.open();
-  run(25ms);
-  EXPECT_LT(released.size(), 500U);
-  run(125ms);
-  EXPECT_EQ(released.size(), 4000U);
+  for (int i = 0; i < 2000; ++i) {
+    tickets.push_back(wait(i));
+    clock.advance(1ms);
+  }
+  open();
+  for (int i = 0; i < 60; ++i) {
+    const std::size_t before = released.size();
+    for (int ms = 0; ms < 100; ++ms) {  // and they keep coming
+      tickets.push_back(wait(2000 + 100 * i + ms));
+      run(1ms);
+    }
+    EXPECT_LE(released.size() - before, 125U);
+  }
+  EXPECT_TRUE(std::ranges::is_sorted(released));
+  EXPECT_GE(released.size(), 6900U);
+}
+
+TEST_F(HoldTest, AFewRequestsAreNotReplayedSlowly) {
+  EXPECT_DOUBLE_EQ(replay_speed(4, 2s, 2, 1.2), 100);  // 200 per second, at least
+  EXPECT_DOUBLE_EQ(replay_speed(4000, 2s, 2000, 1.2), 1.2);
+  EXPECT_DOUBLE_EQ(replay_speed(1000, 2s, 2000, 1.2), 4.8);  // fewer came than before the hold
+}
+
+TEST(HoldOfSeveralWorkers, LetsInByArrivalOverAllOfThem) {
+  SimClock clock;
+  const RouteTable table{{{.id = "all", .methods = {}, .host = {}, .path = "/*", .to = "b"}}};
+  std::array<std::unique_ptr<Hold>, 3> workers;
+  for (auto& worker : workers) {
+    worker = std::make_unique<Hold>(clock);
+    worker->adopt(table);
+    worker->close({.epoch = 1, .routes = {"*"}}, clock.now());
+  }
+  const Mono closed_at = clock.now();
+  std::vector<int> released;
+  std::vector<std::unique_ptr<Ticket>> tickets;
+  std::mt19937 chance(1);
+  for (int i = 0; i < 1000; ++i) {
+    auto ticket =
+        std::get<std::unique_ptr<Ticket>>(workers[chance() % 3]->admit(0, PassKind::kWrite));
+    ticket->on_ready = [&released, i](Admission) { released.push_back(i); };
+    tickets.push_back(std::move(ticket));
+    clock.advance(2ms);
+  }
+  for (auto& worker : workers)
+    worker->open({.closed_at = closed_at, .opened_at = clock.now(), .speed = 1.5});
+  for (int i = 0; i < 2000; ++i) {
+    for (auto& worker : workers) worker->tick();
+    clock.advance(1ms);
+  }
+  EXPECT_EQ(released.size(), 1000U);
   EXPECT_TRUE(std::ranges::is_sorted(released));
 }
 
+TEST_F(HoldTest, HoldingWritesLetsReadsPass) {
+  const Pass read_before = enter(1, PassKind::kRead);
+  Pass write_before = enter(1, PassKind::kWrite);
+  HoldOrder writes = order(1);
+  writes.methods = MethodClass::kWrites;
+  close(writes);
+  EXPECT_TRUE(enter(1, PassKind::kRead));
+  const auto waiting = wait(1, 1);
+  EXPECT_EQ(hold.stats().in_flight, 1);
+  write_before.leave();
+  EXPECT_EQ(hold.stats().in_flight, 0);
+  EXPECT_EQ(hold.stats().reads, 1);
+}
+
+TEST_F(HoldTest, HoldsByHost) {
+  const RouteTable two(
+      {{.id = "shop", .methods = {}, .host = "shop.example", .path = "/*", .to = "b"},
+       {.id = "any", .methods = {}, .host = {}, .path = "/*", .to = "b"}});
+  hold.adopt(two);
+  HoldOrder of_host = order(1);
+  of_host.hosts = {"shop.example"};
+  close(of_host);
+  EXPECT_TRUE(enter(1));
+  const auto waiting = wait(1, 0);
+  EXPECT_EQ(hold.stats().waiting, 1);
+}
+
 TEST_F(HoldTest, AGivenPaceIsNotExceeded) {
-  hold.close(order(1));
+  close(order(1));
   std::vector<std::unique_ptr<Ticket>> tickets;
   for (int i = 0; i < 10; ++i) tickets.push_back(wait(i));
-  hold.open(10);
+  open(10);
   run(500ms);
   EXPECT_LE(released.size(), 6U);
   run(1s);
@@ -234,71 +322,72 @@ TEST_F(HoldTest, AGivenPaceIsNotExceeded) {
 }
 
 TEST_F(HoldTest, ClosingWhileReleasingKeepsTheOrder) {
-  hold.close(order(1));
+  close(order(1));
   const auto a = wait(1);
+  clock.advance(100ms);
   const auto b = wait(2);
-  hold.open();
+  open();
   hold.tick();
-  hold.close(order(2));
+  close(order(2));
   const auto c = wait(3);
   run(100ms);
   EXPECT_THAT(released, testing::ElementsAre(1));
-  hold.open();
+  open();
   run(1s);
   EXPECT_THAT(released, testing::ElementsAre(1, 2, 3));
 }
 
 TEST_F(HoldTest, ANarrowerOrderLetsTheOthersGo) {
-  hold.close(order(1));
+  close(order(1));
   const auto read = wait(1, 0);
   const auto write = wait(2, 1);
-  hold.close(order(2, {"write"}));
+  close(order(2, {"write"}));
   EXPECT_THAT(released, testing::ElementsAre(1));
 }
 
 TEST_F(HoldTest, StreamsAreCountedApartAndNewOnesAreHeld) {
   Pass pass = enter();
   pass.become_stream();
-  hold.close(order(1));
+  close(order(1));
   EXPECT_EQ(hold.stats().in_flight, 0);
   EXPECT_EQ(hold.stats().streams, 1);
-  Entrance upgrade = hold.admit(0, PassKind::kStream);
+  Entrance upgrade = hold.admit(0, PassKind::kWrite);
   EXPECT_TRUE(std::holds_alternative<std::unique_ptr<Ticket>>(upgrade));
 }
 
 TEST_F(HoldTest, CountsSurviveANewRouteTable) {
   Pass pass = enter(1);
   const RouteTable other{{{.id = "write", .methods = {}, .host = {}, .path = "/*", .to = "c"}}};
-  hold.close(order(1));
+  close(order(1));
   const auto ticket = wait(1, 0);
   hold.adopt(other);
   EXPECT_EQ(hold.stats().in_flight, 1);
   pass.leave();
   EXPECT_EQ(hold.stats().in_flight, 0);
-  hold.open();
+  open();
   run(1s);
   EXPECT_THAT(released, testing::ElementsAre(1));
 }
 
 TEST_F(HoldTest, ATicketMayBeDestroyedInsideItsOwnCallback) {
-  hold.close(order(1));
+  close(order(1));
   std::unique_ptr<Ticket> ticket = wait(1);
   bool called = false;
   ticket->on_ready = [&](Admission) {
     ticket.reset();
     called = true;
   };
-  hold.open();
+  open();
   run(1s);
   EXPECT_TRUE(called);
 }
 
 TEST_F(HoldTest, StoppingRefusesEverybody) {
-  hold.close(order(1));
+  close(order(1));
   const auto ticket = wait(1);
   hold.stop();
   EXPECT_THAT(refused, testing::ElementsAre(1));
-  EXPECT_TRUE(std::holds_alternative<HoldRefusal>(hold.admit(0, PassKind::kRequest)));
+  EXPECT_TRUE(std::holds_alternative<HoldRefusal>(hold.admit(0, PassKind::kWrite)));
 }
 
 TEST_F(HoldTest, ARestoredCommittedHoldIsStillClosed) {
@@ -308,7 +397,7 @@ TEST_F(HoldTest, ARestoredCommittedHoldIsStillClosed) {
   const auto ticket = wait(1);
   run(4s);
   EXPECT_EQ(hold.phase(), Phase::kCommitted);
-  hold.open();
+  open();
   run(1s);
   EXPECT_THAT(released, testing::ElementsAre(1));
 }
@@ -337,13 +426,13 @@ TEST_F(HoldTest, HoldsItsPromisesUnderAThousandRandomSchedules) {
     for (int step = 0; step < 60; ++step) {
       switch (chance() % 8) {
         case 0:
-          random.close(order(++epoch));
+          random.close(order(++epoch), closed_at = clock.now());
           break;
         case 1:
           (void)random.commit(epoch);
           break;  // refused when open: part of the schedule
         case 2:
-          random.open();
+          random.open({.closed_at = closed_at, .opened_at = clock.now()});
           break;
         case 3:
           clock.advance(std::chrono::milliseconds(chance() % 700));
@@ -359,7 +448,7 @@ TEST_F(HoldTest, HoldsItsPromisesUnderAThousandRandomSchedules) {
           break;
         default: {
           const int name = next++;
-          Entrance entrance = random.admit(0, PassKind::kRequest);
+          Entrance entrance = random.admit(0, PassKind::kWrite);
           if (auto* ticket = std::get_if<std::unique_ptr<Ticket>>(&entrance)) {
             (*ticket)->on_ready = [&, name](Admission admission) {
               if (auto* pass = std::get_if<Pass>(&admission)) {
@@ -381,7 +470,7 @@ TEST_F(HoldTest, HoldsItsPromisesUnderAThousandRandomSchedules) {
       ASSERT_EQ(random.stats().waiting, std::ssize(waiting)) << "seed " << seed;
       ASSERT_EQ(random.stats().in_flight, std::ssize(passes)) << "seed " << seed;
     }
-    random.open();
+    random.open({.closed_at = closed_at, .opened_at = clock.now()});
     for (int i = 0; i < 1000 && !waiting.empty(); ++i) {
       clock.advance(10ms);
       random.tick();
