@@ -3,7 +3,7 @@
 
     bench/hold.py BANYAN [--rate 2000] [--hold 2] [--rounds 3]
 
-An open loop (a request is due whether or not earlier ones were answered) of 70 % tiny GET, 20 % GET of 10 KB and 10 %
+An open loop (a request is due whether or not earlier ones were answered) of 70 % tiny GET, 20 % GET of 4 KB and 10 %
 POST of 10 KB, each with an id, through one gateway worker to nginx, which logs the ids. Half way the gateway is
 closed, committed and opened again. nginx has one core with the load, the gateway the other.
 """
@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import collections
 import contextlib
+import gc
 import json
 import os
 import pathlib
@@ -65,6 +66,11 @@ class Load:
             self.free.append((reader, writer))
         except (OSError, asyncio.IncompleteReadError) as error:
             self.errors[type(error).__name__] += 1
+
+    async def open_connections(self, count):
+        """Beforehand: so many wait at the end of the hold."""
+        for _ in range(count):
+            self.free.append(await asyncio.open_connection("127.0.0.1", self.port))
 
     async def run(self):
         begin, tasks = time.monotonic(), set()
@@ -145,6 +151,8 @@ def one_round(binary, options):
             load, log = Load(port, options.rate, BEFORE_S + options.hold + tail + 2), {}
 
             async def both():
+                await load.open_connections(int(options.rate * options.hold * 1.1))
+                gc.disable()
                 await asyncio.gather(load.run(), hold(socket, options.hold, log))
             asyncio.run(both())
             time.sleep(1.5)  # nginx's own log buffer
@@ -165,7 +173,7 @@ def main():
     parser.add_argument("--rate", type=int, default=2000)
     parser.add_argument("--hold", type=float, default=2.0)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--resume", type=float, default=1.2)
+    parser.add_argument("--resume", type=float, default=1.15)
     options = parser.parse_args()
     os.environ["PATH"] += ":/usr/sbin"
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

@@ -96,7 +96,8 @@ Result<json> LiveWorld::hold(const Attempt& attempt) {
                                                 {"routes", migration(attempt).routes},
                                                 {"max_requests", bounds.max_requests},
                                                 {"max_bytes", bounds.max_bytes},
-                                                {"max_ms", bounds.max_wait.count()}});
+                                                {"max_ms", bounds.max_wait.count()},
+                                                {"resume", bounds.resume_percent / 100.0}});
 }
 
 Result<json> LiveWorld::put_routes(const Attempt& attempt, Side side) {

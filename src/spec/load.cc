@@ -135,6 +135,9 @@ HoldLimits hold_limits(Reader& reader) {
                                {1, std::int64_t{1} << 40}, hold.max_bytes);
   hold.max_wait =
       reader.duration({"max_ms", "Longest time a request waits"}, {100, 600'000}, hold.max_wait);
+  hold.resume_percent = reader.integer(
+      {"resume_percent", "Rate of the release, of the rate of requests before the hold"},
+      {101, 10'000}, hold.resume_percent);
   return hold;
 }
 

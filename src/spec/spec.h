@@ -76,6 +76,7 @@ struct HoldLimits {
   std::int64_t max_requests = 10'000;
   std::int64_t max_bytes = 256 * 1024 * 1024;
   std::chrono::milliseconds max_wait{10'000};  // spec key: max_ms
+  int resume_percent = 115;
 };
 
 struct Gateway {

@@ -49,7 +49,7 @@ namespace banyan::gateway {
 enum class Phase : std::uint8_t { kOpen, kRevocable, kCommitted };
 std::string_view phase_name(Phase phase);  // "open", "revocable", "committed"
 
-inline constexpr double kResumeSpeed = 1.2;
+inline constexpr double kResumeSpeed = 1.15;
 
 struct HoldBounds {
   std::int64_t max_requests = 10'000;  // waiting at once, on this worker
