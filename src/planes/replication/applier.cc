@@ -12,7 +12,7 @@
 namespace banyan::replication {
 namespace {
 
-constexpr int kBatchTransactions = 1000;
+constexpr int kBatchTransactions = 5000;
 constexpr std::size_t kSegmentBytes = 4 << 20;
 constexpr std::size_t kSetsLeast = 16;  // fewer changes are cheaper one by one
 constexpr std::int64_t kBehindUs = 1'000'000;

@@ -4,7 +4,7 @@
 //   one target transaction = mark progress, a batch (consecutive committed source transactions,
 //   compacted), advance progress
 //
-// A batch is closed at 1000 transactions or 4 MB, at a barrier, and when nothing more has arrived.
+// A batch is closed at 5000 transactions or 4 MB, at a barrier, and when nothing more has arrived.
 // A source transaction larger than that is written in segments of one target transaction. What sets
 // of rows cannot write is rolled back and written row by row, in order. Every statement's row count
 // must be the expected one; otherwise nothing is committed and the error names the table and the

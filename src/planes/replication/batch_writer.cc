@@ -106,10 +106,17 @@ Result<void> BatchWriter::write_table(Plan& plan) {
   SetPlan::Rows deleted;
   SetPlan::Rows inserted;
   std::map<std::string, SetPlan::Rows> updated;
+  std::string shape;
+  auto same_shape = updated.end();
   for (const auto& row : plan.net.rows()) {
     if (row.is_deleted()) deleted.push_back(&row);
     if (row.is_inserted()) inserted.push_back(&row);
-    if (row.is_updated()) updated[plan.set->update_shape(row)].push_back(&row);
+    if (!row.is_updated()) continue;
+    plan.set->update_shape(row, shape);
+    if (same_shape == updated.end() || same_shape->first != shape) {
+      same_shape = updated.try_emplace(shape).first;
+    }
+    same_shape->second.push_back(&row);
   }
   if (!deleted.empty()) {
     TRY(const auto statement, plan.set->remove(deleted, Text::kNo));

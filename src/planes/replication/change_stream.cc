@@ -111,15 +111,13 @@ Result<RelationPtr> TransactionAssembler::relation(std::uint32_t id) const {
   return failure(Code::kCorruption, "a change of a relation that was not described");
 }
 
-pg::Tuple TransactionAssembler::keep(const pg::Tuple& tuple) {
-  pg::Tuple kept = tuple;
-  for (auto& cell : kept) {
+void TransactionAssembler::keep(pg::Tuple& tuple) {
+  for (auto& cell : tuple) {
     if (cell.kind == pg::CellKind::kText) {
       cell.bytes = {current_.arena.copy(cell.bytes), cell.bytes.size()};
     }
     current_.bytes += cell.bytes.size() + sizeof(pg::Cell);
   }
-  return kept;
 }
 
 void TransactionAssembler::own_change(const Relation& relation, Operation operation,
@@ -134,20 +132,16 @@ void TransactionAssembler::own_change(const Relation& relation, Operation operat
   }
 }
 
-Result<void> TransactionAssembler::row_change(Operation operation, std::uint32_t id,
-                                              const pg::Tuple& old_row, const pg::Tuple& row,
+Result<void> TransactionAssembler::row_change(std::uint32_t id, Change change,
                                               const FragmentSink& sink) {
-  TRY(auto described, relation(id));
-  if (described->is_ours()) {
-    own_change(*described, operation, row);
+  TRY(change.relation, relation(id));
+  if (change.relation->is_ours()) {
+    own_change(*change.relation, change.operation, change.row);
   } else if (!is_ours_) {
-    Change change;
-    change.operation = operation;
-    change.old_row = keep(old_row);
-    change.row = keep(row);
-    change.relation = std::move(described);
-    current_.changes.push_back(std::move(change));
+    keep(change.old_row);
+    keep(change.row);
     current_.bytes += sizeof(Change);
+    current_.changes.push_back(std::move(change));
   }
   is_first_change_ = false;
   if (current_.bytes < kFragmentBytes) return {};
@@ -169,25 +163,31 @@ Result<void> TransactionAssembler::truncate(const pg::message::Truncate& truncat
   return {};
 }
 
-Result<void> TransactionAssembler::feed(const pg::PgOutputMessage& message,
-                                        const FragmentSink& sink) {
+Result<void> TransactionAssembler::feed(pg::PgOutputMessage message, const FragmentSink& sink) {
   namespace m = pg::message;
   return std::visit(
       Overloaded{
-          [&](const m::Begin& in) -> Result<void> { return begin(in), Result<void>(); },
-          [&](const m::Commit& in) -> Result<void> { return commit(in, sink), Result<void>(); },
-          [&](const m::Relation& in) -> Result<void> { return describe(in), Result<void>(); },
-          [&](const m::Insert& in) {
-            return row_change(Operation::kInsert, in.relation, {}, in.row, sink);
+          [&](m::Begin& in) -> Result<void> { return begin(in), Result<void>(); },
+          [&](m::Commit& in) -> Result<void> { return commit(in, sink), Result<void>(); },
+          [&](m::Relation& in) -> Result<void> { return describe(in), Result<void>(); },
+          [&](m::Insert& in) {
+            Change change{.operation = Operation::kInsert};
+            change.row = std::move(in.row);
+            return row_change(in.relation, std::move(change), sink);
           },
-          [&](const m::Update& in) {
-            return row_change(Operation::kUpdate, in.relation, in.old_row, in.row, sink);
+          [&](m::Update& in) {
+            Change change{.operation = Operation::kUpdate, .old_kind = in.old_kind};
+            change.old_row = std::move(in.old_row);
+            change.row = std::move(in.row);
+            return row_change(in.relation, std::move(change), sink);
           },
-          [&](const m::Delete& in) {
-            return row_change(Operation::kDelete, in.relation, in.old_row, {}, sink);
+          [&](m::Delete& in) {
+            Change change{.operation = Operation::kDelete, .old_kind = in.old_kind};
+            change.old_row = std::move(in.old_row);
+            return row_change(in.relation, std::move(change), sink);
           },
-          [&](const m::Truncate& in) { return truncate(in); },
-          [](const auto&) -> Result<void> { return {}; },  // types, origins, messages
+          [&](m::Truncate& in) { return truncate(in); },
+          [](auto&) -> Result<void> { return {}; },  // types, origins, messages
       },
       message);
 }
@@ -211,9 +211,9 @@ Result<void> ChangeStream::feedback(const std::atomic<std::uint64_t>& durable) {
 
 Result<void> ChangeStream::handle(const pg::StreamMessage& message, const FragmentSink& sink) {
   if (const auto* data = std::get_if<pg::XLogData>(&message)) {
-    TRY(const auto decoded, decoder_.decode(data->payload));
+    TRY(auto decoded, decoder_.decode(data->payload));
     position_ = std::max(position_, data->start);
-    return assembler_.feed(decoded, sink);
+    return assembler_.feed(std::move(decoded), sink);
   }
   const auto* keepalive = std::get_if<pg::Keepalive>(&message);
   if (keepalive == nullptr) return {};

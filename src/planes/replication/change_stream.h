@@ -26,19 +26,19 @@ class TransactionAssembler {
  public:
   TransactionAssembler(std::string migration, std::string opposite_stream)
       : migration_(std::move(migration)), opposite_stream_(std::move(opposite_stream)) {}
-  Result<void> feed(const pg::PgOutputMessage& message, const FragmentSink& sink);
+  // Takes the message's rows; their bytes are copied.
+  Result<void> feed(pg::PgOutputMessage message, const FragmentSink& sink);
   bool is_in_transaction() const { return in_transaction_; }
 
  private:
   void begin(const pg::message::Begin& begin);
   void commit(const pg::message::Commit& commit, const FragmentSink& sink);
   void describe(const pg::message::Relation& relation);
-  Result<void> row_change(Operation operation, std::uint32_t relation, const pg::Tuple& old_row,
-                          const pg::Tuple& row, const FragmentSink& sink);
+  Result<void> row_change(std::uint32_t relation, Change change, const FragmentSink& sink);
   Result<void> truncate(const pg::message::Truncate& truncate);
   void own_change(const Relation& relation, Operation operation, const pg::Tuple& row);
   Result<RelationPtr> relation(std::uint32_t id) const;
-  pg::Tuple keep(const pg::Tuple& tuple);
+  void keep(pg::Tuple& tuple);
   Fragment next_fragment(bool is_first) const;
 
   const std::string migration_;

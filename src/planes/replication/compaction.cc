@@ -31,6 +31,7 @@ void Compaction::clear() {
 }
 
 bool Compaction::key_of(const pg::Tuple& row) {
+  if (key_.empty()) return false;
   for (const std::size_t i : key_) {
     if (i >= row.size() || row[i].kind != CellKind::kText) return false;
   }
@@ -78,6 +79,10 @@ bool Compaction::add(const Change& change) {
 }
 
 bool Compaction::insert(const pg::Tuple& row) {
+  if (key_.empty()) {
+    rows_.push_back({.key = &row, .row = &row, .is_there = true, .is_whole = true});
+    return is_complete(row);
+  }
   NetChange* net = find(row, false);
   if (net == nullptr || net->is_there || !is_complete(row)) return false;
   net->is_there = true;

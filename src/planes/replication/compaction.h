@@ -33,7 +33,7 @@ struct NetChange {
 
 class Compaction {
  public:
-  // Positions of the key columns; at least one.
+  // Positions of the key columns; without any only inserts can be compacted.
   explicit Compaction(std::vector<std::size_t> key) : key_(std::move(key)) {}
   // False: it cannot be told what this comes to (a value is not known, or the changes contradict
   // one another). Then the table's changes have to be written one by one, in order.

@@ -112,6 +112,15 @@ TEST(Compaction, ContradictionsAreNotCompacted) {
   EXPECT_FALSE(Compacted({deleted({kNothing, kNothing})}).is_possible);
 }
 
+TEST(Compaction, WithoutAKeyOnlyInsertsAreTaken) {
+  std::vector<Change> changes{inserted({text("1"), text("a")}), inserted({text("1"), text("a")}),
+                              deleted({text("1"), text("a")})};
+  Compaction net({});
+  EXPECT_TRUE(net.add(changes[0]) && net.add(changes[1]));
+  EXPECT_EQ(net.rows().size(), 2U);
+  EXPECT_FALSE(net.add(changes[2]));
+}
+
 TEST(Compaction, KeysOfSeveralColumnsAreNotConfused) {
   std::vector<Change> changes{inserted({text("ab"), text("c")}), inserted({text("a"), text("bc")})};
   Compaction net({0, 1});

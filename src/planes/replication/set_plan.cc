@@ -160,7 +160,7 @@ std::string joined(const std::vector<std::string>& parts, std::string_view separ
 
 bool is_simple(const RowPlan& rows) {
   const auto is_written = [](const RowPlan::Field& field) { return field.is_written; };
-  if (rows.key().empty() || std::ranges::none_of(rows.fields(), is_written)) return false;
+  if (std::ranges::none_of(rows.fields(), is_written)) return false;
   return std::ranges::none_of(rows.fields(), [](const RowPlan::Field& field) {
     return field.is_always_identity && !field.is_key;
   });
@@ -295,20 +295,20 @@ Result<SetStatement> SetPlan::insert(const Rows& rows, Text text) const {
   return out;
 }
 
-std::string SetPlan::update_shape(const NetChange& change) const {
+void SetPlan::update_shape(const NetChange& change, std::string& shape) const {
   const auto& fields = rows_->fields();
-  std::string shape(fields.size() + 1, '0');
+  shape.assign(fields.size() + 1, '0');
   shape[0] = 'u';
   for (std::size_t i = 0; i < fields.size(); ++i) {
     const bool is_set = fields[i].is_written && !fields[i].is_key &&
                         (*change.row)[i].kind != CellKind::kUnchangedToast;
     if (is_set) shape[i + 1] = '1';
   }
-  return shape;
 }
 
 Result<SetStatement> SetPlan::update(const Rows& rows, Text text) const {
-  SetStatement out{.shape = update_shape(*rows[0]), .sql = {}, .arrays = {}, .rows = rows.size()};
+  SetStatement out{.shape = {}, .sql = {}, .arrays = {}, .rows = rows.size()};
+  update_shape(*rows[0], out.shape);
   auto uses = keys();
   for (std::size_t i = 1; i < out.shape.size(); ++i) {
     if (out.shape[i] == '1') uses.push_back({i - 1, false});

@@ -6,7 +6,8 @@
 // Integers, booleans and uuids travel as binary arrays of their type, everything else as an array
 // of texts that the server casts, with the type's own input rules and without length limits, so
 // that assignment checks them. Only for tables whose rows are independent of one another's order:
-// with a key, without triggers, rules or casts of users that would act here. Pure but for read().
+// without triggers, rules or casts of users that would act here; without a key only for inserts.
+// Pure but for read().
 
 #include <optional>
 #include <string>
@@ -49,7 +50,7 @@ class SetPlan {
   // All of one set of columns.
   Result<SetStatement> update(const Rows& rows, Text text) const;
   // Which columns an update sets, a digit each; without '1': none.
-  std::string update_shape(const NetChange& change) const;
+  void update_shape(const NetChange& change, std::string& shape) const;
   std::string copy_sql() const;
   static void append_copy_row(std::string& out, const pg::Tuple& row, const RowPlan& plan);
 

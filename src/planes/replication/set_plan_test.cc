@@ -52,7 +52,9 @@ TEST(SetPlan, UpdatesOnlyWhatIsKnown) {
             R"(update only "public"."orders" t set "note" = u.c1::varchar )"
             R"(from unnest($1::int8[], $2::text[]) as u(c0, c1) where t."id" = u.c0)");
   orders.row[1] = kKept;
-  EXPECT_EQ(orders.plan.update_shape(orders.change), "u00");
+  std::string shape;
+  orders.plan.update_shape(orders.change, shape);
+  EXPECT_EQ(shape, "u00");
 }
 
 TEST(SetPlan, InsertsWholeRowsWithoutLengthsInTheCast) {

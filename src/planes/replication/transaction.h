@@ -37,11 +37,11 @@ enum class Operation : std::uint8_t { kInsert, kUpdate, kDelete, kTruncate };
 
 struct Change {
   Operation operation = Operation::kInsert;
-  RelationPtr relation;
+  RelationPtr relation{};
   pg::message::OldRow old_kind = pg::message::OldRow::kNone;
-  pg::Tuple old_row;  // text cells are zero-terminated
-  pg::Tuple row;
-  std::vector<RelationPtr> truncated;
+  pg::Tuple old_row{};  // text cells are zero-terminated
+  pg::Tuple row{};
+  std::vector<RelationPtr> truncated{};
   bool restart_identity = false;
 };
 
