@@ -195,9 +195,10 @@ Result<void> TransactionAssembler::feed(pg::PgOutputMessage message, const Fragm
 Result<ChangeStream> ChangeStream::open(const ChangeStreamConfig& config) {
   TRY(auto connection, pg::ReplicationConnection::open(config.url, "banyan_stream"));
   TRY_VOID(check_slot(connection, config));
+  TRY(auto spool, TransactionSpool::open(config.spool));
   TRY_VOID(connection.start(
       {.slot = config.slot, .publication = config.publication, .from = config.from}));
-  return ChangeStream(std::move(connection), config);
+  return ChangeStream(std::move(connection), std::move(spool), config);
 }
 
 Result<void> ChangeStream::feedback(const std::atomic<std::uint64_t>& durable) {
@@ -209,32 +210,90 @@ Result<void> ChangeStream::feedback(const std::atomic<std::uint64_t>& durable) {
   return connection_.send_feedback({.written = position_, .flushed = safe, .applied = safe});
 }
 
-Result<void> ChangeStream::handle(const pg::StreamMessage& message, const FragmentSink& sink) {
+void ChangeStream::keep(Fragment fragment) {
+  ready_bytes_ += fragment.bytes + sizeof(Fragment);
+  ready_.push_back(std::move(fragment));
+}
+
+Result<void> ChangeStream::assemble(pg::PgOutputMessage message) {
+  return assembler_.feed(std::move(message),
+                         [this](Fragment fragment) { keep(std::move(fragment)); });
+}
+
+Result<void> ChangeStream::handle(const pg::StreamMessage& message, const Sink& sink) {
   if (const auto* data = std::get_if<pg::XLogData>(&message)) {
-    TRY(auto decoded, decoder_.decode(data->payload));
+    TRY_VOID(handle_data(data->payload, sink));
     position_ = std::max(position_, data->start);
-    return assembler_.feed(std::move(decoded), sink);
+    return {};
   }
   const auto* keepalive = std::get_if<pg::Keepalive>(&message);
   if (keepalive == nullptr) return {};
   reply_now_ = reply_now_ || keepalive->reply_requested;
-  // Inside a transaction the position says nothing about its changes.
-  if (assembler_.is_in_transaction() || keepalive->wal_end <= position_) return {};
+  // Inside a transaction the position says nothing about its changes. One in progress that is
+  // spooled is behind no position: the server sends all of it again until its commit is confirmed.
+  if (assembler_.is_in_transaction() || streamed_ != 0 || keepalive->wal_end <= position_)
+    return {};
   position_ = keepalive->wal_end;
   Fragment gap;
   gap.end = keepalive->wal_end;
-  sink(std::move(gap));
+  keep(std::move(gap));
   return {};
 }
 
-Result<void> ChangeStream::deliver(const std::stop_token& stop, DeliveryQueue& queue,
-                                   const std::atomic<std::uint64_t>& durable) {
+Result<void> ChangeStream::handle_data(std::string_view payload, const Sink& sink) {
+  namespace m = pg::message;
+  if (const auto change = decoder_.streamed_change(payload, scratch_)) {
+    return spool_.append(streamed_, change->xid, change->payload);
+  }
+  TRY(auto decoded, decoder_.decode(payload));
+  if (const auto* start = std::get_if<m::StreamStart>(&decoded)) {
+    streamed_ = start->xid;
+  } else if (std::holds_alternative<m::StreamStop>(decoded)) {
+    streamed_ = 0;
+  } else if (const auto* abort = std::get_if<m::StreamAbort>(&decoded)) {
+    spool_.abort(abort->xid, abort->subxid);
+  } else if (const auto* commit = std::get_if<m::StreamCommit>(&decoded)) {
+    return commit_streamed(*commit, sink);
+  } else {
+    return assemble(std::move(decoded));
+  }
+  return {};
+}
+
+// As if the server had sent the transaction now, whole.
+Result<void> ChangeStream::commit_streamed(const pg::message::StreamCommit& commit,
+                                           const Sink& sink) {
+  namespace m = pg::message;
+  const bool is_applied = commit.commit_lsn < from_;
+  TRY_VOID(assemble(m::Begin{.commit_lsn = commit.commit_lsn,
+                             .commit_time_us = commit.commit_time_us,
+                             .xid = commit.xid}));
+  pg::PgOutputDecoder decoder;
+  TRY_VOID(spool_.replay(commit.xid, [&](std::string_view payload, bool is_undone) -> Result<void> {
+    TRY(auto decoded, decoder.decode(payload));
+    // What a relation looks like stays true for what follows, whoever was the first to say so.
+    const bool describes = std::holds_alternative<m::Relation>(decoded);
+    if ((is_undone || is_applied) && !describes) return {};
+    TRY_VOID(assemble(std::move(decoded)));
+    return ready_bytes_ < kDeliveryBytes ? Result<void>() : deliver(sink);
+  }));
+  return assemble(m::Commit{.commit_lsn = commit.commit_lsn,
+                            .end_lsn = commit.end_lsn,
+                            .commit_time_us = commit.commit_time_us});
+}
+
+Result<void> ChangeStream::deliver(const Sink& sink) {
+  TRY_VOID(feedback(sink.durable));
   if (ready_.empty()) return {};
-  while (queue.weight() > kQueueBytes && !stop.stop_requested() && !queue.is_closed()) {
-    TRY_VOID(feedback(durable));
+  while (sink.queue.weight() > kQueueBytes && !sink.stop.stop_requested() &&
+         !sink.queue.is_closed()) {
+    TRY_VOID(feedback(sink.durable));
     std::this_thread::sleep_for(2ms);
   }
-  queue.push(std::exchange(ready_, {}));
+  if (sink.stop.stop_requested() || sink.queue.is_closed()) {
+    return failure(Code::kCancelled, "stopped", Retry::kSafe);
+  }
+  sink.queue.push(std::exchange(ready_, {}));
   ready_bytes_ = 0;
   return {};
 }
@@ -242,10 +301,7 @@ Result<void> ChangeStream::deliver(const std::stop_token& stop, DeliveryQueue& q
 Result<void> ChangeStream::run(const std::stop_token& stop, DeliveryQueue& queue,
                                const std::atomic<std::uint64_t>& durable,
                                std::atomic<std::uint64_t>& received) {
-  const FragmentSink sink = [&](Fragment fragment) {
-    ready_bytes_ += fragment.bytes + sizeof(Fragment);
-    ready_.push_back(std::move(fragment));
-  };
+  const Sink sink{.stop = stop, .queue = queue, .durable = durable};
   while (!stop.stop_requested() && !queue.is_closed()) {
     // What is there is read at once; only an empty socket or a large delivery ends it.
     TRY(const auto message, connection_.read(ready_.empty() ? kReadWait : 0ms));
@@ -254,8 +310,7 @@ Result<void> ChangeStream::run(const std::stop_token& stop, DeliveryQueue& queue
     if (!is_silent && ready_bytes_ < kDeliveryBytes && ++unattended_ < kUnattended) continue;
     unattended_ = 0;
     received = position_.value();
-    TRY_VOID(deliver(stop, queue, durable));
-    TRY_VOID(feedback(durable));
+    TRY_VOID(deliver(sink));
   }
   return {};
 }

@@ -5,7 +5,9 @@
 // this migration itself applied to that side (such transactions begin with an update of
 // banyan.progress for the opposite stream) and keeps banyan's own tables out of the changes.
 // ChangeStream is the socket half: one thread; answers keepalives while the queue is full; tells
-// the server only what is durable on the applying side.
+// the server only what is durable on the applying side. Transactions that the server sends before
+// they have ended (streaming, PostgreSQL 14 and newer) wait in a TransactionSpool for their commit
+// and take their place in commit order then; an aborted one leaves nothing.
 
 #include <atomic>
 #include <functional>
@@ -15,6 +17,7 @@
 
 #include "base/bounded_queue.h"
 #include "planes/replication/transaction.h"
+#include "planes/replication/transaction_spool.h"
 #include "wire/pg/replication.h"
 
 namespace banyan::replication {
@@ -57,7 +60,8 @@ struct ChangeStreamConfig {
   std::string system_id;
   std::string migration;
   std::string opposite_stream;
-  pg::Lsn from;  // everything that ends here or before is applied
+  std::filesystem::path spool;  // directory of this stream's own
+  pg::Lsn from;                 // everything that ends here or before is applied
 };
 
 class ChangeStream {
@@ -70,18 +74,33 @@ class ChangeStream {
                    const std::atomic<std::uint64_t>& durable, std::atomic<std::uint64_t>& received);
 
  private:
-  ChangeStream(pg::ReplicationConnection connection, const ChangeStreamConfig& config)
+  struct Sink {
+    const std::stop_token& stop;
+    DeliveryQueue& queue;
+    const std::atomic<std::uint64_t>& durable;
+  };
+  ChangeStream(pg::ReplicationConnection connection, TransactionSpool spool,
+               const ChangeStreamConfig& config)
       : connection_(std::move(connection)),
         assembler_(config.migration, config.opposite_stream),
+        spool_(std::move(spool)),
+        from_(config.from),
         position_(config.from) {}
   Result<void> feedback(const std::atomic<std::uint64_t>& durable);
-  Result<void> handle(const pg::StreamMessage& message, const FragmentSink& sink);
-  Result<void> deliver(const std::stop_token& stop, DeliveryQueue& queue,
-                       const std::atomic<std::uint64_t>& durable);
+  Result<void> handle(const pg::StreamMessage& message, const Sink& sink);
+  Result<void> handle_data(std::string_view payload, const Sink& sink);
+  Result<void> commit_streamed(const pg::message::StreamCommit& commit, const Sink& sink);
+  Result<void> assemble(pg::PgOutputMessage message);
+  void keep(Fragment fragment);
+  Result<void> deliver(const Sink& sink);
 
   pg::ReplicationConnection connection_;
   pg::PgOutputDecoder decoder_;
   TransactionAssembler assembler_;
+  TransactionSpool spool_;
+  std::string scratch_;
+  std::uint32_t streamed_ = 0;  // the transaction of the streamed block; 0 outside of one
+  const pg::Lsn from_;
   pg::Lsn position_;
   Delivery ready_;
   std::size_t ready_bytes_ = 0;

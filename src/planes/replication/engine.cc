@@ -418,7 +418,8 @@ Result<StreamConfig> Engine::stream_config(SideName from, const StreamRecord& re
                   .way = config_.apply_way},
       .slot = record.slot,
       .publication = publication(),
-      .system_id = record.system_id};
+      .system_id = record.system_id,
+      .spool = config_.spool / side_name(from)};
 }
 
 bool Engine::has_failed(SideName active) const {

@@ -16,6 +16,7 @@
 //
 // Methods may be called from any thread.
 
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -39,6 +40,7 @@ struct EngineConfig {
   TableNames tables;  // empty: all
   int jobs = 2;
   Mapping mapping;
+  std::filesystem::path spool;  // directory for transactions that are still in progress
   BatchWriter::Way apply_way = BatchWriter::Way::kSets;
   std::string slot_prefix = "banyan_";
   CopyMode copy_mode = CopyMode::kAuto;

@@ -124,6 +124,11 @@ ThrottleLimits parse_throttle(const json& limits, ThrottleLimits now) {
   return now;
 }
 
+EngineConfig with_spool(EngineConfig config, std::filesystem::path spool) {
+  config.spool = std::move(spool);
+  return config;
+}
+
 Result<json> empty_answer(const Result<void>& done) {
   if (!done) return std::unexpected(done.error());
   return json::object();
@@ -162,7 +167,7 @@ Result<void> write_config(const std::filesystem::path& directory, const json& co
 }
 
 Job::Job(EngineConfig config, std::filesystem::path directory)
-    : config_(std::move(config)),
+    : config_(with_spool(std::move(config), directory / "spool")),
       directory_(std::move(directory)),
       act_(config_.name, config_.sides, config_.tables),
       observer_(config_.name, config_.sides, config_.tables),

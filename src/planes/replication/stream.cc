@@ -78,6 +78,7 @@ Result<void> Stream::session(const std::stop_token& stop) {
                           .migration = config_.applier.migration,
                           .opposite_stream = stream_name(config_.applier.migration,
                                                          other_side(config_.applier.from)),
+                          .spool = config_.spool,
                           .from = from}));
   set_health(StreamState::kRunning, std::nullopt);
   DeliveryQueue queue(kQueueHard);

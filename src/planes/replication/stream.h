@@ -8,6 +8,7 @@
 //   None of these is remembered: where to go on is in the databases.
 
 #include <atomic>
+#include <filesystem>
 #include <functional>
 #include <optional>
 #include <string>
@@ -24,6 +25,7 @@ struct StreamConfig {
   std::string slot;
   std::string publication;
   std::string system_id;
+  std::filesystem::path spool;
 };
 
 enum class StreamState : std::uint8_t { kStopped, kRunning, kWaiting, kFailed };

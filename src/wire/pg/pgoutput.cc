@@ -211,6 +211,9 @@ message::StreamAbort read_stream_abort(Reader& in) {
   message::StreamAbort abort{};
   abort.xid = in.integer<std::uint32_t>();
   abort.subxid = in.integer<std::uint32_t>();
+  if (in.left() == 0) return abort;
+  abort.lsn = in.lsn();
+  in.bytes(8);  // when
   return abort;
 }
 
@@ -260,6 +263,18 @@ bool is_change(char kind) {
 }
 
 }  // namespace
+
+std::optional<PgOutputDecoder::StreamedChange> PgOutputDecoder::streamed_change(
+    std::string_view payload, std::string& scratch) const {
+  Reader in(payload);
+  const char kind = in.letter();
+  if (!in_stream_ || !is_change(kind)) return std::nullopt;
+  const auto xid = in.integer<std::uint32_t>();
+  if (!in.is_good()) return std::nullopt;
+  scratch.assign(1, kind);
+  scratch.append(in.bytes(in.left()));
+  return StreamedChange{.xid = xid, .payload = scratch};
+}
 
 Result<PgOutputMessage> PgOutputDecoder::decode(std::string_view payload) {
   Reader in(payload);

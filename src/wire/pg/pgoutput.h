@@ -1,10 +1,12 @@
 #pragma once
-// PgOutputDecoder: the messages of PostgreSQL's pgoutput plugin, protocol versions 1 and 2.
+// PgOutputDecoder: the messages of PostgreSQL's pgoutput plugin, protocol versions 1 to 4.
 //
 // Sans-IO: one payload in, one message out; anything malformed is kCorruption, never a crash. Views
 // in a message point into the payload. Remembers only whether it is inside a streamed block.
 
 #include <cstdint>
+#include <optional>
+#include <string>
 #include <string_view>
 #include <variant>
 #include <vector>
@@ -98,6 +100,7 @@ struct StreamCommit {
 struct StreamAbort {
   std::uint32_t xid;
   std::uint32_t subxid;
+  Lsn lsn;  // of the abort; zero before version 4
 };
 }  // namespace message
 
@@ -112,6 +115,14 @@ class PgOutputDecoder {
   Result<PgOutputMessage> decode(std::string_view payload);
   // The (sub)transaction of the last message inside a streamed block; 0 outside of one.
   std::uint32_t streamed_xid() const { return streamed_xid_; }
+  // A change inside a streamed block, not decoded: whose it is, and the payload that version 1
+  // would have (`scratch` holds it). Nothing for every other payload.
+  struct StreamedChange {
+    std::uint32_t xid;
+    std::string_view payload;
+  };
+  std::optional<StreamedChange> streamed_change(std::string_view payload,
+                                                std::string& scratch) const;
 
  private:
   bool in_stream_ = false;

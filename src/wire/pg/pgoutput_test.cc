@@ -64,6 +64,34 @@ TEST(PgOutputDecoder, ReadsTheXidOfChangesInsideAStreamedBlock) {
   EXPECT_FALSE(decoder.decode(insert));
 }
 
+TEST(PgOutputDecoder, GivesAStreamedChangeAsVersionOneWouldSendIt) {
+  PgOutputDecoder decoder;
+  std::string scratch;
+  const std::string insert("I\0\0\0\x0C\0\0\0\x07N\0\1n", 13);
+  EXPECT_FALSE(decoder.streamed_change(insert, scratch));
+  ASSERT_TRUE(decoder.decode(std::string("S\0\0\0\x0A\1", 6)));
+  const auto change = decoder.streamed_change(insert, scratch);
+  ASSERT_TRUE(change);
+  EXPECT_EQ(change->xid, 12U);
+  const auto decoded = PgOutputDecoder().decode(change->payload);
+  ASSERT_TRUE(decoded);
+  EXPECT_EQ(std::get<message::Insert>(*decoded).relation, 7U);
+  EXPECT_FALSE(decoder.streamed_change("E", scratch));
+}
+
+TEST(PgOutputDecoder, ReadsAbortsOfEveryVersion) {
+  PgOutputDecoder decoder;
+  const std::string old_form("A\0\0\0\1\0\0\0\2", 9);
+  const auto old_abort = decoder.decode(old_form);
+  ASSERT_TRUE(old_abort);
+  EXPECT_EQ(std::get<message::StreamAbort>(*old_abort).subxid, 2U);
+  const auto new_abort =
+      decoder.decode(old_form + std::string("\0\0\0\0\0\0\0\x09", 8) + std::string(8, '\0'));
+  ASSERT_TRUE(new_abort);
+  EXPECT_EQ(std::get<message::StreamAbort>(*new_abort).lsn, Lsn(9));
+  EXPECT_FALSE(decoder.decode(old_form + "x"));
+}
+
 TEST(Lsn, RoundTripsAndRefusesOtherText) {
   EXPECT_EQ(format_lsn(*parse_lsn("16/B374D848")), "16/B374D848");
   for (const auto* bad : {"", "/", "1", "1/", "/1", "1/x", "123456789/0", "1/2/3"}) {

@@ -26,6 +26,13 @@ std::int64_t postgres_now() {
   return std::chrono::duration_cast<std::chrono::microseconds>(since).count() - kEpochGap;
 }
 
+// The newest protocol the server speaks; transactions in progress are streamed as soon as it can.
+std::string_view plugin_options(int server_version) {
+  if (server_version >= 160000) return "proto_version '4', streaming 'parallel', messages 'true'";
+  if (server_version >= 140000) return "proto_version '2', streaming 'on', messages 'true'";
+  return "proto_version '1'";
+}
+
 }  // namespace
 
 Result<ReplicationConnection> ReplicationConnection::open(std::string_view conninfo_or_url,
@@ -57,11 +64,10 @@ Result<CreatedSlot> ReplicationConnection::create_slot(const std::string& name, 
 }
 
 Result<void> ReplicationConnection::start(const StreamStart& start) {
-  const bool has_messages = connection_.server_version() >= 140000;
-  const auto sql = fmt::format(
-      "START_REPLICATION SLOT {} LOGICAL {} (proto_version '{}', publication_names {}{})",
-      quote_ident(start.slot), format_lsn(start.from), start.protocol,
-      quote_literal(quote_ident(start.publication)), has_messages ? ", messages 'true'" : "");
+  const auto sql = fmt::format("START_REPLICATION SLOT {} LOGICAL {} ({}, publication_names {})",
+                               quote_ident(start.slot), format_lsn(start.from),
+                               plugin_options(connection_.server_version()),
+                               quote_literal(quote_ident(start.publication)));
   TRY(auto rows, connection_.query(sql));
   if (PQresultStatus(rows.result_.get()) == PGRES_COPY_BOTH) return {};
   return failure(Code::kInternal, "the server did not start streaming");

@@ -31,7 +31,6 @@ struct StreamStart {
   std::string slot;
   std::string publication;
   Lsn from;
-  int protocol = 1;
 };
 
 // A piece of the output plugin's stream; the payload lives until the next read().
