@@ -46,6 +46,7 @@ void print_field(std::string_view label, std::string_view value);
 void add_declare_verbs(CLI::App& app, Cli& cli);
 void add_migrate_verbs(CLI::App& app, Cli& cli);
 void add_run_verbs(CLI::App& app, Cli& cli);
+void add_route_verbs(CLI::App& app, Cli& cli);
 void add_role_verbs(CLI::App& app, Cli& cli);
 
 }  // namespace banyan

@@ -1,4 +1,4 @@
-// up, down, status, ps, route ls, logs: what runs.
+// up, down, status, ps, logs: what runs.
 
 #include <fmt/format.h>
 #include <sys/wait.h>
@@ -194,18 +194,6 @@ Exit ask_role(const Cli& cli, const std::string& role, const std::string& verb,
   return cli.show(*out, human);
 }
 
-void print_routes(const json& out) {
-  const json snapshot = out.value("snapshot", json::object());
-  fmt::print("  epoch {}\n  {:<32} {:<12} {}\n", snapshot.value("epoch", 0L), "ROUTE", "TO",
-             "ENDPOINTS");
-  for (const json& route : snapshot.value("routes", json::array())) {
-    const std::string to = route.value("to", "");
-    const json backend = snapshot.value("backends", json::object()).value(to, json::object());
-    fmt::print("  {:<32} {:<12} {}\n", route.value("id", ""), to,
-               backend.value("endpoints", json::array()).size());
-  }
-}
-
 Exit logs(const Cli& cli, const std::string& name, int lines) {
   const auto layout = cli.layout();
   if (!layout) return cli.show(layout.error());
@@ -256,11 +244,6 @@ void add_run_verbs(CLI::App& app, Cli& cli) {
   });
   app.add_subcommand("ps", "the instances")->callback([&cli] {
     cli.exit = ask_role(cli, "agent", "fleet.status", print_instances);
-  });
-  auto* route = app.add_subcommand("route", "the gateway's routes");
-  route->require_subcommand(1);
-  route->add_subcommand("ls", "who serves what")->callback([&cli] {
-    cli.exit = ask_role(cli, "gateway", "snapshot.get", print_routes);
   });
   add_logs(app, cli);
 }

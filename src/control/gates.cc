@@ -121,11 +121,13 @@ void add_new_side(const spec::Spec& spec, const spec::Migration& migration, cons
                   std::vector<Gate>& gates) {
   for (const auto& [name, service] : spec.services) {
     const bool moved = std::ranges::any_of(spec.routes, [&](const spec::Route& route) {
-      return route.to == name &&
+      const bool is_weighted = std::ranges::find(route.rules.weights, name, &spec::Weight::to) !=
+                               route.rules.weights.end();
+      return (route.to == name || is_weighted) &&
              std::ranges::find(migration.routes, route.id) != migration.routes.end();
     });
     if (!moved) continue;
-    gates.push_back(service_gate(service, sight.fleet));
+    if (!service.is_external()) gates.push_back(service_gate(service, sight.fleet));
     gates.push_back(backend_gate(sight.gateway, name));
   }
 }

@@ -49,6 +49,7 @@ Result<json> service_json(const Project& project, const spec::Spec& spec,
 Result<json> fleet_json(const Project& project, const spec::Spec& spec) {
   json services = json::array();
   for (const auto& [name, service] : spec.services) {
+    if (service.is_external()) continue;
     TRY(json one, service_json(project, spec, service));
     services.push_back(std::move(one));
   }
@@ -117,6 +118,7 @@ const json* find_service(const json& fleet, const std::string& name) {
 
 void plan_services(const spec::Spec& spec, const json& running, bool changed, ChangePlan& plan) {
   for (const auto& [name, service] : spec.services) {
+    if (service.is_external()) continue;
     const json* found = find_service(running, name);
     const int desired = found == nullptr ? 0 : found->value("desired", 0);
     if (desired != service.instances.min)

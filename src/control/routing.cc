@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "spec/traffic_json.h"
+
 namespace banyan::control {
 
 using migration::Side;
@@ -20,9 +22,14 @@ json health_json(const spec::Spec& spec, const spec::Health& health) {
   return out;
 }
 
+void put_traffic(const spec::Traffic& traffic, json& backend) {
+  if (traffic != spec::Traffic{}) spec::write(traffic, backend);
+}
+
 json source_backend(const spec::Spec& spec) {
   json out = {{"endpoints", {{{"address", spec.source->app.listen}, {"zone", "old"}}}}};
   if (spec.source->app.health) out["health"] = health_json(spec, *spec.source->app.health);
+  put_traffic(spec.source->app.traffic, out);
   return out;
 }
 
@@ -31,6 +38,16 @@ json source_backend(const spec::Spec& spec) {
 bool may_serve(const json& instance) {
   const std::string state = instance.value("state", "");
   return state == "ready" || state == "unhealthy";
+}
+
+json external_endpoints(const spec::Service& service) {
+  json out = json::array();
+  for (const spec::ServiceEndpoint& endpoint : service.endpoints)
+    out.push_back({{"address", endpoint.address},
+                   {"zone", endpoint.zone},
+                   {"weight", endpoint.weight},
+                   {"backup", endpoint.backup}});
+  return out;
 }
 
 json endpoints_of(const std::string& service, const json& fleet) {
@@ -59,11 +76,19 @@ Side side_of(const spec::Spec& spec, const Sides& sides, const std::string& rout
 json route_json(const spec::Spec& spec, const Sides& sides, const spec::Route& route) {
   const bool moved = side_of(spec, sides, route.id) == Side::kNew;
   const std::string& before = route.before_switch.empty() ? route.to : route.before_switch;
-  return {{"id", route.id},
-          {"methods", route.methods},
-          {"host", route.host ? json(*route.host) : json(nullptr)},
-          {"path", route.path},
-          {"to", moved ? route.to : before}};
+  json out = {{"id", route.id},
+              {"methods", route.methods},
+              {"host", route.host ? json(*route.host) : json(nullptr)},
+              {"path", route.path}};
+  spec::RouteRules rules = route.rules;
+  const std::string to = moved ? route.to : before;
+  if (!to.empty()) {  // on the old side one backend serves all
+    rules.weights.clear();
+    rules.sticky.reset();
+    out["to"] = to;
+  }
+  spec::write(rules, out);
+  return out;
 }
 
 }  // namespace
@@ -72,18 +97,26 @@ json route_snapshot(const spec::Spec& spec, const json& fleet, const Sides& side
                     std::int64_t epoch) {
   json backends = json::object();
   if (spec.source) backends["source"] = source_backend(spec);
-  for (const auto& [name, service] : spec.services)
-    backends[name] = {{"endpoints", endpoints_of(name, fleet)},
-                      {"health", health_json(spec, service.health)}};
+  for (const auto& [name, service] : spec.services) {
+    json& backend = backends[name];
+    backend["endpoints"] =
+        service.is_external() ? external_endpoints(service) : endpoints_of(name, fleet);
+    if (!service.is_external() || service.checked)
+      backend["health"] = health_json(spec, service.health);
+    put_traffic(service.traffic, backend);
+  }
   json routes = json::array();
   for (const spec::Route& route : spec.routes) routes.push_back(route_json(spec, sides, route));
   const auto& gateway = spec.gateway;
-  return {{"epoch", epoch},
-          {"listen", gateway.listen},
-          {"public_host", gateway.public_host ? json(*gateway.public_host) : json(nullptr)},
-          {"access_log", gateway.access_log ? json(*gateway.access_log) : json(nullptr)},
-          {"backends", std::move(backends)},
-          {"routes", std::move(routes)}};
+  json out = {{"epoch", epoch},
+              {"listen", gateway.listen},
+              {"public_host", gateway.public_host ? json(*gateway.public_host) : json(nullptr)},
+              {"access_log", gateway.access_log ? json(*gateway.access_log) : json(nullptr)},
+              {"backends", std::move(backends)},
+              {"routes", std::move(routes)}};
+  if (gateway.zone) out["zone"] = *gateway.zone;
+  if (gateway.limits != spec::Limits{}) spec::write(gateway.limits, out["limits"]);
+  return out;
 }
 
 }  // namespace banyan::control

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "spec/load_route.h"
 #include "spec/reader.h"
 #include "spec/references.h"
 #include "spec/spec.h"
@@ -91,6 +92,8 @@ SourceApp Loader::source_app(Reader& reader) const {
   app.root = path(reader, {"root", "Folder of its code, for assess"}).value_or("");
   reader.mapping({"health", "How to see that it is alive"},
                  [&](Reader& inner) { app.health = health(inner); });
+  reader.mapping({"traffic", "How requests are sent to it"},
+                 [&](Reader& inner) { app.traffic = read_traffic(inner); });
   return app;
 }
 
@@ -149,6 +152,9 @@ Gateway Loader::gateway(Reader& reader) const {
   reader.mapping({"hold", "Bounds of holding requests during a switch"},
                  [&](Reader& inner) { gateway.hold = hold_limits(inner); });
   gateway.access_log = path(reader, {"access_log", "File with one line a request"});
+  gateway.zone = reader.optional_text({"zone", "Zone it runs in: endpoints there are preferred"});
+  reader.mapping({"limits", "What clients may ask for"},
+                 [&](Reader& inner) { gateway.limits = read_limits(inner); });
   return gateway;
 }
 
@@ -194,22 +200,43 @@ std::vector<Bind> binds(Reader& reader) {
   return binds;
 }
 
+ServiceEndpoint service_endpoint(Reader& reader) {
+  ServiceEndpoint endpoint;
+  endpoint.address = reader.text({"address", "Where it answers", Need::kRequired});
+  check_address(reader, "address", endpoint.address);
+  endpoint.zone = reader.text({"zone", "Zone it is in"});
+  endpoint.weight = reader.integer({"weight", "Its share among the others"}, {1, 1000}, 1);
+  endpoint.backup = reader.flag({"backup", "Used only when no other is healthy"});
+  return endpoint;
+}
+
+// Banyan runs a service, or sends requests to where it runs already.
+void read_where(Reader& reader, Service& service) {
+  service.command =
+      reader.text({"command", "Shell command that starts one copy; it listens on ${HOST}:${PORT}"});
+  reader.list({"endpoints", "Copies that run already, instead of a command"},
+              [&](Reader& inner) { service.endpoints.push_back(service_endpoint(inner)); });
+  if (service.command.empty() != service.endpoints.empty()) return;
+  reader.problem("BY-0310", "", "neither command nor endpoints, or both",
+                 "write the command that starts it, or the addresses where it runs already");
+}
+
 Service Loader::service(const std::string& name, Reader& reader) const {
   Service service;
   service.name = name;
   service.at = reader.at();
-  service.command =
-      reader.text({"command", "Shell command that starts one copy; it listens on ${HOST}:${PORT}",
-                   Need::kRequired});
+  read_where(reader, service);
   service.cwd = path(reader, {"cwd", "Folder it starts in"}).value_or(folder.absolute("."));
   service.env = reader.variables({"env", "Environment variables"});
   service.bind = binds(reader);
-  reader.mapping({"health", "How to see that a copy is ready"},
-                 [&](Reader& inner) { service.health = health(inner); });
+  service.checked = reader.mapping({"health", "How to see that a copy is ready"},
+                                   [&](Reader& inner) { service.health = health(inner); });
   reader.mapping({"instances", "How many copies run"},
                  [&](Reader& inner) { service.instances = instance_count(inner); });
   service.stop_grace = reader.duration({"stop_grace", "Time between SIGTERM and SIGKILL"}, kWaitMs,
                                        service.stop_grace);
+  reader.mapping({"traffic", "How requests are sent to its copies"},
+                 [&](Reader& inner) { service.traffic = read_traffic(inner); });
   return service;
 }
 
@@ -250,28 +277,6 @@ Zone zone(const std::string& name, Reader& reader) {
                    "write, for example, \"127.0.1.\"");
   }
   return zone;
-}
-
-Route route(Reader& reader) {
-  Route route;
-  route.at = reader.at();
-  const auto text =
-      reader.text({"match", "\"GET /progress/:id\", \"/static/*\", ...", Need::kRequired});
-  auto match = parse_match(text);
-  if (!match && !text.empty()) {
-    reader.problem("BY-0313", "match", fmt::format("\"{}\" is not a match", text),
-                   "write METHOD /path, with :name for one part and * for the rest at the end");
-  }
-  if (match) {
-    route.id = match->id();
-    route.methods = std::move(match->methods);
-    route.path = std::move(match->path);
-  }
-  route.host = reader.optional_text({"host", "Only requests for this host name"});
-  if (route.host) route.id = *route.host + " " + route.id;
-  route.to = reader.text({"to", "Service that answers, or \"source\"", Need::kRequired});
-  route.before_switch = reader.text({"default", "Who answers until a migration moves the route"});
-  return route;
 }
 
 // "databases.main", "database.main" and "main" all name main.
@@ -370,7 +375,7 @@ Spec Loader::spec(Reader& reader) const {
               });
   read_resources(*this, reader, spec);
   reader.list({"routes", "Who answers which requests; the most specific match counts"},
-              [&](Reader& inner) { spec.routes.push_back(route(inner)); });
+              [&](Reader& inner) { spec.routes.push_back(read_route(inner)); });
   reader.each({"migrations", "Live moves from the old side to the new"},
               [&](const std::string& name, Reader& inner) {
                 spec.migrations[name] = migration(name, inner);
@@ -385,7 +390,8 @@ void fill_defaults(Spec& spec) {
     spec.zones = {{"a", "127.0.1."}, {"b", "127.0.2."}, {"c", "127.0.3."}};
   }
   for (Route& route : spec.routes) {
-    if (route.before_switch.empty()) route.before_switch = spec.source ? "source" : route.to;
+    if (route.before_switch.empty() && (!route.to.empty() || !route.rules.weights.empty()))
+      route.before_switch = spec.source ? "source" : route.to;
   }
 }
 

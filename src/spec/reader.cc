@@ -145,10 +145,14 @@ std::string Reader::choice(const Setting& setting, const std::vector<std::string
 }
 
 int Reader::integer(const Setting& setting, Range range, int otherwise) {
-  const Node* node = ask(setting, {{"type", "integer"},
-                                   {"minimum", range.min},
-                                   {"maximum", range.max},
-                                   {"default", otherwise}});
+  return optional_integer(setting, range, otherwise).value_or(otherwise);
+}
+
+std::optional<int> Reader::optional_integer(const Setting& setting, Range range,
+                                            std::optional<int> otherwise) {
+  Json type = {{"type", "integer"}, {"minimum", range.min}, {"maximum", range.max}};
+  if (otherwise) type["default"] = *otherwise;
+  const Node* node = ask(setting, std::move(type));
   if (node == nullptr) return otherwise;
   if (node->kind != Kind::kInteger) {
     wrong_type(setting, *node, "a whole number");
@@ -161,13 +165,25 @@ int Reader::integer(const Setting& setting, Range range, int otherwise) {
   return otherwise;
 }
 
+bool Reader::flag(const Setting& setting) {
+  const Node* node = ask(setting, {{"type", "boolean"}, {"default", false}});
+  if (node == nullptr) return false;
+  if (node->kind != Kind::kBool) wrong_type(setting, *node, "true or false");
+  return node->kind == Kind::kBool && node->text == "true";
+}
+
 std::chrono::milliseconds Reader::duration(const Setting& setting, Range range_ms,
                                            std::chrono::milliseconds otherwise) {
+  return optional_duration(setting, range_ms, otherwise).value_or(otherwise);
+}
+
+std::optional<std::chrono::milliseconds> Reader::optional_duration(
+    const Setting& setting, Range range_ms, std::optional<std::chrono::milliseconds> otherwise) {
   const bool number_too = setting.key.ends_with("_ms");
   Json text_type = {{"type", "string"}, {"pattern", "^([0-9]+(ms|s|m|h|d))+$"}};
   Json type = number_too ? Json{{"anyOf", Json::array({text_type, {{"type", "integer"}}})}}
                          : std::move(text_type);
-  type["default"] = fmt::format("{}ms", otherwise.count());
+  if (otherwise) type["default"] = fmt::format("{}ms", otherwise->count());
   const Node* node = ask(setting, std::move(type));
   if (node == nullptr) return otherwise;
   std::optional<std::chrono::milliseconds> value;
@@ -311,6 +327,38 @@ std::vector<Entry> Reader::pairs(const Setting& setting) {
     }
   }
   return pairs;
+}
+
+std::vector<std::pair<std::string, int>> Reader::numbers(const Setting& setting, Range range) {
+  const Json number = {{"type", "integer"}, {"minimum", range.min}, {"maximum", range.max}};
+  const Node* node = ask(setting, {{"type", "object"}, {"additionalProperties", number}});
+  std::vector<std::pair<std::string, int>> numbers;
+  if (node == nullptr) return numbers;
+  if (node->kind != Kind::kMapping) {
+    wrong_type(setting, *node, "a mapping");
+    return numbers;
+  }
+  Reader reader(*node, name(setting.key), problems_);
+  for (const Entry& entry : node->entries)
+    numbers.emplace_back(entry.key, reader.integer({entry.key, setting.help}, range, 0));
+  return numbers;
+}
+
+std::optional<std::string> Reader::text_or_mapping(const Setting& setting,
+                                                   const std::function<void(Reader&)>& read) {
+  Json type;
+  if (schema_ != nullptr) type = {{"anyOf", Json::array({{{"type", "string"}}, described(read)})}};
+  const Node* node = ask(setting, std::move(type));
+  if (node == nullptr) return std::nullopt;
+  if (node->kind == Kind::kText) return node->text;
+  if (node->kind != Kind::kMapping) {
+    wrong_type(setting, *node, "a text or a mapping");
+    return std::nullopt;
+  }
+  Reader reader(*node, name(setting.key), problems_);
+  read(reader);
+  reader.finish();
+  return std::nullopt;
 }
 
 Json Reader::described(const std::function<void(Reader&)>& read) const {

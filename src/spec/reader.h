@@ -55,9 +55,15 @@ class Reader {
   // One of `choices`; the first is the default.
   std::string choice(const Setting& setting, const std::vector<std::string>& choices);
   int integer(const Setting& setting, Range range, int otherwise);
+  std::optional<int> optional_integer(const Setting& setting, Range range,
+                                      std::optional<int> otherwise = {});
+  bool flag(const Setting& setting);
   // A text such as "2s"; keys that end in "_ms" also take a number of milliseconds.
   std::chrono::milliseconds duration(const Setting& setting, Range range_ms,
                                      std::chrono::milliseconds otherwise);
+  std::optional<std::chrono::milliseconds> optional_duration(
+      const Setting& setting, Range range_ms,
+      std::optional<std::chrono::milliseconds> otherwise = {});
   std::int64_t size(const Setting& setting, Range range_bytes, std::int64_t otherwise);
   // A text or a list of texts.
   std::vector<std::string> texts(const Setting& setting);
@@ -67,6 +73,12 @@ class Reader {
   // name → text, with the position of each name.
   std::vector<Entry> pairs(const Setting& setting);
 
+  // name → whole number, in the order of the file.
+  std::vector<std::pair<std::string, int>> numbers(const Setting& setting, Range range);
+
+  // A text, which is returned, or a mapping, which `read` reads.
+  std::optional<std::string> text_or_mapping(const Setting& setting,
+                                             const std::function<void(Reader&)>& read);
   // A mapping with keys of its own. False, without calling `read`, when the key is absent.
   bool mapping(const Setting& setting, const std::function<void(Reader&)>& read);
   // A mapping from names the user chose to mappings.

@@ -148,6 +148,10 @@ class Settler {
     for (std::size_t i = 0; i < spec_.routes.size(); ++i) {
       const Route& route = spec_.routes[i];
       check_target(route.to, {fmt::format("routes[{}].to", i), route.at});
+      for (const Weight& weight : route.rules.weights)
+        check_target(weight.to, {fmt::format("routes[{}].weights", i), route.at});
+      if (route.rules.fallback && route.rules.fallback->to)
+        check_target(*route.rules.fallback->to, {fmt::format("routes[{}].fallback", i), route.at});
       if (route.before_switch != route.to) {
         check_target(route.before_switch, {fmt::format("routes[{}].default", i), route.at});
       }

@@ -16,6 +16,7 @@
 
 #include "base/error.h"
 #include "spec/problem.h"
+#include "spec/traffic.h"
 
 namespace banyan::spec {
 
@@ -46,6 +47,7 @@ struct SourceApp {
   std::string recipe;  // "django" or "generic"
   std::string root;    // folder of the application's code; empty: not known
   std::optional<Health> health;
+  Traffic traffic;
 };
 
 struct FileSet {
@@ -84,6 +86,8 @@ struct Gateway {
   std::optional<std::string> public_host;
   HoldLimits hold;
   std::optional<std::string> access_log;
+  std::optional<std::string> zone;  // where it runs: endpoints there are preferred
+  Limits limits;
 };
 
 struct InstanceCount {
@@ -101,16 +105,28 @@ struct Bind {
   Position at;
 };
 
+// A copy of a service that Banyan does not run.
+struct ServiceEndpoint {
+  std::string address;
+  std::string zone;
+  int weight = 1;
+  bool backup = false;  // used only when all others are unhealthy
+};
+
 struct Service {
   std::string name;
   std::string command;  // run by /bin/sh -c; ${HOST} and ${PORT} are the instance's own
+  std::vector<ServiceEndpoint> endpoints;  // instead of a command
   std::string cwd;
   std::map<std::string, SecretRef> env;
   std::vector<Bind> bind;
   Health health;
   InstanceCount instances;
   std::chrono::milliseconds stop_grace{10'000};
+  Traffic traffic;
+  bool checked = false;  // `health` was given
   Position at;
+  bool is_external() const { return command.empty(); }
 };
 
 struct Redis {
@@ -136,11 +152,12 @@ struct Zone {
 };
 
 struct Route {
-  std::string id;                    // the match as written, normalised: "GET /progress/:userId"
+  std::string id;                    // its name, else the match normalised: "GET /progress/:userId"
   std::vector<std::string> methods;  // empty: every method
   std::optional<std::string> host;
-  std::string path;           // "/progress/:userId" or "/*"
-  std::string to;             // service, or "source"
+  std::string path;  // "/progress/:userId" or "/*"
+  std::string to;    // service, or "source"; empty: `rules` say what happens
+  RouteRules rules;
   std::string before_switch;  // spec key `default`: who serves until a migration moves the route
   Position at;
 };

@@ -116,7 +116,7 @@ TEST(Spec, AllProblemsAreReportedTogether) {
   expect_problem(outcome, "BY-0313", "banyan: 2 is out of range");
   expect_problem(outcome, "BY-0310", "name: missing");
   expect_problem(outcome, "BY-0312", "naem: unknown key");
-  expect_problem(outcome, "BY-0310", "services.web.command: missing");
+  expect_problem(outcome, "BY-0310", "services.web: neither command nor endpoints");
   expect_problem(outcome, "BY-0311", "services.web.instances.min: expected a whole number");
   EXPECT_TRUE(std::ranges::is_sorted(outcome.problems, {}, &Problem::at));
 }
@@ -141,6 +141,62 @@ TEST(Spec, ReferencesToNothingAreProblems) {
   expect_problem(parse_with("routes: all", "routes: [ /none ]"), "BY-0330", "\"/none\"");
   expect_problem(parse_with("  sessions: { kind: django-db }\n", ""), "BY-0330",
                  "migrations.lift.move.sessions: nothing to move from");
+}
+
+constexpr std::string_view kRouted = R"(
+banyan: 1
+name: routed
+gateway: { zone: a, limits: { body_rate: 100, client_requests_per_s: 50, head_ms: 5s } }
+services:
+  old:
+    endpoints: [ { address: "127.0.0.1:1", weight: 3 }, { address: "127.0.0.1:2", backup: true } ]
+  new: { command: run, traffic: { balance: peak_ewma, limits: { requests: 10 } } }
+routes:
+  - match: { path: /app/*, methods: [GET, PUT], host: "*.Example.org", headers: { X-Beta: "1" },
+             query: { v: "*" }, source: [10.0.0.0/8] }
+    weights: { old: 90, new: 10 }
+    sticky: { by: cookie, name: sid, salt: s1 }
+    rewrite: { prefix: /, host: app.internal }
+    headers: { request: { set: { x-side: new } }, response: { remove: [server] } }
+    timeout: 5s
+    retries: 0
+    limits: { rate: { per_second: 5 } }
+    fallback: { respond: { status: 503, body: later } }
+  - { match: /old/*, name: moved, redirect: { status: 301, location: "/app/${*}" } }
+  - { match: /*, to: old }
+)";
+
+TEST(Spec, RoutesSayWhatTheyMatchAndDo) {
+  const auto outcome = parse(std::string(kRouted));
+  for (const auto& problem : outcome.problems) ADD_FAILURE() << format(problem);
+  const Route& route = outcome.spec.routes[0];
+  EXPECT_EQ(route.id, "*.example.org GET,PUT /app/* x-beta:1 ?v=* @10.0.0.0/8");
+  EXPECT_EQ(route.rules.weights, (std::vector<Weight>{{"old", 90}, {"new", 10}}));
+  EXPECT_EQ(route.rules.sticky->salt, "s1");
+  EXPECT_EQ(route.rules.timeout, Millis(5000));
+  EXPECT_EQ(route.rules.retries, 0);
+  EXPECT_EQ(outcome.spec.routes[1].id, "moved");
+  EXPECT_EQ(outcome.spec.gateway.limits.body_rate, 100);
+  EXPECT_EQ(outcome.spec.gateway.limits.head_ms, Millis(5000));
+  EXPECT_TRUE(outcome.spec.services.at("old").is_external());
+  EXPECT_EQ(outcome.spec.services.at("new").traffic.limits.requests, 10);
+}
+
+TEST(Spec, RoutesThatContradictThemselvesAreProblems) {
+  const auto with = [](const std::string& from, const std::string& to) {
+    std::string text(kRouted);
+    text.replace(text.find(from), from.size(), to);
+    return parse(text);
+  };
+  expect_problem(with("{ match: /*, to: old }", "{ match: /* }"), "BY-0310", "routes[2]: says not");
+  expect_problem(with("to: old }", "to: old, respond: {} }"), "BY-0333", "more than one thing");
+  expect_problem(with("old: 90", "odl: 90"), "BY-0330", "routes[0].weights: no service");
+  expect_problem(with("10.0.0.0/8", "10.0.0.0/64"), "BY-0313", "is not an address range");
+  expect_problem(with("/app/*,", "/app,"), "BY-0313", "routes[0].rewrite");
+  expect_problem(with("status: 301", "status: 305"), "BY-0313", "not a redirect");
+  expect_problem(with("x-side: new", "Content-Length: x"), "BY-0313", "the gateway's own");
+  expect_problem(with("*.Example.org", "a.*.org"), "BY-0313", "is not a host name");
+  expect_problem(with("name: sid,", ""), "BY-0313", "routes[0].sticky.name: missing");
 }
 
 TEST(Spec, AChoiceThatIsOpenIsAProblem) {
@@ -237,7 +293,9 @@ TEST(Spec, TheSchemaDescribesEverySection) {
     EXPECT_TRUE(schema["properties"].contains(key)) << key;
   }
   const auto& service = schema["properties"]["services"]["additionalProperties"];
-  EXPECT_EQ(service["required"][0], "command");
+  EXPECT_TRUE(service["properties"].contains("command"));
+  const auto& route = schema["properties"]["routes"]["items"];
+  EXPECT_EQ(route["required"][0], "match");
   EXPECT_EQ(service["properties"]["health"]["properties"]["rise"]["maximum"], 100);
 }
 

@@ -41,7 +41,7 @@ def kind(schema):
         return str(low) if low == high else f"{low} to {high}"
     pattern = schema.get("pattern", "")
     return "duration" if "ms" in pattern else "size" if "KMGT" in pattern else \
-        {"string": "text", "integer": "number"}[schema["type"]]
+        {"string": "text", "integer": "number", "boolean": "true or false"}[schema["type"]]
 
 
 def children(schema):

@@ -1,5 +1,6 @@
 #include "planes/gateway/attempt.h"
 
+#include "planes/gateway/rewrite.h"
 #include "planes/gateway/worker.h"
 
 namespace banyan::gateway {
@@ -60,7 +61,7 @@ io::Task<AttemptEnd> Attempt::run() {
 std::optional<AttemptEnd> Attempt::upload_problem() const {
   const BodyProgress& body = client_.incoming();
   if (body.malformed) return AttemptEnd::kBodyMalformed;
-  const auto most = static_cast<std::uint64_t>(limits_.body_bytes);
+  const auto most = static_cast<std::uint64_t>(order_.body_bytes_max);
   if (most != 0 && (body.bytes > most || body.bytes_left > most)) return AttemptEnd::kBodyTooLarge;
   return std::nullopt;
 }
@@ -117,8 +118,23 @@ io::Task<AttemptEnd> Attempt::receive_response() {
   const http::Field* const type = head.find(http::FieldId::kContentType);
   is_event_stream_ = type != nullptr && type->value.starts_with("text/event-stream");
   if (is_event_stream_ || status_ == 101) order_.pass.become_stream();
+  if (order_.edits != nullptr && !edit_head()) {
+    status_ = 0;
+    co_return AttemptEnd::kBadResponse;
+  }
   if (status_ == 101) co_return co_await tunnel();
   co_return co_await relay_response();
+}
+
+// False: the edits make no valid head of it.
+bool Attempt::edit_head() {
+  const ResponseScene scene{.scheme = client_.scheme(),
+                            .authority = order_.authority,
+                            .upstream = upstream_.endpoint().address()};
+  edited_head_ = edited_response_head(worker_.head().raw, *order_.edits, scene);
+  const http::Parsed parsed =
+      http::parse_response(edited_head_, order_.request.answers, worker_.head());
+  return parsed.outcome == http::Outcome::kComplete;
 }
 
 // While the request's body still arrives its answer is not late.
@@ -126,7 +142,7 @@ io::Task<Upstream::HeadEnd> Attempt::receive_head() {
   while (true) {
     const std::uint64_t uploaded = client_.incoming().bytes;
     const Upstream::HeadEnd end =
-        co_await upstream_.receive_head(worker_.head(), after(limits_.response_ms));
+        co_await upstream_.receive_head(worker_.head(), after(order_.response_time));
     const bool goes_on = uploads() && client_.incoming().bytes > uploaded;
     if (end != Upstream::HeadEnd::kLate || !goes_on) co_return end;
   }

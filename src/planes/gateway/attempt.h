@@ -28,6 +28,7 @@ enum class AttemptEnd : std::uint8_t {
   kCutOff,  // the answer began and could not be carried to its end
   kClientGone,
   kNoRoute,
+  kOwnAnswer,  // by the snapshot now in force the gateway itself answers
   kNoEndpoint,
   kUnreachable,  // no connection: nothing was sent
   kDied,         // the connection ended before the first byte of an answer
@@ -46,7 +47,11 @@ struct AttemptOrder {
   OutgoingRequest request;
   std::string_view first_body;  // received before the attempt
   bool is_upgrade = false;
-  Pass& pass;  // becomes a stream when the answer turns out to be endless
+  Duration response_time{};          // until the answer begins
+  std::int64_t body_bytes_max = 0;   // of the request; 0: no limit
+  const RouteSpec* edits = nullptr;  // the rules by which the answer's head is changed
+  std::string_view authority = {};   // of the client's request, for those rules
+  Pass& pass;                        // becomes a stream when the answer turns out to be endless
 };
 
 class Attempt final : private ClientObserver {
@@ -80,6 +85,7 @@ class Attempt final : private ClientObserver {
   io::Task<AttemptEnd> receive_response();
   io::Task<Upstream::HeadEnd> receive_head();
   AttemptEnd unanswered(Upstream::HeadEnd end) const;
+  bool edit_head();
   io::Task<AttemptEnd> relay_response();
   io::Task<AttemptEnd> relay_rest();
   BodyPart part(std::string_view bytes) const;
@@ -107,6 +113,7 @@ class Attempt final : private ClientObserver {
 
   int status_ = 0;
   std::uint64_t bytes_out_ = 0;
+  std::string edited_head_;
   bool is_event_stream_ = false;
   Mono last_pumped_{};
 };

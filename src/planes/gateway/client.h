@@ -22,11 +22,13 @@ class ClientObserver {
   ~ClientObserver() = default;
 };
 
-// The gateway's own answer, as text.
+// The gateway's own answer.
 struct OwnAnswer {
   int status = 502;
   std::string_view text = {};
-  int retry_after_s = 0;  // 0: no such field
+  int retry_after_s = 0;         // 0: no such field
+  std::string_view type = {};    // Content-Type; empty: plain text
+  std::string_view fields = {};  // further ones, as lines that end in CRLF
 };
 
 class Client : public Side {

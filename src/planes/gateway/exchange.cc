@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "planes/gateway/cohort.h"
+#include "planes/gateway/rewrite.h"
 #include "wire/http/path.h"
 
 namespace banyan::gateway {
@@ -11,6 +13,18 @@ namespace {
 
 constexpr Duration kReplyTime = 10s;
 constexpr std::size_t kReadWhileHeld = 64 * 1024;  // at once
+
+// The Host of a head as write_upstream_head writes it: always its second line.
+std::string_view authority_of(std::string_view head) {
+  constexpr std::string_view kHost = "\r\nhost: ";
+  const std::size_t at = head.find(kHost) + kHost.size();
+  return head.substr(at, head.find("\r\n", at) - at);
+}
+
+std::string_view query_of(std::string_view target) {
+  const std::size_t question = target.find('?');
+  return question == std::string_view::npos ? std::string_view() : target.substr(question + 1);
+}
 
 }  // namespace
 
@@ -66,6 +80,7 @@ io::Task<Answered> Exchange::run() {
 io::Task<Answered> Exchange::answer() {
   if (path_.empty()) co_return co_await reply({400, "the path is malformed"});
   if (!find_route()) co_return co_await reply({404, "nothing is published at this address"});
+  if (answers_itself()) co_return co_await answer_by_rule();
   if (!client_.incoming().done) first_body_ = client_.take_received();
   if (const auto problem = body_problem()) co_return co_await reply(*problem);
   Entry entry = enter();
@@ -82,26 +97,99 @@ io::Task<Answered> Exchange::answer() {
 // By the snapshot now in force.
 bool Exchange::find_route() {
   routing_ = worker_.routing();
-  route_ = routing_->table.match(method_, host_, path_);
+  route_ = routing_->table.match(facts(routing_->table.has_conditions()));
+  if (route_ != nullptr) choose_backend();
   return route_ != nullptr;
+}
+
+// The fields come from the head that is kept for sending; valid until the coroutine suspends.
+RequestFacts Exchange::facts(bool with_fields) {
+  RequestFacts out{.method = method_, .host = host_, .path = path_};
+  if (!with_fields) return out;
+  out.query = query_of(target_);
+  out.client_ip = client_.ip();
+  const http::Parsed parsed = http::parse_request(request_head_, worker_.head());
+  if (parsed.outcome == http::Outcome::kComplete) out.fields = worker_.head().fields();
+  return out;
+}
+
+void Exchange::choose_backend() {
+  backend_ = plan().backend;
+  if (plan().targets.empty()) return;
+  const spec::RouteRules& rules = route_->spec.rules;
+  const std::size_t side = rules.sticky ? side_of(rules.weights, rules.sticky->salt,
+                                                  client_key(*rules.sticky, facts(true)))
+                                        : random_side(rules.weights, worker_.ids());
+  backend_ = plan().targets[side];
+}
+
+std::int64_t Exchange::retries_max() const {
+  return route_->spec.rules.retries.value_or(static_cast<int>(limits().retries));
+}
+
+std::int64_t Exchange::body_bytes_max() const {
+  const std::int64_t own = route_->spec.rules.limits.body_bytes;
+  return own != 0 ? own : limits().body_bytes;
+}
+
+// Of the next try: its own bound, and what the tries before it left.
+Duration Exchange::response_time() const {
+  const spec::RouteRules& rules = route_->spec.rules;
+  Duration out = rules.per_try_timeout.value_or(rules.timeout.value_or(limits().response_ms));
+  if (rules.timeout) {
+    const Duration left = *rules.timeout - (worker_.clock().now() - started_ - held_);
+    out = std::clamp<Duration>(left, 1ms, out);
+  }
+  return out;
 }
 
 std::optional<Exchange::Problem> Exchange::body_problem() const {
   const BodyProgress& body = client_.incoming();
   if (body.malformed) return problem_of(AttemptEnd::kBodyMalformed);
-  const auto most = static_cast<std::uint64_t>(limits().body_bytes);
+  const auto most = static_cast<std::uint64_t>(body_bytes_max());
   if (most != 0 && (body.bytes > most || body.bytes_left > most))
     return problem_of(AttemptEnd::kBodyTooLarge);
   return std::nullopt;
 }
 
 io::Task<Answered> Exchange::reply(Problem problem) {
-  status_ = problem.status;
-  worker_.metrics().count_own_reply(status_);
+  worker_.metrics().count_own_reply(problem.status);
   const std::string text =
-      fmt::format("{} {}: {}\n", status_, http::reason_phrase(status_), problem.text);
-  bytes_out_ += text.size();
-  const OwnAnswer answer{.status = status_, .text = text, .retry_after_s = problem.retry_after_s};
+      fmt::format("{} {}: {}\n", problem.status, http::reason_phrase(problem.status), problem.text);
+  co_return co_await send_own(
+      {.status = problem.status, .text = text, .retry_after_s = problem.retry_after_s});
+}
+
+// What the route's redirect or fixed response says.
+io::Task<Answered> Exchange::answer_by_rule() {
+  const spec::RouteRules& rules = route_->spec.rules;
+  std::string fields;
+  if (rules.redirect) {
+    fields =
+        "location: " + expanded_location(rules.redirect->location, route_->spec, facts(false),
+                                         client_.scheme(), authority_of(request_head_), target_);
+    fields += "\r\n";
+  }
+  for (const spec::NameValue& field : rules.headers.response.set)
+    fields += field.name + ": " + field.value + "\r\n";
+  for (const spec::NameValue& field : rules.headers.response.add)
+    fields += field.name + ": " + field.value + "\r\n";
+  const spec::Respond* const respond =
+      rules.respond
+          ? &*rules.respond
+          : (rules.fallback && rules.fallback->respond ? &*rules.fallback->respond : nullptr);
+  OwnAnswer answer{.status = rules.redirect ? rules.redirect->status : 503, .fields = fields};
+  if (!rules.redirect && respond != nullptr) {
+    answer.status = respond->status;
+    answer.text = respond->body;
+    answer.type = respond->type;
+  }
+  co_return co_await send_own(answer);
+}
+
+io::Task<Answered> Exchange::send_own(OwnAnswer answer) {
+  status_ = answer.status;
+  bytes_out_ += answer.text.size();
   const io::IoResult sent = co_await client_.reply(answer, after(kReplyTime));
   co_return sent.ok() ? Answered::kFully : Answered::kNotFully;
 }
@@ -212,16 +300,42 @@ io::Task<Answered> Exchange::forward() {
     const AttemptEnd end = co_await attempt();
     if (end == AttemptEnd::kAnswered) co_return Answered::kFully;
     if (end == AttemptEnd::kClientGone || end == AttemptEnd::kCutOff) co_return Answered::kNotFully;
-    if (!may_try_again(end)) co_return co_await reply(problem_of(end));
+    if (end == AttemptEnd::kOwnAnswer) co_return co_await answer_by_rule();
+    if (!may_try_again(end)) {
+      if (!fall_back(end)) co_return co_await reply(problem_of(end));
+      if (answers_itself()) co_return co_await answer_by_rule();
+      continue;
+    }
     ++retries_;
     ++worker_.metrics().retries;
   }
 }
 
 bool Exchange::may_try_again(AttemptEnd end) {
-  if (retries_ >= limits().retries || body_went_by_) return false;
+  if (retries_ >= retries_max() || body_went_by_) return false;
   if (end == AttemptEnd::kUnreachable) return true;
   return end == AttemptEnd::kDied && repeatable_;
+}
+
+// The service gave no answer: the route's fallback does, once. Another service gets the request
+// only where that cannot do it twice.
+bool Exchange::fall_back(AttemptEnd end) {
+  const auto& fallback = route_->spec.rules.fallback;
+  const bool service_failed = end == AttemptEnd::kNoEndpoint || end == AttemptEnd::kUnreachable ||
+                              end == AttemptEnd::kDied || end == AttemptEnd::kLate ||
+                              end == AttemptEnd::kBadResponse;
+  if (!fallback || !service_failed || answers_itself()) return false;
+  if (fallback->respond) {
+    backend_ = kNoBackend;
+    return true;
+  }
+  const bool was_sent = end != AttemptEnd::kNoEndpoint && end != AttemptEnd::kUnreachable;
+  if (backend_ == plan().fallback || body_went_by_ || (was_sent && !is_safe())) return false;
+  backend_ = plan().fallback;
+  tried_.clear();
+  retries_ = 0;
+  ++worker_.metrics().fallbacks;
+  return true;
 }
 
 Exchange::Problem Exchange::problem_of(AttemptEnd end) {
@@ -249,11 +363,12 @@ Exchange::Problem Exchange::problem_of(AttemptEnd end) {
 
 io::Task<AttemptEnd> Exchange::attempt() {
   if (routing_ != worker_.routing() && !find_route()) co_return AttemptEnd::kNoRoute;
+  if (answers_itself()) co_return AttemptEnd::kOwnAnswer;
   Endpoint* const same = std::exchange(again_, nullptr);
-  Endpoint* const endpoint = same != nullptr ? same : worker_.pick(route_->index, tried_);
+  Endpoint* const endpoint = same != nullptr ? same : worker_.pick(backend_, tried_);
   if (endpoint == nullptr) co_return AttemptEnd::kNoEndpoint;
   if (same == nullptr && std::ranges::find(tried_, endpoint) != tried_.end()) {
-    retries_ = limits().retries;  // nobody else to ask
+    retries_ = retries_max();  // nobody else to ask
     co_return AttemptEnd::kUnreachable;
   }
   const EndpointUse use(*endpoint);
@@ -269,15 +384,21 @@ io::Task<AttemptEnd> Exchange::attempt() {
 }
 
 io::Task<AttemptEnd> Exchange::converse(Endpoint& endpoint) {
+  const bool edits = plan().edits_request;
+  if (edits) edited_head_ = edited_request_head(request_head_, route_->spec, path_);
   const AttemptOrder order{.worker = worker_,
                            .client = client_,
                            .limits = limits(),
-                           .request = {.head = request_head_,
+                           .request = {.head = edits ? edited_head_ : request_head_,
                                        .form = client_.incoming().form,
                                        .framing = framing_,
                                        .answers = answers_},
                            .first_body = first_body_,
                            .is_upgrade = is_upgrade_,
+                           .response_time = response_time(),
+                           .body_bytes_max = body_bytes_max(),
+                           .edits = plan().edits_response ? &route_->spec : nullptr,
+                           .authority = authority_of(request_head_),
                            .pass = pass_};
   Attempt attempt(order, *upstream_);
   attempt_ = &attempt;

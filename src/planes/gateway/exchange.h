@@ -52,6 +52,17 @@ class Exchange final : private ClientObserver {
   void write_request_head(const http::Head& head);
   io::Task<Answered> answer();
   bool find_route();
+  RequestFacts facts(bool with_fields);
+  void choose_backend();
+  const RoutePlan& plan() const { return routing_->plans[route_->index]; }
+  // The gateway itself answers requests of this route.
+  bool answers_itself() const { return backend_ == kNoBackend; }
+  io::Task<Answered> answer_by_rule();
+  io::Task<Answered> send_own(OwnAnswer answer);
+  bool fall_back(AttemptEnd end);
+  std::int64_t retries_max() const;
+  std::int64_t body_bytes_max() const;
+  Duration response_time() const;
   std::optional<Problem> body_problem() const;
   io::Task<Answered> reply(Problem problem);
   void record();
@@ -79,6 +90,7 @@ class Exchange final : private ClientObserver {
   Client& client_;
   std::shared_ptr<const Routing> routing_;
   const Route* route_ = nullptr;
+  std::size_t backend_ = kNoBackend;  // of routing_->backends
 
   // The request.
   std::string method_;
@@ -86,7 +98,8 @@ class Exchange final : private ClientObserver {
   std::string target_;
   std::string path_;  // normalised; empty: malformed
   std::string request_head_;
-  std::string first_body_;  // received before it was sent upstream
+  std::string edited_head_;  // as the route's rules want it sent
+  std::string first_body_;   // received before it was sent upstream
   http::TraceContext trace_{};
   http::Answers answers_;
   http::Framing framing_;

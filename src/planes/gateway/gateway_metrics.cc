@@ -239,6 +239,7 @@ void GatewayMetrics::merge(const GatewayMetrics& other) {
   upstream_connect_failures += other.upstream_connect_failures;
   upstream_reuses += other.upstream_reuses;
   retries += other.retries;
+  fallbacks += other.fallbacks;
   held.merge(other.held);
   upstream_connect.merge(other.upstream_connect);
 }

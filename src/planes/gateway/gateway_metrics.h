@@ -57,6 +57,7 @@ struct GatewayMetrics {
   std::uint64_t upstream_connect_failures = 0;
   std::uint64_t upstream_reuses = 0;
   std::uint64_t retries = 0;
+  std::uint64_t fallbacks = 0;  // requests sent to another backend because theirs did not answer
   DurationHistogram held;
   DurationHistogram upstream_connect;
 

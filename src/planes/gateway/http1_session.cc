@@ -211,6 +211,8 @@ io::Task<io::IoResult> Http1Session::reply(OwnAnswer answer, Mono deadline) {
       http::own_reply({.status = answer.status,
                        .body = answer.text,
                        .retry_after_s = answer.retry_after_s,
+                       .type = answer.type,
+                       .fields = answer.fields,
                        .persist = persists_ ? http::Persist::kKeepAlive : http::Persist::kClose,
                        .answers = answers_});
   co_return co_await socket_.send(bytes, deadline);

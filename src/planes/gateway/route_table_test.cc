@@ -14,7 +14,8 @@ RouteSpec route(std::string id, std::string path, std::vector<std::string> metho
           .methods = std::move(methods),
           .host = std::move(host),
           .path = std::move(path),
-          .to = "b"};
+          .to = "b",
+          .rules = {}};
 }
 
 std::string match(const RouteTable& table, std::string_view method, std::string_view path,
@@ -179,7 +180,89 @@ TEST(RouteTable, AsteriskTargetMatchesTheRoot) {
   EXPECT_EQ(match(RouteTable({route("all", "/*")}), "OPTIONS", "*"), "all");
 }
 
+RouteSpec conditional(std::string id, std::string path, spec::RouteWhen when) {
+  RouteSpec out = route(std::move(id), std::move(path));
+  out.rules.when = std::move(when);
+  return out;
+}
+
+TEST(RouteTable, AnExactEndIsMoreSpecificThanTheRest) {
+  const RouteTable table({route("rest", "/a/*"), route("exact", "/a")});
+  EXPECT_EQ(match(table, "GET", "/a"), "exact");
+  EXPECT_EQ(match(table, "GET", "/a/"), "rest");
+}
+
+TEST(RouteTable, WildcardHostsComeAfterExactOnesLongestFirst) {
+  const RouteTable table({route("any", "/*"), route("wide", "/*", {}, "*.example.org"),
+                          route("narrow", "/*", {}, "*.eu.example.org"),
+                          route("exact", "/x", {}, "a.eu.example.org")});
+  EXPECT_EQ(match(table, "GET", "/x", "a.eu.example.org"), "exact");
+  EXPECT_EQ(match(table, "GET", "/y", "A.EU.example.org"), "narrow");
+  EXPECT_EQ(match(table, "GET", "/y", "a.b.example.org"), "wide");
+  EXPECT_EQ(match(table, "GET", "/y", "example.org"), "any");
+}
+
+TEST(RouteTable, MoreConditionsComeFirstAndUnmetOnesArePassedOver) {
+  const RouteTable table({route("plain", "/*"),
+                          conditional("beta", "/*", {{{"x-beta", "1"}}, {}, {}}),
+                          conditional("beta-v2", "/*", {{{"x-beta", "1"}}, {{"v", "2"}}, {}}),
+                          conditional("inside", "/*", {{}, {{"v", "3"}}, {"10.0.0.0/8"}}),
+                          conditional("without", "/old", {{{"x-new", "!"}}, {}, {}})});
+  http::Field beta{"X-Beta", "1", http::FieldId::kOther, false};
+  RequestFacts facts{.method = "GET", .host = "h", .path = "/a"};
+  EXPECT_EQ(table.match(facts)->spec.id, "plain");
+  facts.fields = {&beta, 1};
+  EXPECT_EQ(table.match(facts)->spec.id, "beta");
+  facts.query = "a=1&v=%32";
+  EXPECT_EQ(table.match(facts)->spec.id, "beta-v2");
+  facts = {.method = "GET", .host = "h", .path = "/a", .query = "v=3", .client_ip = "10.9.9.9"};
+  EXPECT_EQ(table.match(facts)->spec.id, "inside");
+  facts.client_ip = "11.9.9.9";
+  EXPECT_EQ(table.match(facts)->spec.id, "plain");
+  facts.path = "/old";
+  EXPECT_EQ(table.match(facts)->spec.id, "without");
+}
+
+TEST(RouteTable, AgreesWithItsOwnExplanation) {
+  std::mt19937 chance(7);
+  const auto pick = [&](std::vector<std::string> from) { return from[chance() % from.size()]; };
+  const std::vector<std::string> segments = {"/a", "/b", "/:x", "/*"};
+  for (int round = 0; round < 300; ++round) {
+    std::vector<RouteSpec> specs;
+    for (int i = 0; i < 8; ++i) {
+      std::string path;
+      while (path.size() < 7 && !path.ends_with('*')) path += pick(segments);
+      auto spec =
+          route(std::to_string(i), path,
+                chance() % 3 == 0 ? std::vector<std::string>{"PUT"} : std::vector<std::string>{});
+      if (chance() % 2 == 0) spec.host = pick({"h", "*.h", "a.h"});
+      if (chance() % 4 == 0) spec.rules.when.query = {{"q", "*"}};
+      specs.push_back(spec);
+    }
+    const RouteTable table(specs);
+    const std::string path = pick({"/a", "/b"}) + pick({"", "/a", "/c"}) + pick({"", "/b"});
+    const std::string host = pick({"h", "a.h", "b.h", "x"});
+    const std::string query = pick({"", "q"});
+    const RequestFacts facts{.method = "PUT", .host = host, .path = path, .query = query};
+    const Route* found = table.match(facts);
+    const auto verdicts = table.explain(facts);
+    const bool taken = !verdicts.empty() && verdicts.back().why_not.empty();
+    ASSERT_EQ(found != nullptr, taken) << path;
+    if (found != nullptr) EXPECT_EQ(found->spec.id, verdicts.back().route) << host << path;
+  }
+}
+
+TEST(RouteTable, KnowsTheParametersOfAPath) {
+  const auto found = path_parameters("/u/:id/:what/*", "/u/7/x/y/z");
+  ASSERT_EQ(found.size(), 3U);
+  EXPECT_EQ(found[0].second, "7");
+  EXPECT_EQ(found[1].first, "what");
+  EXPECT_EQ(found[2].second, "y/z");
+}
+
 TEST(RouteTable, FindsRoutesThatCannotBeToldApart) {
+  EXPECT_TRUE(RouteTable::check_distinct(
+      {route("a", "/x"), conditional("b", "/x", {{{"x-beta", "1"}}, {}, {}})}));
   EXPECT_FALSE(RouteTable::check_distinct({route("a", "/x/:id"), route("b", "/x/:name")}));
   EXPECT_FALSE(
       RouteTable::check_distinct({route("a", "/x", {"GET", "PUT"}), route("b", "/x", {"PUT"})}));

@@ -16,7 +16,21 @@ struct EndpointPlan {
   std::string address;
   std::string zone;
   bool local = false;  // in the gateway's own zone
+  int weight = 1;
+  bool backup = false;
   io::Address resolved;
+};
+
+inline constexpr std::size_t kNoBackend = ~std::size_t{0};
+
+// Where requests of a route go, as indexes into Routing::backends.
+struct RoutePlan {
+  std::size_t backend = kNoBackend;  // without weights, or the stable side
+  std::vector<std::size_t> targets;  // as rules.weights
+  std::size_t fallback = kNoBackend;
+  bool edits_request = false;
+  bool edits_response = false;
+  bool needs_facts = false;  // the way depends on headers or on the client's address
 };
 
 struct BackendPlan {
@@ -24,13 +38,14 @@ struct BackendPlan {
   std::vector<EndpointPlan> endpoints;
   std::optional<HealthSpec> health;
   std::string health_host;  // Host of the probes; empty: the endpoint's address
+  spec::Traffic traffic;
 };
 
 struct Routing {
   RouteSnapshot snapshot;
   RouteTable table;
   std::vector<BackendPlan> backends;
-  std::vector<std::size_t> backend_of_route;  // by Route::index
+  std::vector<RoutePlan> plans;  // by Route::index
   std::vector<io::Address> listen;
 
   // Asks the resolver; never on a worker.

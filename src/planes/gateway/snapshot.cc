@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "planes/gateway/route_table.h"
+#include "spec/traffic_json.h"
 #include "wire/http/http1_parser.h"
 
 namespace banyan::gateway {
@@ -15,92 +16,7 @@ namespace {
 
 using nlohmann::json;
 
-std::string join(const std::string& path, std::string_view key) {
-  return path.empty() ? std::string(key) : fmt::format("{}.{}", path, key);
-}
-
-struct Range {
-  std::int64_t least;
-  std::int64_t most;
-};
-
-// Reads typed members of one JSON object; gathers what is wrong instead of stopping.
-class Reader {
- public:
-  Reader(const json& in, std::string path, std::vector<std::string>& problems)
-      : in_(in), path_(std::move(path)), problems_(problems) {
-    if (!in_.is_object()) problem("", "must be an object");
-  }
-
-  void problem(std::string_view key, std::string_view what) {
-    const std::string at = key.empty() ? path_ : join(path_, key);
-    problems_.push_back(fmt::format("{}: {}", at.empty() ? "snapshot" : at, what));
-  }
-
-  // Null when absent, null or not an object.
-  const json* member(std::string_view key) {
-    seen_.insert(std::string(key));
-    if (!in_.is_object()) return nullptr;
-    const auto found = in_.find(key);
-    return found == in_.end() || found->is_null() ? nullptr : &*found;
-  }
-
-  std::optional<std::string> optional_text(std::string_view key) {
-    const json* value = member(key);
-    if (value == nullptr) return std::nullopt;
-    if (value->is_string()) return value->get<std::string>();
-    problem(key, "must be a string");
-    return std::nullopt;
-  }
-
-  std::string required_text(std::string_view key) {
-    auto value = optional_text(key);
-    if (!value || value->empty()) problem(key, "is required");
-    return value.value_or("");
-  }
-
-  std::int64_t integer(std::string_view key, std::int64_t preset, Range range) {
-    const json* value = member(key);
-    if (value == nullptr) return preset;
-    const bool fine = value->is_number_integer() && value->get<std::int64_t>() >= range.least &&
-                      value->get<std::int64_t>() <= range.most;
-    if (fine) return value->get<std::int64_t>();
-    problem(key, fmt::format("must be an integer from {} to {}", range.least, range.most));
-    return preset;
-  }
-
-  Millis millis(std::string_view key, Millis preset) {
-    return Millis(integer(key, preset.count(), {1, 86'400'000}));
-  }
-
-  std::vector<std::string> texts(std::string_view key) {
-    std::vector<std::string> out;
-    const json* value = member(key);
-    if (value == nullptr) return out;
-    if (!value->is_array()) problem(key, "must be a list of strings");
-    for (const json& item : *value) {
-      if (item.is_string())
-        out.push_back(item.get<std::string>());
-      else
-        problem(key, "must hold only strings");
-    }
-    return out;
-  }
-
-  // Call last: whatever was not asked for is a mistake.
-  void refuse_unknown() {
-    if (!in_.is_object()) return;
-    for (const auto& item : in_.items()) {
-      if (!seen_.contains(item.key())) problem(item.key(), "unknown key; remove it");
-    }
-  }
-
- private:
-  const json& in_;
-  std::string path_;
-  std::vector<std::string>& problems_;
-  std::set<std::string, std::less<>> seen_;
-};
+using Reader = spec::JsonReader;
 
 bool is_address(std::string_view text) {
   if (text.starts_with("unix:/")) return text.size() > 6;
@@ -123,6 +39,8 @@ class SnapshotReader {
   void read_routes(Reader& top);
   RouteSpec read_route(const json& in, const std::string& path);
   void check_template(Reader& reader, std::string_view path);
+  void check_backend(Reader& reader, std::string_view key, const std::string& name);
+  void check_targets(Reader& reader, const RouteSpec& route);
   void read_limits(const json* in);
 
   RouteSnapshot out_;
@@ -153,6 +71,8 @@ BackendSpec SnapshotReader::read_backend(const json& in, const std::string& path
        ++i) {
     Reader item((*endpoints)[i], fmt::format("{}.endpoints[{}]", path, i), problems_);
     EndpointSpec endpoint{item.required_text("address"), item.optional_text("zone").value_or("")};
+    endpoint.weight = static_cast<int>(item.integer("weight", 1, {1, 1000}));
+    item.flag({"backup", ""}, endpoint.backup);
     item.refuse_unknown();
     if (!is_address(endpoint.address)) item.problem("address", "must be host:port or unix:/path");
     if (!addresses.insert(endpoint.address).second) item.problem("address", "is there twice");
@@ -160,6 +80,7 @@ BackendSpec SnapshotReader::read_backend(const json& in, const std::string& path
   }
   if (const json* health = reader.member("health"))
     out.health = read_health(*health, path + ".health");
+  spec::read(reader, out.traffic);
   reader.refuse_unknown();
   return out;
 }
@@ -195,6 +116,20 @@ std::string lower_case(std::string text) {
   return text;
 }
 
+void SnapshotReader::check_backend(Reader& reader, std::string_view key, const std::string& name) {
+  if (!out_.backends.contains(name))
+    reader.problem(key, fmt::format("no backend named '{}'", name));
+}
+
+void SnapshotReader::check_targets(Reader& reader, const RouteSpec& route) {
+  const spec::RouteRules& rules = route.rules;
+  for (const spec::Weight& weight : rules.weights) check_backend(reader, "weights", weight.to);
+  if (rules.fallback && rules.fallback->to) check_backend(reader, "fallback", *rules.fallback->to);
+  if (!route.to.empty()) return check_backend(reader, "to", route.to);
+  if (rules.weights.empty() && !rules.redirect && !rules.respond)
+    reader.problem("to", "is required");
+}
+
 RouteSpec SnapshotReader::read_route(const json& in, const std::string& path) {
   Reader reader(in, path, problems_);
   RouteSpec out;
@@ -207,10 +142,9 @@ RouteSpec SnapshotReader::read_route(const json& in, const std::string& path) {
   if (auto host = reader.optional_text("host")) out.host = lower_case(*std::move(host));
   out.path = reader.required_text("path");
   if (!out.path.empty()) check_template(reader, out.path);
-  out.to = reader.required_text("to");
-  if (!out.to.empty() && !out_.backends.contains(out.to)) {
-    reader.problem("to", fmt::format("no backend named '{}'", out.to));
-  }
+  out.to = reader.optional_text("to").value_or("");
+  spec::read(reader, out.rules);
+  check_targets(reader, out);
   reader.refuse_unknown();
   return out;
 }
@@ -231,20 +165,7 @@ void SnapshotReader::read_routes(Reader& top) {
 void SnapshotReader::read_limits(const json* in) {
   if (in == nullptr) return;
   Reader reader(*in, "limits", problems_);
-  LimitsSpec& out = out_.limits;
-  out.head_ms = reader.millis("head_ms", out.head_ms);
-  out.idle_ms = reader.millis("idle_ms", out.idle_ms);
-  out.body_idle_ms = reader.millis("body_idle_ms", out.body_idle_ms);
-  out.connect_ms = reader.millis("connect_ms", out.connect_ms);
-  out.response_ms = reader.millis("response_ms", out.response_ms);
-  out.stream_idle_ms = reader.millis("stream_idle_ms", out.stream_idle_ms);
-  out.hold_wait_ms = reader.millis("hold_wait_ms", out.hold_wait_ms);
-  out.drain_ms = reader.millis("drain_ms", out.drain_ms);
-  out.retire_ms = reader.millis("retire_ms", out.retire_ms);
-  out.head_bytes = reader.integer("head_bytes", out.head_bytes, {1024, 60 * 1024});
-  out.body_bytes = reader.integer("body_bytes", out.body_bytes, {0, std::int64_t{1} << 50});
-  out.connections = reader.integer("connections", out.connections, {1, 10'000'000});
-  out.retries = reader.integer("retries", out.retries, {0, 10});
+  spec::read(reader, out_.limits);
   reader.refuse_unknown();
 }
 
@@ -279,27 +200,15 @@ Result<RouteSnapshot> SnapshotReader::read(const json& in) {
   return failure(Code::kInvalidArgument, fmt::format("{}", fmt::join(problems_, "\n")));
 }
 
-json limits_json(const LimitsSpec& limits) {
-  return {{"head_ms", limits.head_ms.count()},
-          {"idle_ms", limits.idle_ms.count()},
-          {"body_idle_ms", limits.body_idle_ms.count()},
-          {"connect_ms", limits.connect_ms.count()},
-          {"response_ms", limits.response_ms.count()},
-          {"stream_idle_ms", limits.stream_idle_ms.count()},
-          {"hold_wait_ms", limits.hold_wait_ms.count()},
-          {"drain_ms", limits.drain_ms.count()},
-          {"retire_ms", limits.retire_ms.count()},
-          {"head_bytes", limits.head_bytes},
-          {"body_bytes", limits.body_bytes},
-          {"connections", limits.connections},
-          {"retries", limits.retries}};
-}
-
 json backend_json(const BackendSpec& backend) {
   json out{{"endpoints", json::array()}};
   for (const EndpointSpec& endpoint : backend.endpoints) {
-    out["endpoints"].push_back({{"address", endpoint.address}, {"zone", endpoint.zone}});
+    json one = {{"address", endpoint.address}, {"zone", endpoint.zone}};
+    if (endpoint.weight != 1) one["weight"] = endpoint.weight;
+    if (endpoint.backup) one["backup"] = true;
+    out["endpoints"].push_back(std::move(one));
   }
+  if (backend.traffic != spec::Traffic{}) spec::write(backend.traffic, out);
   if (backend.health) {
     const HealthSpec& health = *backend.health;
     out["health"] = {{"path", health.path},
@@ -330,14 +239,17 @@ json RouteSnapshot::to_json() const {
            {"zone", or_null(zone)},
            {"backends", json::object()},
            {"routes", json::array()},
-           {"limits", limits_json(limits)}};
+           {"limits", json::object()}};
+  spec::write(limits, out["limits"]);
   for (const auto& [name, backend] : backends) out["backends"][name] = backend_json(backend);
   for (const RouteSpec& route : routes) {
-    out["routes"].push_back({{"id", route.id},
-                             {"methods", route.methods},
-                             {"host", or_null(route.host)},
-                             {"path", route.path},
-                             {"to", route.to}});
+    json one = {{"id", route.id},
+                {"methods", route.methods},
+                {"host", or_null(route.host)},
+                {"path", route.path}};
+    if (!route.to.empty()) one["to"] = route.to;
+    spec::write(route.rules, one);
+    out["routes"].push_back(std::move(one));
   }
   return out;
 }

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "spec/traffic.h"
 
 namespace banyan::gateway {
 
@@ -21,6 +22,8 @@ using Millis = std::chrono::milliseconds;
 struct EndpointSpec {
   std::string address;  // "127.0.0.1:8000", "[::1]:8000" or "unix:/path"
   std::string zone = {};
+  int weight = 1;       // 1 to 1000
+  bool backup = false;  // gets requests only when no other endpoint is healthy
   bool operator==(const EndpointSpec&) const = default;
 };
 
@@ -37,35 +40,21 @@ struct HealthSpec {
 struct BackendSpec {
   std::vector<EndpointSpec> endpoints;
   std::optional<HealthSpec> health;
+  spec::Traffic traffic = {};
   bool operator==(const BackendSpec&) const = default;
 };
 
 struct RouteSpec {
   std::string id;
   std::vector<std::string> methods;  // empty: any
-  std::optional<std::string> host;   // lower case; absent: any
+  std::optional<std::string> host;   // lower case, "*.example.org": all below; absent: any
   std::string path;                  // "/a/:id/b", "/static/*"
-  std::string to;                    // a backend's name
+  std::string to;                    // a backend's name; empty: `rules` say what happens
+  spec::RouteRules rules = {};
   bool operator==(const RouteSpec&) const = default;
 };
 
-// All optional in JSON, under "limits", with these names.
-struct LimitsSpec {
-  Millis head_ms{10'000};       // to receive a request head
-  Millis idle_ms{75'000};       // between requests of a connection
-  Millis body_idle_ms{60'000};  // between two reads of a body
-  Millis connect_ms{2'000};
-  Millis response_ms{60'000};      // to the first byte of a response
-  Millis stream_idle_ms{300'000};  // upgraded connections
-  Millis hold_wait_ms{30'000};     // one request's own deadline while held
-  Millis drain_ms{30'000};         // graceful stop
-  Millis retire_ms{3'600'000};     // an upgraded gateway's last connections, such as WebSockets
-  std::int64_t head_bytes = 60 * 1024;
-  std::int64_t body_bytes = 0;  // 0: no limit
-  std::int64_t connections = 20'000;
-  std::int64_t retries = 2;
-  bool operator==(const LimitsSpec&) const = default;
-};
+using LimitsSpec = spec::Limits;  // in JSON under "limits", all optional
 
 struct RouteSnapshot {
   std::uint64_t epoch = 0;

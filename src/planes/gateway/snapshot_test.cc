@@ -87,5 +87,65 @@ TEST(RouteSnapshot, RefusesAmbiguousRoutesAndBadTemplates) {
   }
 }
 
+nlohmann::json with_rules() {
+  return nlohmann::json::parse(R"({"epoch": 3, "listen": ["127.0.0.1:1"],
+    "backends": {"old": {"endpoints": [{"address": "127.0.0.1:2", "weight": 5, "backup": true}],
+                         "balance": "peak_ewma", "slow_start": 30000, "limits": {"requests": 7}},
+                 "new": {"endpoints": []}},
+    "routes": [
+      {"id": "a", "path": "/a/*", "host": "*.Example.org", "weights": [["old", 90], ["new", 10]],
+       "sticky": {"by": "cookie", "name": "sid", "salt": "x"},
+       "when": {"headers": [["x-beta", "1"]], "query": [["v", "*"]], "source": ["10.0.0.0/8"]},
+       "rewrite": {"prefix": "/", "host": "app.internal"}, "timeout": 5000, "retries": 0,
+       "headers": {"request": {"set": [["x-a", "1"]], "remove": ["x-b"]}},
+       "limits": {"rate": {"per_second": 5}, "requests": 10, "adaptive": true},
+       "fallback": {"respond": {"status": 503, "body": "later"}}, "priority": "low"},
+      {"id": "b", "path": "/b", "redirect": {"status": 301, "location": "/c"}},
+      {"id": "c", "path": "/c", "respond": {"body": "hi"}}],
+    "limits": {"body_rate": 100, "client_connections": 5}})");
+}
+
+TEST(RouteSnapshot, CarriesTheRulesOfRoutesAndBackends) {
+  const auto snapshot = RouteSnapshot::from_json(with_rules());
+  ASSERT_TRUE(snapshot) << snapshot.error().message();
+  const spec::RouteRules& rules = snapshot->routes[0].rules;
+  EXPECT_EQ(snapshot->routes[0].host, "*.example.org");
+  EXPECT_EQ(rules.weights[1], (spec::Weight{"new", 10}));
+  EXPECT_EQ(rules.sticky->name, "sid");
+  EXPECT_EQ(rules.limits.rate->per_second, 5);
+  EXPECT_EQ(rules.timeout, Millis(5000));
+  EXPECT_EQ(snapshot->routes[1].rules.redirect->location, "/c");
+  EXPECT_EQ(snapshot->backends.at("old").traffic.limits.requests, 7);
+  EXPECT_EQ(snapshot->limits.client_connections, 5);
+  EXPECT_EQ(RouteSnapshot::from_json(snapshot->to_json()).value(), *snapshot);
+}
+
+TEST(RouteSnapshot, ARouteWithoutRulesStaysSmall) {
+  auto in = with_rules();
+  in["routes"] = nlohmann::json::parse(R"([{"id": "a", "path": "/*", "to": "old"}])");
+  const auto snapshot = RouteSnapshot::from_json(in);
+  ASSERT_TRUE(snapshot) << snapshot.error().message();
+  EXPECT_EQ(snapshot->to_json()["routes"][0].size(), 5U);
+}
+
+TEST(RouteSnapshot, NamesWhatIsWrongInTheRules) {
+  auto in = with_rules();
+  in["routes"][0]["weights"][1][0] = "newer";
+  in["routes"][0]["when"]["source"][0] = "10.0.0.0/99";
+  in["routes"][0]["headers"]["request"]["set"][0][0] = "content-length";
+  in["routes"][0]["headers"]["request"]["set"][0][1] = "1\r\nx: y";
+  in["routes"][0]["sticky"]["nmae"] = 1;
+  in["routes"][1]["redirect"]["status"] = 305;
+  const auto snapshot = RouteSnapshot::from_json(in);
+  ASSERT_FALSE(snapshot);
+  for (const char* part :
+       {"routes[0].weights: no backend named 'newer'", "routes[0].when.source: 10.0.0.0/99",
+        "routes[0].headers.request.set: content-length is the gateway's own",
+        "routes[0].headers.request.set: content-length: the value has control characters",
+        "routes[0].sticky.nmae: unknown key", "routes[1].redirect.status: not a redirect"})
+    EXPECT_NE(snapshot.error().message().find(part), std::string::npos)
+        << snapshot.error().message();
+}
+
 }  // namespace
 }  // namespace banyan::gateway

@@ -207,8 +207,8 @@ void Worker::stop() {
   if (access_log_) access_log_->flush();
 }
 
-Endpoint* Worker::pick(std::size_t route, std::span<Endpoint* const> tried) {
-  const std::vector<Endpoint*>& endpoints = backends_[routing_->backend_of_route[route]];
+Endpoint* Worker::pick(std::size_t backend, std::span<Endpoint* const> tried) {
+  const std::vector<Endpoint*>& endpoints = backends_[backend];
   load_scratch_.clear();
   for (Endpoint* endpoint : endpoints) {
     EndpointLoad& load = load_scratch_.emplace_back(endpoint->load);

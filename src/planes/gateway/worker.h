@@ -81,8 +81,8 @@ class Worker {
   std::string& path_scratch() { return path_scratch_; }
   void enlist(Session& session) { sessions_.insert(&session); }
   void delist(Session& session) { sessions_.erase(&session); }
-  // The endpoint for a request of this route; null when there is none to try.
-  Endpoint* pick(std::size_t route, std::span<Endpoint* const> tried);
+  // The endpoint of this backend for a request; null when there is none to try.
+  Endpoint* pick(std::size_t backend, std::span<Endpoint* const> tried);
 
   // For the gateway's verbs.
   void set_health(const std::string& backend, const std::string& address, bool healthy);

@@ -250,9 +250,11 @@ std::size_t write_client_head(const Head& response, const ClientRewrite& rewrite
 
 std::string own_reply(const OwnReply& reply) {
   std::string out = fmt::format(
-      "HTTP/1.1 {} {}\r\ncontent-type: text/plain; charset=utf-8\r\n"
-      "content-length: {}\r\ncache-control: no-store\r\n{}",
-      reply.status, reason_phrase(reply.status), reply.body.size(), kVia);
+      "HTTP/1.1 {} {}\r\ncontent-type: {}\r\n"
+      "content-length: {}\r\ncache-control: no-store\r\n{}{}",
+      reply.status, reason_phrase(reply.status),
+      reply.type.empty() ? "text/plain; charset=utf-8" : reply.type, reply.body.size(), kVia,
+      reply.fields);
   if (reply.retry_after_s > 0) out += fmt::format("retry-after: {}\r\n", reply.retry_after_s);
   if (reply.persist == Persist::kClose) out += "connection: close\r\n";
   out += "\r\n";
@@ -266,8 +268,20 @@ std::string_view reason_phrase(int status) {
       return "Continue";
     case 200:
       return "OK";
+    case 301:
+      return "Moved Permanently";
+    case 302:
+      return "Found";
+    case 303:
+      return "See Other";
+    case 307:
+      return "Temporary Redirect";
+    case 308:
+      return "Permanent Redirect";
     case 400:
       return "Bad Request";
+    case 403:
+      return "Forbidden";
     case 404:
       return "Not Found";
     case 405:

@@ -66,11 +66,13 @@ std::size_t client_head_bytes_max(const Head& response);
 // A chunked response to an HTTP/1.0 client must be sent decoded and ended by closing.
 std::size_t write_client_head(const Head& response, const ClientRewrite& rewrite, char* out);
 
-// A complete reply made by the gateway itself, as text/plain.
+// A complete reply made by the gateway itself.
 struct OwnReply {
   int status = 502;
   std::string_view body = {};
-  int retry_after_s = 0;  // 0: no such field
+  int retry_after_s = 0;         // 0: no such field
+  std::string_view type = {};    // Content-Type; empty: plain text
+  std::string_view fields = {};  // further ones, as lines that end in CRLF
   Persist persist = Persist::kKeepAlive;
   Answers answers = Answers::kOther;
 };
