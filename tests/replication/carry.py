@@ -49,7 +49,7 @@ QUESTIONS = {
     "database": "select shobj_description(oid, 'pg_database'), (select array_agg(x::text order by x::text) from unnest(datacl) x where x::text !~ '^postgres=')::text "
                 "from pg_database where datname = 'shop'",
     "settings": "select setrole::regrole::text, setconfig::text from pg_db_role_setting where setdatabase = (select oid from pg_database where datname = 'shop') order by 1",
-    "owners": "select relname, relowner::regrole::text, (select array_agg(x::text order by x::text) from unnest(relacl) x)::text from pg_class where relnamespace = 'sales'::regnamespace order by 1",
+    "owners": "select relname, relowner::regrole::text, case when relkind <> 'S' then (select array_agg(x::text order by x::text) from unnest(relacl) x)::text end from pg_class where relnamespace = 'sales'::regnamespace order by 1",
     "columns": "select attname, attacl::text from pg_attribute where attrelid = 'sales.item'::regclass and attnum > 0 order by 1",
     "functions": "select proname, proowner::regrole::text, (select array_agg(x::text order by x::text) from unnest(proacl) x)::text from pg_proc where pronamespace = 'sales'::regnamespace",
     "defaults": "select defaclrole::regrole::text, defaclacl::text from pg_default_acl",
