@@ -127,6 +127,8 @@ class Postgres:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(child), signal.SIGKILL)
         self.process.wait()
+        # The next postmaster refuses to start while one of them still holds the shared memory.
+        eventually(lambda: not any(os.path.exists(f"/proc/{child}") for child in children), "the children's end")
         for name in ("postmaster.pid",):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(self.data, name))

@@ -189,10 +189,13 @@ SchemaSteps Job::schema_steps() {
 
 void Job::start() {
   if (!ended_.with([](const std::string& ended) { return ended.empty(); })) return;
-  runner_.with([&](std::jthread& runner) {
-    if (!runner.joinable())
-      runner = std::jthread([this](const std::stop_token& stop) { run(stop); });
+  const bool was_running = runner_.with([&](std::jthread& runner) {
+    if (runner.joinable()) return true;
+    runner = std::jthread([this](const std::stop_token& stop) { run(stop); });
+    return false;
   });
+  // What has failed waits for this call.
+  if (was_running && engine_.status().value("state", "") == "failed") engine_.start();
   watcher_.with([&](std::jthread& watcher) {
     if (!watcher.joinable())
       watcher = std::jthread([this](const std::stop_token& stop) { watch_writers(stop); });
