@@ -111,7 +111,8 @@ std::string among(const std::vector<FencedTable>& tables) {
 }
 
 // What to name in the publication: roots instead of their partitions where the server can do that.
-Result<std::string> published_list(pg::Connection& db, const std::vector<FencedTable>& tables) {
+Result<std::string> published_list(pg::Connection& db, const std::vector<FencedTable>& tables,
+                                   const Mapping& mapping) {
   const auto* which = db.server_version() >= 130000
                           ? "not c.relispartition and c.relkind in ('r', 'p')"
                           : "c.relkind = 'r'";
@@ -124,8 +125,28 @@ Result<std::string> published_list(pg::Connection& db, const std::vector<FencedT
   for (std::size_t row = 0; row < rows.size(); ++row) {
     list += rows.text(row, 2) == "r" ? ", only " : ", ";
     list += pg::quote_qualified(rows.text(row, 0), rows.text(row, 1));
+    const auto* mapped = mapping.find(rows.text(row, 0), rows.text(row, 1));
+    if (mapped != nullptr && !mapped->where.empty()) list += " where (" + mapped->where + ")";
   }
   return list;
+}
+
+// A publication's row condition would make the application's own updates fail unless the replica
+// identity holds every column it looks at.
+Result<void> prepare_conditions(pg::Connection& db, std::vector<Table>& tables,
+                                const Mapping& mapping) {
+  for (auto& table : tables) {
+    const auto* mapped = mapping.find(table.schema, table.name);
+    if (mapped == nullptr || mapped->where.empty()) continue;
+    if (db.server_version() < 150000) {
+      return std::unexpected(
+          Error(Code::kUnsupported, "a condition on the rows of " + table.display() +
+                                        " needs a source of PostgreSQL 15 or newer")
+              .with_remedy("1. Move the whole table.\n2. Upgrade the source first."));
+    }
+    if (table.replica_identity != 'f') table.replica_key.clear();
+  }
+  return {};
 }
 
 Result<void> set_full_identity(pg::Connection& db, const std::vector<Table>& tables) {
@@ -169,11 +190,13 @@ Result<Table> read_table(pg::Connection& db, const std::string& schema, const st
           .with_remedy("Create it there as it is on the other side, then start again."));
 }
 
-Result<void> publish(pg::Connection& db, const std::string& publication, const TableNames& tables) {
-  TRY(const auto holding, read_tables(db, tables));
+Result<void> publish(pg::Connection& db, const std::string& publication, const TableNames& tables,
+                     const Mapping& mapping) {
+  TRY(auto holding, read_tables(db, tables));
+  TRY_VOID(prepare_conditions(db, holding, mapping));
   TRY_VOID(set_full_identity(db, holding));
   TRY(const auto moved, fenced_tables(db, tables));
-  TRY(const auto list, published_list(db, moved));
+  TRY(const auto list, published_list(db, moved, mapping));
   TRY(const auto existing,
       db.query("select 1 from pg_catalog.pg_publication where pubname = $1", {publication}));
   const auto verb =

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "planes/replication/control_schema.h"
+#include "planes/replication/mapping.h"
 #include "wire/pg/connection.h"
 
 namespace banyan::replication {
@@ -50,7 +51,9 @@ Result<Table> read_table(pg::Connection& db, const std::string& schema, const st
 
 // Replica identity FULL for what has no key, then the publication of the moved tables (partitioned
 // ones by their root, so that new partitions are in it) and of banyan's own. Idempotent.
-Result<void> publish(pg::Connection& db, const std::string& publication, const TableNames& tables);
+// With the mapping's conditions on rows: tables that have one get replica identity FULL.
+Result<void> publish(pg::Connection& db, const std::string& publication, const TableNames& tables,
+                     const Mapping& mapping);
 Result<void> drop_publication(pg::Connection& db, const std::string& publication);
 
 }  // namespace banyan::replication

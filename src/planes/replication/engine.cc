@@ -259,7 +259,7 @@ Result<std::string> Engine::remake_slot(SideName from, pg::ReplicationConnection
 Result<void> Engine::begin(const std::stop_token& stop) {
   set_state("prepared");
   TRY(auto source, connect(url(SideName::kOld)));
-  TRY_VOID(publish(source, publication(), config_.tables));
+  TRY_VOID(publish(source, publication(), config_.tables, config_.mapping));
   TRY(auto exporter, pg::ReplicationConnection::open(url(SideName::kOld), "banyan_slot"));
   TRY(const auto identity, exporter.identify());
   TRY(const auto name, remake_slot(SideName::kOld, exporter));
@@ -438,7 +438,8 @@ Result<void> Engine::remake_stream(SideName active,
   }
   TRY(auto source, connect(url(active)));
   TRY_VOID(create_control_schema(source, config_.name, active));
-  TRY_VOID(publish(source, publication(), config_.tables));
+  TRY_VOID(publish(source, publication(), config_.tables,
+                   active == SideName::kOld ? config_.mapping : config_.mapping.reversed()));
   if (Stream* running = stream(active)) running->stop();
   TRY(auto exporter, pg::ReplicationConnection::open(url(active), "banyan_slot"));
   TRY(const auto identity, exporter.identify());
@@ -480,7 +481,7 @@ Result<void> Engine::prepare_opposite() {
 
 Result<void> Engine::make_opposite() {
   TRY(auto source, connect(url(SideName::kNew)));
-  TRY_VOID(publish(source, publication(), config_.tables));
+  TRY_VOID(publish(source, publication(), config_.tables, config_.mapping.reversed()));
   TRY(auto connection, pg::ReplicationConnection::open(url(SideName::kNew), "banyan_slot"));
   TRY(const auto identity, connection.identify());
   TRY(const auto name, remake_slot(SideName::kNew, connection));
