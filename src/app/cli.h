@@ -47,6 +47,7 @@ void add_declare_verbs(CLI::App& app, Cli& cli);
 void add_migrate_verbs(CLI::App& app, Cli& cli);
 void add_run_verbs(CLI::App& app, Cli& cli);
 void add_route_verbs(CLI::App& app, Cli& cli);
+void add_watch_verbs(CLI::App& app, Cli& cli);
 void add_role_verbs(CLI::App& app, Cli& cli);
 
 }  // namespace banyan

@@ -32,6 +32,7 @@ int main(int argc, char** argv) {
   banyan::add_migrate_verbs(app, cli);
   banyan::add_run_verbs(app, cli);
   banyan::add_route_verbs(app, cli);
+  banyan::add_watch_verbs(app, cli);
   banyan::add_role_verbs(app, cli);
   app.require_subcommand(1);
   try {

@@ -63,6 +63,7 @@ class GatewayVerbs {
   Result<json> open_hold(const json& in);
   Result<json> drain_endpoint(const json& in);
   Result<json> undrain_endpoint(const json& in);
+  Result<json> tap(const json& in);
 
   Gateway& gateway_;
   Lineage lineage_;
@@ -125,6 +126,12 @@ Result<json> GatewayVerbs::undrain_endpoint(const json& in) {
   return json::object();
 }
 
+Result<json> GatewayVerbs::tap(const json& in) {
+  const gateway::TapFilter filter{.route = in.value("route", ""), .status = in.value("status", 0)};
+  gateway::TapLines seen = gateway_.tap(filter, ms_of(in, "wait_ms", 1s));
+  return json{{"lines", std::move(seen.lines)}, {"dropped", seen.dropped}};
+}
+
 void GatewayVerbs::add_to(rpc::Server& server) {
   server.on("snapshot.put", [this](const json& in) { return put_snapshot(in); });
   server.on("snapshot.get", [this](const json&) -> Result<json> {
@@ -136,6 +143,11 @@ void GatewayVerbs::add_to(rpc::Server& server) {
   server.on("hold.open", [this](const json& in) { return open_hold(in); });
   server.on("endpoint.drain", [this](const json& in) { return drain_endpoint(in); });
   server.on("endpoint.undrain", [this](const json& in) { return undrain_endpoint(in); });
+  server.on("tap", [this](const json& in) { return tap(in); });
+  server.on("request.find", [this](const json& in) -> Result<json> {
+    TRY(auto found, gateway_.find_request(in.at("id").get<std::string>()));
+    return json{{"requests", std::move(found)}};
+  });
   server.on("metrics",
             [this](const json&) -> Result<json> { return json{{"text", gateway_.metrics()}}; });
 }

@@ -114,6 +114,7 @@ json route_snapshot(const spec::Spec& spec, const json& fleet, const Sides& side
               {"access_log", gateway.access_log ? json(*gateway.access_log) : json(nullptr)},
               {"backends", std::move(backends)},
               {"routes", std::move(routes)}};
+  if (!gateway.access_log_fields.empty()) out["access_log_fields"] = gateway.access_log_fields;
   if (gateway.zone) out["zone"] = *gateway.zone;
   if (gateway.limits != spec::Limits{}) spec::write(gateway.limits, out["limits"]);
   return out;

@@ -155,6 +155,11 @@ Gateway Loader::gateway(Reader& reader) const {
   gateway.zone = reader.optional_text({"zone", "Zone it runs in: endpoints there are preferred"});
   reader.mapping({"limits", "What clients may ask for"},
                  [&](Reader& inner) { gateway.limits = read_limits(inner); });
+  gateway.access_log_fields = reader.texts(
+      {"access_log_fields",
+       "What its lines say; empty: all but the query: client, method, host, path, query, status, "
+       "route, upstream, bytes_in, bytes_out, us, held_us, first_byte_us, retries, reason, id, "
+       "trace"});
   return gateway;
 }
 

@@ -115,6 +115,7 @@ io::Task<AttemptEnd> Attempt::receive_response() {
     if (!sent.ok()) co_return AttemptEnd::kClientGone;
   }
   status_ = head.status;
+  answered_at_ = worker_.loop().now();
   const http::Field* const type = head.find(http::FieldId::kContentType);
   is_event_stream_ = type != nullptr && type->value.starts_with("text/event-stream");
   if (is_event_stream_ || status_ == 101) order_.pass.become_stream();

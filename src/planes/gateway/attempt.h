@@ -66,6 +66,8 @@ class Attempt final : private ClientObserver {
 
   // 0: no final answer has begun.
   int status() const { return status_; }
+  // When the answer began.
+  Mono answered_at() const { return answered_at_; }
   std::uint64_t bytes_out() const { return bytes_out_; }
   // Nothing of the request can have been seen by the upstream.
   bool sent_nothing() const { return sent_bytes_ == 0; }
@@ -112,6 +114,7 @@ class Attempt final : private ClientObserver {
   io::Event upload_done_;
 
   int status_ = 0;
+  Mono answered_at_{};
   std::uint64_t bytes_out_ = 0;
   std::string edited_head_;
   bool is_event_stream_ = false;

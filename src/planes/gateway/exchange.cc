@@ -11,6 +11,7 @@
 namespace banyan::gateway {
 namespace {
 
+constexpr std::size_t kRequestIdMax = 200;
 constexpr Duration kReplyTime = 10s;
 constexpr std::size_t kReadWhileHeld = 64 * 1024;  // at once
 
@@ -42,6 +43,8 @@ Exchange::Exchange(Worker& worker, Client& client, const http::Head& head)
       started_(worker_.clock().now()),
       changed_(worker_.loop()) {
   if (const auto path = http::normal_path(head.path, worker_.path_scratch())) path_ = *path;
+  const http::Field* const id = head.find(http::FieldId::kRequestId);
+  if (id != nullptr && id->value.size() <= kRequestIdMax) request_id_ = id->value;
   write_request_head(head);
 }
 
@@ -153,6 +156,7 @@ std::optional<Exchange::Problem> Exchange::body_problem() const {
 }
 
 io::Task<Answered> Exchange::reply(Problem problem) {
+  reason_ = problem.text;
   worker_.metrics().count_own_reply(problem.status);
   const std::string text =
       fmt::format("{} {}: {}\n", problem.status, http::reason_phrase(problem.status), problem.text);
@@ -205,19 +209,23 @@ void Exchange::record() {
     found->second.bytes_out += bytes_out_;
   }
   if (held_ > Duration::zero()) metrics.held.record(held_);
-  if (worker_.access_log() == nullptr) return;
-  worker_.access_log()->line({.client = client_.ip(),
-                              .method = method_,
-                              .host = host_,
-                              .target = target_,
-                              .route = route,
-                              .upstream = upstream_address_,
-                              .trace = trace_.trace(),
-                              .status = status_,
-                              .bytes_in = bytes_in,
-                              .bytes_out = bytes_out_,
-                              .took = took,
-                              .held = held_});
+  if (!worker_.logs_requests()) return;
+  worker_.log_request({.client = client_.ip(),
+                       .method = method_,
+                       .host = host_,
+                       .target = target_,
+                       .route = route,
+                       .upstream = upstream_address_,
+                       .trace = trace_.trace(),
+                       .id = request_id_,
+                       .reason = reason_,
+                       .status = status_,
+                       .bytes_in = bytes_in,
+                       .bytes_out = bytes_out_,
+                       .retries = retries_,
+                       .took = took,
+                       .held = held_,
+                       .first_byte = first_byte_});
 }
 
 // ---- the gate
@@ -405,6 +413,7 @@ io::Task<AttemptEnd> Exchange::converse(Endpoint& endpoint) {
   const AttemptEnd end = co_await attempt.run();
   attempt_ = nullptr;
   status_ = attempt.status();
+  if (status_ != 0) first_byte_ = attempt.answered_at() - started_;
   bytes_out_ = attempt.bytes_out();
   body_went_by_ |= attempt.began_upload();
   if (status_ != 0) endpoint.note_answer();

@@ -101,6 +101,7 @@ class Exchange final : private ClientObserver {
   std::string edited_head_;  // as the route's rules want it sent
   std::string first_body_;   // received before it was sent upstream
   http::TraceContext trace_{};
+  std::string request_id_;  // the client's own
   http::Answers answers_;
   http::Framing framing_;
   bool is_upgrade_;
@@ -129,6 +130,8 @@ class Exchange final : private ClientObserver {
   // The answer.
   int status_ = 0;
   std::uint64_t bytes_out_ = 0;
+  const char* reason_ = "";  // of an own reply
+  Duration first_byte_{};
 };
 
 }  // namespace banyan::gateway

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "base/log.h"
+#include "planes/gateway/access_search.h"
 
 namespace banyan::gateway {
 namespace {
@@ -17,7 +18,8 @@ using nlohmann::json;
 constexpr Duration kPoll = 10ms;
 constexpr Duration kIdleGrace = 300ms;  // idle clients may still send, and are then told to close
 constexpr Duration kIdleSpread = 1s;    // over which those that stay idle are closed
-constexpr Duration kEndTime = 5s;       // for sessions that were cancelled
+constexpr Duration kTapLinger = 2s;
+constexpr Duration kEndTime = 5s;  // for sessions that were cancelled
 
 bool has_endpoint(const RouteSnapshot& snapshot, const EndpointName& endpoint) {
   const auto backend = snapshot.backends.find(endpoint.backend);
@@ -424,6 +426,37 @@ std::string Gateway::metrics() {
   std::vector<EndpointGauge> gauges;
   for (const EndpointReport& endpoint : now.endpoints) gauges.push_back(endpoint.gauge);
   return prometheus_text(now.metrics, now.hold, gauges);
+}
+
+// ---- looking on
+
+TapLines Gateway::tap(const TapFilter& filter, Duration patience) {
+  const Mono deadline = clock_.now() + patience;
+  TapLines out;
+  while (true) {
+    std::vector<TapLines> seen(workers_.size());
+    threads_->run_on_all([&](std::size_t i) {
+      workers_[i]->tap().watch(filter, clock_.now() + patience + kTapLinger);
+      seen[i] = workers_[i]->tap().take();
+    });
+    for (TapLines& one : seen) {
+      std::ranges::move(one.lines, std::back_inserter(out.lines));
+      out.dropped += one.dropped;
+    }
+    if (!out.lines.empty() || clock_.now() >= deadline) return out;
+    std::this_thread::sleep_for(kPoll);
+  }
+}
+
+Result<std::vector<json>> Gateway::find_request(const std::string& id) {
+  const auto path = current_.with([](const Current& now) -> std::optional<std::string> {
+    return now.routing ? now.routing->snapshot.access_log : std::nullopt;
+  });
+  if (!path)
+    return std::unexpected(Error(Code::kNotFound, "requests are not recorded")
+                               .with_remedy("set gateway.access_log in banyan.yaml"));
+  threads_->run_on_all([&](std::size_t i) { workers_[i]->flush_access_log(); });
+  return find_in_access_log(*path, id);
 }
 
 // ---- succession

@@ -82,6 +82,11 @@ class Gateway {
   nlohmann::json snapshot();
   // Prometheus text.
   std::string metrics();
+  // Requests as they end, from the first call on: returns when there are some, or after `patience`.
+  // It goes on watching for a while after each call.
+  TapLines tap(const TapFilter& filter, Duration patience);
+  // The lines of the access log that name this request id or trace, newest first, at most ten.
+  Result<std::vector<nlohmann::json>> find_request(const std::string& id);
   // Goes on serving, and refuses orders until one of the two calls below. Conflict while a hold is
   // closed, or when it is not serving.
   Result<Inheritance> hand_over();

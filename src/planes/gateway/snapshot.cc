@@ -7,6 +7,7 @@
 #include <set>
 #include <string_view>
 
+#include "planes/gateway/access_line.h"
 #include "planes/gateway/route_table.h"
 #include "spec/traffic_json.h"
 #include "wire/http/http1_parser.h"
@@ -179,6 +180,9 @@ void SnapshotReader::read_top(Reader& top) {
   }
   out_.public_host = top.optional_text("public_host");
   out_.access_log = top.optional_text("access_log");
+  out_.access_log_fields = top.texts("access_log_fields");
+  if (const auto known = AccessLine::parse_fields(out_.access_log_fields); !known)
+    top.problem("access_log_fields", known.error().message());
   out_.zone = top.optional_text("zone");
 }
 
@@ -236,6 +240,7 @@ json RouteSnapshot::to_json() const {
            {"listen", listen},
            {"public_host", or_null(public_host)},
            {"access_log", or_null(access_log)},
+           {"access_log_fields", access_log_fields},
            {"zone", or_null(zone)},
            {"backends", json::object()},
            {"routes", json::array()},

@@ -61,6 +61,7 @@ struct RouteSnapshot {
   std::vector<std::string> listen;
   std::optional<std::string> public_host;
   std::optional<std::string> access_log;
+  std::vector<std::string> access_log_fields;  // empty: all but the query; see AccessLine
   std::optional<std::string> zone;  // where this gateway runs: its endpoints are preferred
   std::map<std::string, BackendSpec> backends;
   std::vector<RouteSpec> routes;

@@ -23,6 +23,7 @@ Worker::Worker(io::Loop& loop, const Clock& clock, WorkerOptions options)
       options_(options),
       hold_(clock),
       hold_timer_(*this),
+      tap_(clock),
       ids_(options.seed),
       stop_(loop) {
   keep_house();
@@ -81,16 +82,32 @@ void Worker::sweep_retired() {
 
 void Worker::adopt_access_log() {
   const std::string path = routing_->snapshot.access_log.value_or("");
-  if (path == access_log_path_) return;
-  access_log_path_ = path;
-  access_log_.reset();
-  if (path.empty()) return;
-  auto opened = AccessLog::create(path, clock_);
+  if (path != access_log_path_) {
+    access_log_path_ = path;
+    access_log_.reset();
+    if (!path.empty()) open_access_log();
+  }
+  const auto fields = AccessLine::parse_fields(routing_->snapshot.access_log_fields);
+  if (access_log_ && fields) access_log_->set_fields(*fields);
+}
+
+void Worker::open_access_log() {
+  auto opened = AccessLog::create(access_log_path_, clock_);
   if (opened) {
     access_log_ = *std::move(opened);
   } else {
-    log_error("access log not opened", {{"path", path}, {"error", opened.error().message()}});
+    log_error("access log not opened",
+              {{"path", access_log_path_}, {"error", opened.error().message()}});
   }
+}
+
+void Worker::log_request(const AccessEntry& entry) {
+  if (access_log_) access_log_->line(entry);
+  if (tap_.is_watched(loop_.now())) tap_.note(entry);
+}
+
+void Worker::flush_access_log() {
+  if (access_log_) access_log_->flush();
 }
 
 Result<void> Worker::open_listener(const std::string& name, const io::Address& at) {
@@ -170,7 +187,7 @@ void Worker::open_session(int fd) {
 io::Detached Worker::keep_house() {
   ++running_;
   while (!co_await stop_.wait(loop_.now() + kHousekeeping)) {
-    if (access_log_) access_log_->flush();
+    flush_access_log();
     for (auto& [key, endpoint] : endpoints_) endpoint->close_idle(loop_.now() - Endpoint::kIdleMax);
     sweep_retired();
   }
@@ -204,7 +221,7 @@ void Worker::cancel_sessions() {
 void Worker::stop() {
   hold_.stop();
   stop_.set();
-  if (access_log_) access_log_->flush();
+  flush_access_log();
 }
 
 Endpoint* Worker::pick(std::size_t backend, std::span<Endpoint* const> tried) {

@@ -22,6 +22,7 @@
 #include "planes/gateway/hold.h"
 #include "planes/gateway/pool.h"
 #include "planes/gateway/routing.h"
+#include "planes/gateway/tap.h"
 #include "wire/http/head_writer.h"
 
 namespace banyan::gateway {
@@ -74,7 +75,9 @@ class Worker {
   // After every call that may have queued or released a request.
   void rearm_hold() { hold_timer_.rearm(); }
   GatewayMetrics& metrics() { return metrics_; }
-  AccessLog* access_log() { return access_log_.get(); }
+  // Somebody reads what `log_request` is given.
+  bool logs_requests() const { return access_log_ != nullptr || tap_.is_watched(loop_.now()); }
+  void log_request(const AccessEntry& entry);
   http::IdSource& ids() { return ids_; }
   // Scratch for parsing: valid until the coroutine suspends.
   http::Head& head() { return head_; }
@@ -85,6 +88,8 @@ class Worker {
   Endpoint* pick(std::size_t backend, std::span<Endpoint* const> tried);
 
   // For the gateway's verbs.
+  Tap& tap() { return tap_; }
+  void flush_access_log();
   void set_health(const std::string& backend, const std::string& address, bool healthy);
   void set_draining(const std::string& backend, const std::string& address, bool draining);
   const std::vector<std::vector<Endpoint*>>& backends() const { return backends_; }
@@ -117,6 +122,7 @@ class Worker {
   io::Detached keep_house();
   Endpoint& endpoint(const std::string& backend, const EndpointPlan& plan);
   void adopt_access_log();
+  void open_access_log();
   void sweep_retired();
 
   io::Loop& loop_;
@@ -135,6 +141,7 @@ class Worker {
   GatewayMetrics metrics_;
   std::unique_ptr<AccessLog> access_log_;
   std::string access_log_path_;
+  Tap tap_;
   http::IdSource ids_;
   http::Head head_;
   std::string path_scratch_;

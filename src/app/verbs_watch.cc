@@ -1,0 +1,159 @@
+// why, tap, drain, undrain: one request, the requests, one endpoint.
+
+#include <fmt/format.h>
+
+#include "app/cli.h"
+
+namespace banyan {
+
+using nlohmann::json;
+
+namespace {
+
+Result<json> ask_gateway(const Cli& cli, const std::string& verb, const json& in,
+                         Duration timeout = 10s) {
+  TRY(const auto layout, cli.layout());
+  return rpc::Client("gateway", layout.socket("gateway")).call(verb, in, timeout);
+}
+
+std::string human_us(const json& request, const char* key) {
+  return fmt::format("{:.3f} ms", request.value(key, 0.0) / 1000);
+}
+
+// ---- why
+
+void print_request(const json& request) {
+  fmt::print("{}  {} {}{}  ->  {}\n", request.value("ts", ""), request.value("method", ""),
+             request.value("host", ""), request.value("path", ""), request.value("status", 0));
+  const std::string route = request.value("route", "");
+  print_field("route", route.empty() ? "none matched" : route);
+  const std::string endpoint = request.value("upstream", "");
+  print_field("endpoint", endpoint.empty() ? "none was asked" : endpoint);
+  if (request.contains("reason")) print_field("why", request.value("reason", ""));
+  if (request.contains("held_us")) print_field("held", human_us(request, "held_us"));
+  if (request.contains("retries")) print_field("retries", request["retries"].dump());
+  if (request.contains("first_byte_us")) print_field("answer", human_us(request, "first_byte_us"));
+  print_field("took", human_us(request, "us"));
+  print_field("client", request.value("client", ""));
+  print_field("trace", request.value("trace", ""));
+}
+
+Exit why(const Cli& cli, const std::string& id) {
+  const auto out = ask_gateway(cli, "request.find", {{"id", id}}, 60s);
+  if (!out) return cli.show(out.error());
+  return cli.show(*out, [](const json& found) {
+    for (const json& request : found.at("requests")) print_request(request);
+  });
+}
+
+// ---- tap
+
+// "503", "5xx" or nothing.
+Result<int> parse_status(const std::string& text) {
+  if (text.empty()) return 0;
+  const bool is_digits = text.size() == 3 && text[0] >= '1' && text[0] <= '5';
+  if (is_digits && text.ends_with("xx")) return text[0] - '0';
+  if (is_digits && std::isdigit(text[1]) != 0 && std::isdigit(text[2]) != 0) return std::stoi(text);
+  return std::unexpected(Error(Code::kInvalidArgument, "--status " + text + " is no status")
+                             .with_remedy("--status 5xx or --status 503"));
+}
+
+void print_tapped(const std::string& line) {
+  const json request = json::parse(line, nullptr, false);
+  if (!request.is_object()) return;
+  fmt::print("{} {} {:>9} {:<7} {}{}  {} {}\n", request.value("ts", ""), request.value("status", 0),
+             fmt::format("{:.1f}ms", request.value("us", 0.0) / 1000), request.value("method", ""),
+             request.value("host", ""), request.value("path", ""), request.value("route", "-"),
+             request.value("upstream", "-"));
+}
+
+// Until interrupted, or `count` lines were shown.
+Exit tap(const Cli& cli, const std::string& route, const std::string& status, int count) {
+  const auto wanted = parse_status(status);
+  if (!wanted) return cli.show(wanted.error());
+  const json in = {{"route", route}, {"status", *wanted}, {"wait_ms", 1000}};
+  for (int shown = 0; count == 0 || shown < count;) {
+    const auto out = ask_gateway(cli, "tap", in);
+    if (!out) return cli.show(out.error());
+    for (const json& line : out->at("lines")) {
+      if (count != 0 && shown++ >= count) break;
+      if (cli.as_json)
+        fmt::print("{}\n", line.get<std::string>());
+      else
+        print_tapped(line.get<std::string>());
+    }
+    if (const auto dropped = out->value("dropped", 0UL); dropped > 0)
+      fmt::print(stderr, "({} more were not shown)\n", dropped);
+    std::fflush(stdout);
+  }
+  return Exit::kOk;
+}
+
+// ---- one endpoint
+
+Exit drain(const Cli& cli, const std::string& backend, const std::string& address, int timeout_s) {
+  const json in = {{"backend", backend}, {"address", address}, {"timeout_ms", timeout_s * 1000L}};
+  const auto out = ask_gateway(cli, "endpoint.drain", in, std::chrono::seconds(timeout_s) + 10s);
+  if (!out) return cli.show(out.error());
+  const auto active = out->value("active", 0L);
+  if (active > 0)
+    return cli.show(
+        Error(Code::kTimeout,
+              fmt::format("{} requests are still inside {}; it gets no new ones", active, address))
+            .with_remedy("banyan drain again to wait longer, or banyan undrain"));
+  return cli.show(*out, [&](const json&) {
+    fmt::print("{} is empty and gets no requests.\nNext: banyan undrain {} {}\n", address, backend,
+               address);
+  });
+}
+
+Exit undrain(const Cli& cli, const std::string& backend, const std::string& address) {
+  const auto out =
+      ask_gateway(cli, "endpoint.undrain", {{"backend", backend}, {"address", address}});
+  if (!out) return cli.show(out.error());
+  return cli.show(*out, [&](const json&) { fmt::print("{} gets requests again.\n", address); });
+}
+
+struct EndpointArguments {
+  std::string backend;
+  std::string address;
+  int timeout_s = 60;
+};
+
+void add_endpoint_verbs(CLI::App& app, Cli& cli) {
+  auto in = std::make_shared<EndpointArguments>();
+  auto* drain_verb =
+      app.add_subcommand("drain", "take one endpoint out and wait until it is empty");
+  auto* undrain_verb = app.add_subcommand("undrain", "let an endpoint have requests again");
+  for (CLI::App* verb : {drain_verb, undrain_verb}) {
+    verb->add_option("BACKEND", in->backend, "as in `banyan route ls`")->required();
+    verb->add_option("ADDRESS", in->address, "as in `banyan ps`")->required();
+  }
+  drain_verb->add_option("--timeout", in->timeout_s, "seconds to wait (default 60)")
+      ->check(CLI::Range(1, 86'400));
+  drain_verb->callback(
+      [&cli, in] { cli.exit = drain(cli, in->backend, in->address, in->timeout_s); });
+  undrain_verb->callback([&cli, in] { cli.exit = undrain(cli, in->backend, in->address); });
+}
+
+}  // namespace
+
+void add_watch_verbs(CLI::App& app, Cli& cli) {
+  auto* why_verb = app.add_subcommand("why", "what became of one request, and why");
+  auto id = std::make_shared<std::string>();
+  why_verb->add_option("REQUEST-ID", *id, "its X-Request-Id or trace id")->required();
+  why_verb->callback([&cli, id] { cli.exit = why(cli, *id); });
+
+  auto* tap_verb = app.add_subcommand("tap", "the requests as they end");
+  auto route = std::make_shared<std::string>();
+  auto status = std::make_shared<std::string>();
+  auto count = std::make_shared<int>(0);
+  tap_verb->add_option("--route", *route, "only of this route");
+  tap_verb->add_option("--status", *status, "only 503, or 5xx");
+  tap_verb->add_option("-n,--count", *count, "end after so many");
+  tap_verb->callback(
+      [&cli, route, status, count] { cli.exit = tap(cli, *route, *status, *count); });
+  add_endpoint_verbs(app, cli);
+}
+
+}  // namespace banyan
