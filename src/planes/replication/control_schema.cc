@@ -164,8 +164,9 @@ Result<std::vector<FencedTable>> fenced_tables(pg::Connection& db, const TableNa
   TRY(const auto rows, db.query(fmt::format(kMovedTables, which)));
   std::vector<FencedTable> found;
   for (std::size_t row = 0; row < rows.size(); row++) {
-    found.push_back(
-        {static_cast<std::uint32_t>(rows.integer(row, 0)), rows.str(row, 1), rows.boolean(row, 2)});
+    found.push_back({.oid = static_cast<std::uint32_t>(rows.integer(row, 0)),
+                     .qualified = rows.str(row, 1),
+                     .has_trigger = rows.boolean(row, 2)});
   }
   return found;
 }

@@ -124,6 +124,7 @@ struct Engine::Shared {
     std::optional<Error> error;
     bool is_running = false;
     bool has_caught_up = false;
+    std::optional<Error> schema_error;
   };
   mutable Guarded<Report> report;
   mutable Guarded<CopyProgress> tables;
@@ -462,6 +463,32 @@ Result<void> Engine::remake_stream(SideName active,
   return {};
 }
 
+Result<void> Engine::without_stream(SideName from, const std::function<Result<void>()>& body) {
+  Stream* running = stream(from);
+  if (running == nullptr) return failure(Code::kConflict, "nothing is followed yet");
+  running->stop();
+  TRY_VOID(body());
+  TRY(auto passive, connect(url(other_side(from))));
+  TRY(const auto record, read_stream(passive, stream_name(config_.name, from)));
+  if (!record) return failure(Code::kConflict, "the stream's record is gone");
+  TRY(auto config, stream_config(from, *record));
+  running->reconfigure(std::move(config));
+  running->start();
+  return {};
+}
+
+void Engine::set_schema_error(std::optional<Error> error) {
+  const bool is_wrong = error.has_value();
+  const bool was_wrong = shared_->report.with([&](Shared::Report& report) {
+    return std::exchange(report.schema_error, std::move(error)).has_value();
+  });
+  Stream* forward = stream(SideName::kOld);
+  if (forward == nullptr) return;
+  if (is_wrong) forward->stop();
+  const bool has_failed = forward->status().state == StreamState::kFailed;
+  if (was_wrong && !is_wrong && !has_failed) forward->start();
+}
+
 Result<void> Engine::prepare_opposite() {
   const std::lock_guard one_at_a_time(shared_->making_opposite);
   if (const Stream* existing = stream(SideName::kNew)) {
@@ -580,11 +607,13 @@ void Engine::add_copy(nlohmann::json& json) const {
 nlohmann::json Engine::status(SideName active) const {
   nlohmann::json json;
   std::optional<Error> error;
+  std::optional<Error> schema_error;
   bool has_caught_up = false;
   shared_->report.with([&](const Shared::Report& report) {
     json["state"] = report.state;
     error = report.error;
     has_caught_up = report.has_caught_up;
+    schema_error = report.schema_error;
   });
   add_copy(json);
   const Stream* forward = stream(active);
@@ -606,7 +635,11 @@ nlohmann::json Engine::status(SideName active) const {
     if (status.state == StreamState::kFailed) json["state"] = "failed";
     if (status.error) error = status.error;
   }
-  if (error) {
+  if (schema_error) {
+    json["state"] = "failed";
+    json["error"] = schema_error->message();
+    json["remedy"] = schema_error->remedy();
+  } else if (error) {
     json["error"] = error->message();
     json["remedy"] = error->remedy();
     if (forward != nullptr && forward->status().state == StreamState::kFailed) {

@@ -29,6 +29,7 @@
 #include "planes/replication/act.h"
 #include "planes/replication/catalog.h"
 #include "planes/replication/copy_throttle.h"
+#include "planes/replication/schema_watch.h"
 #include "planes/replication/stream.h"
 #include "planes/replication/table_copy.h"
 
@@ -46,6 +47,8 @@ struct EngineConfig {
   CopyMode copy_mode = CopyMode::kAuto;
   std::int64_t chunk_bytes = 64 << 20;
   ThrottleLimits throttle;
+  DdlPolicy ddl = DdlPolicy::kStop;
+  Duration ddl_every = 30s;  // between two looks at the schemas
 };
 
 // The schema's steps, done by others. Each may be called again after a crash in its middle.
@@ -90,6 +93,12 @@ class Engine {
   // there. A crash in between is found by start(): `failed` until this is called again.
   Result<void> remake_stream(
       SideName active, const std::function<Result<void>(const std::string& snapshot)>& repair);
+
+  // Runs `body` while nothing of the stream out of `from` is applied, then lets it go on, with what
+  // the copies of tables have left to filter. After a failure it stays stopped.
+  Result<void> without_stream(SideName from, const std::function<Result<void>()>& body);
+  // The schemas differ: the stream out of the old side stops until they do not. start() looks anew.
+  void set_schema_error(std::optional<Error> error);
 
   // How fast the copy may read, from now on.
   void throttle(const ThrottleLimits& limits, const std::string& pause_reason);

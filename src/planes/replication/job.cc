@@ -154,6 +154,9 @@ Result<EngineConfig> parse_engine_config(const std::string& name, const json& co
   TRY(parsed.copy_mode, parse_copy_mode(config.value("copy_mode", "auto")));
   parsed.chunk_bytes = std::max<std::int64_t>(1, config.value("chunk_bytes", parsed.chunk_bytes));
   parsed.throttle = parse_throttle(config.value("throttle", json::object()), {});
+  TRY(parsed.ddl, parse_ddl_policy(config.value("ddl", "stop")));
+  parsed.ddl_every =
+      std::chrono::milliseconds(config.value("ddl_every_ms", to_ms(parsed.ddl_every)));
   TRY(parsed.mapping, Mapping::parse(config.value("map", json())));
   if (config.value("apply", "sets") == "rows") parsed.apply_way = BatchWriter::Way::kRows;
   parsed.slot_prefix = config.value("slot_prefix", parsed.slot_prefix);
@@ -171,7 +174,8 @@ Job::Job(EngineConfig config, std::filesystem::path directory)
       directory_(std::move(directory)),
       act_(config_.name, config_.sides, config_.tables),
       observer_(config_.name, config_.sides, config_.tables),
-      engine_(config_, schema_steps()) {
+      engine_(config_, schema_steps()),
+      keeper_(config_, engine_, directory_) {
   std::ifstream file(directory_ / "ended");
   std::string how;
   if (file >> how) ended_.with([&](std::string& ended) { ended = how; });
@@ -223,13 +227,34 @@ void Job::run(const std::stop_token& stop) {
   }
   if (stop.stop_requested()) return;
   engine_.start();
+  tend(stop);
+}
+
+// While it follows: sequences stay ahead, and the schemas alike.
+void Job::tend(const std::stop_token& stop) {
+  auto looked = SystemClock().now();
   while (!stop.stop_requested()) {
-    pause(stop, kSequencePause);
-    if (stop.stop_requested() || engine_.status().value("state", "") != "following") continue;
-    if (auto done = carry(); !done) {
-      log_warn("sequences are not set ahead", {{"error", done.error().message()}});
+    pause(stop, std::min<Duration>(kSequencePause, config_.ddl_every));
+    if (stop.stop_requested()) return;
+    const auto state = engine_.status().value("state", "");
+    if (state == "following") {
+      if (auto done = carry(); !done) {
+        log_warn("sequences are not set ahead", {{"error", done.error().message()}});
+      }
+    }
+    const auto now = SystemClock().now();
+    if (state != "failed" && now - looked < config_.ddl_every) continue;
+    looked = now;
+    if (auto done = keep_schema(); !done) {
+      log_warn("the schemas are not compared", {{"error", done.error().message()}});
     }
   }
+}
+
+Result<void> Job::keep_schema() {
+  TRY(const auto now, observer_.with([](Act& act) { return act.state(); }));
+  if (now.active != SideName::kOld || now.act == ActState::kFenced) return {};
+  return keeper_.look();
 }
 
 // Looks at the side that applications write; after a switch it begins anew with the other one.
@@ -291,6 +316,7 @@ Result<void> Job::create_schemas() {
     auto opened = pg::Connection::open(config_.sides.of(side));
     if (!opened) return std::unexpected(std::move(opened).error().with_context(attempt));
     TRY_VOID(with_context(create_control_schema(*opened, config_.name, side), attempt));
+    if (side == SideName::kOld) TRY_VOID(log_ddl(*opened, config_.ddl));
   }
   return {};
 }
@@ -382,6 +408,7 @@ Result<json> Job::prepare() {
     TRY(const auto active, source_side(act));
     TRY(auto* here, act.session(active));
     TRY(auto* there, act.session(other_side(active)));
+    TRY_VOID(keeper_.check(*here, *there));
     TRY_VOID(add_missing_fences(*here, config_.name, config_.tables, FenceMode::kDisabled));
     return add_missing_fences(*there, config_.name, config_.tables, FenceMode::kEnabled);
   }));
@@ -460,6 +487,7 @@ Result<json> Job::check() {
     TRY(const auto from, source_side(act));
     TRY(auto* active, act.session(from));
     TRY(auto* passive, act.session(other_side(from)));
+    TRY_VOID(keeper_.check_again(*active));
     TRY(const auto verdict, check_recent(*active, *passive, config_.tables,
                                          engine_.touched_keys(from, kCheckedKeys), kCheckBudget));
     auto out = to_json(verdict);

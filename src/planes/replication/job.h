@@ -20,6 +20,7 @@
 #include "planes/replication/outside_log.h"
 #include "planes/replication/repair.h"
 #include "planes/replication/schema.h"
+#include "planes/replication/schema_keeper.h"
 #include "planes/replication/sequences.h"
 #include "planes/replication/verifier.h"
 
@@ -27,7 +28,7 @@ namespace banyan::replication {
 
 // The configuration of the verb `start`: {source, target, tables: "all"|[..], jobs, slot_prefix?,
 // map? (mapping.h), apply?: "sets"|"rows", copy_mode?: "auto"|"table"|"chunk", chunk_bytes?,
-// throttle?: {bytes_per_s?, ...}}.
+// throttle?: {bytes_per_s?, ...}, ddl?: "stop"|"freeze"|"apply_safe", ddl_every_ms?}.
 Result<EngineConfig> parse_engine_config(const std::string& name, const nlohmann::json& config);
 
 // Keeps the configuration in the migration's directory, before anything is done by it.
@@ -87,6 +88,8 @@ class Job {
   Result<SideName> source_side(Act& act);
   Result<SequenceReport> carry();
   void run(const std::stop_token& stop);
+  void tend(const std::stop_token& stop);
+  Result<void> keep_schema();
   void watch_writers(const std::stop_token& stop);
   Result<void> hold_proof(Act& act);
   nlohmann::json writers_json() const;
@@ -105,6 +108,7 @@ class Job {
   Guarded<Act> act_;
   Guarded<Act> observer_;  // for what must not wait behind a verb of the act
   Engine engine_;
+  SchemaKeeper keeper_;
   Guarded<std::string> ended_;    // "cancelled", "completed" or empty
   Guarded<std::string> trouble_;  // why the preparation does not succeed yet
   Census census_;

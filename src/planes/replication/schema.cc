@@ -136,6 +136,11 @@ std::string SchemaCopy::path(const std::string& section) const {
   return options_.directory + "/" + section + ".sql";
 }
 
+bool SchemaCopy::is_wanted(const FencedTable& table) const {
+  return options_.family == SchemaCopyOptions::Family::kWhole ||
+         std::ranges::find(options_.tables, table.qualified) != options_.tables.end();
+}
+
 Result<std::vector<std::string>> SchemaCopy::dump_arguments(pg::Connection& source,
                                                             Objects which) const {
   std::vector<std::string> arguments = {"--schema-only",     "--exclude-schema=banyan",
@@ -146,9 +151,10 @@ Result<std::vector<std::string>> SchemaCopy::dump_arguments(pg::Connection& sour
     arguments.push_back("--no-owner");
     arguments.push_back("--no-acl");
   }
+  if (which == Objects::kAll) return arguments;
   TRY(const auto tables, fenced_tables(source, options_.tables));
   for (const auto& table : tables) {
-    if (which == Objects::kListedTables) arguments.push_back("--table=" + table.qualified);
+    if (is_wanted(table)) arguments.push_back("--table=" + table.qualified);
   }
   return arguments;
 }
@@ -227,7 +233,8 @@ Result<std::vector<SchemaItem>> SchemaCopy::load(const std::string& section) con
     const bool own_trigger = item.type == "TRIGGER" && item.name.ends_with(" banyan_fence");
     const bool own_comment =
         item.type == "COMMENT" && item.schema == "-" && item.name == "SCHEMA public";
-    return own_trigger || own_comment;
+    const bool own_watch = item.type == "EVENT TRIGGER" && item.name.starts_with("banyan_");
+    return own_trigger || own_comment || own_watch;
   });
   return items;
 }

@@ -31,12 +31,15 @@ std::vector<SchemaItem> split_dump(std::string_view dump);
 bool is_key(const SchemaItem& item);
 
 struct SchemaCopyOptions {
+  // Whether partitions, parents and children come along with the listed tables.
+  enum class Family : std::uint8_t { kWhole, kExact };
   std::string migration;
   std::string source_url;
   std::string target_url;
   TableNames tables;
   std::string directory;
   int jobs = 2;
+  Family family = Family::kWhole;
   std::function<bool()> is_cancelled = [] { return false; };
 };
 
@@ -64,6 +67,7 @@ class SchemaCopy {
                             const std::string& snapshot) const;
   Result<std::vector<SchemaItem>> load(const std::string& section) const;
   Result<std::vector<std::string>> dump_arguments(pg::Connection& source, Objects which) const;
+  bool is_wanted(const FencedTable& table) const;
   Result<pg::Connection> open_target() const;
   Result<void> restore(const std::vector<SchemaItem>& items) const;
   Result<void> restore_in_parallel(const std::vector<SchemaItem>& items) const;

@@ -1,0 +1,51 @@
+#pragma once
+// SchemaKeeper: keeps the new side's schema in step with the old one's while a migration follows.
+// A look compares both catalogs (SchemaWatch) and acts as the policy says: new tables and
+// partitions are always joined (created, published, copied under a fresh snapshot, whose text keeps
+// the stream from applying twice); other changes are repeated with apply_safe, where that is safe;
+// what is left stops the stream with an error that names it.
+//
+// Every step can be killed and looked at again: what is missing is found anew. look() and the
+// checks may run on two threads, each on one.
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "planes/replication/engine.h"
+#include "planes/replication/schema.h"
+#include "planes/replication/schema_watch.h"
+
+namespace banyan::replication {
+
+class SchemaKeeper {
+ public:
+  SchemaKeeper(const EngineConfig& config, Engine& engine, std::filesystem::path directory)
+      : config_(config), engine_(engine), directory_(std::move(directory)) {}
+
+  // While the old side is the active one. Fails when the databases cannot be asked; what a person
+  // must decide becomes the engine's error.
+  Result<void> look();
+
+  // Before a fence: kConflict when rows could not be carried rightly. Remembers what it saw.
+  Result<void> check(pg::Connection& active, pg::Connection& passive);
+  // Behind the fence, quickly: kConflict when the active side's columns changed since check().
+  Result<void> check_again(pg::Connection& active);
+
+ private:
+  Result<std::vector<SchemaDifference>> repeat(pg::Connection& source, pg::Connection& target,
+                                               std::vector<SchemaDifference> found) const;
+  Result<void> create_tables(const std::vector<SchemaDifference>& found) const;
+  Result<void> copy_new_tables(pg::Connection& source, pg::Connection& target);
+  Result<void> publish_and_copy(pg::Connection& source, pg::Connection& target,
+                                const std::vector<Table>& tables) const;
+  Error stopped(pg::Connection& source, const std::vector<SchemaDifference>& found) const;
+
+  const EngineConfig& config_;
+  Engine& engine_;
+  const std::filesystem::path directory_;
+  bool has_differed_ = false;  // at the last look or before it; of look()
+  std::string fingerprint_;    // of check()
+};
+
+}  // namespace banyan::replication
