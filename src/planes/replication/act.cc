@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "base/fail_point.h"
 #include "base/log.h"
 #include "planes/replication/sequence_rights.h"
 
@@ -164,11 +165,15 @@ Result<void> Act::fence_in_transaction(SideName active, Epoch epoch) {
   const auto after = after_fence(before, epoch);
   if (!after) return std::unexpected(refused("fence", epoch, before));
   if (*after == before) return {};
+  TRY_VOID(fail_point("fence.start"));
   // The row first: its lock lets one coordinator at a time to the tables.
   TRY_VOID(change_row(active, before, *after));
+  TRY_VOID(fail_point("fence.row_changed"));
   TRY_VOID(set_triggers(active, FenceMode::kAlways));
+  TRY_VOID(fail_point("fence.triggers_set"));
   TRY(auto* db, session(active));
   TRY_VOID(close_sequences(*db, migration_, tables_));
+  TRY_VOID(fail_point("fence.sequences_closed"));
   return without_rows(db->query_one("insert into banyan.barrier(name, epoch) values ($1, $2)",
                                     {migration_, number(epoch)}));
 }
@@ -200,6 +205,7 @@ Result<pg::Lsn> Act::fence(Epoch epoch, Duration lock_timeout) {
   }
   if (!fenced) return std::unexpected(std::move(fenced).error());
   TRY(auto* db, session(now.active));
+  TRY_VOID(fail_point("fence.committed"));
   TRY(const auto lsn, db->query("select pg_current_wal_lsn()"));
   return pg::parse_lsn(lsn.text(0, 0));
 }
@@ -210,6 +216,7 @@ Result<void> Act::await(Epoch epoch, Duration timeout) {
     return failure(Code::kConflict, fmt::format("nothing is fenced with epoch {}", epoch.value()));
   }
   if (now.act != ActState::kFenced) return {};  // handed over: it had arrived before
+  TRY_VOID(fail_point("await.start"));
   TRY(auto* db, session(other_side(now.active)));
   const auto deadline = std::chrono::steady_clock::now() + timeout;
   while (true) {
@@ -221,6 +228,7 @@ Result<void> Act::await(Epoch epoch, Duration timeout) {
     }
     std::this_thread::sleep_for(kBarrierPoll);
   }
+  TRY_VOID(fail_point("await.arrived"));
   // The stream may commit asynchronously: our synchronous commit puts everything before it on disk.
   return without_rows(db->query_one(
       "update banyan.migration set changed_at = clock_timestamp() where name = $1", {migration_}));
@@ -235,6 +243,7 @@ Result<void> Act::handover(Epoch epoch) {
   if (!after) return std::unexpected(refused("hand over", epoch, before));
   // I8, before the point of no return: the passive side has what the barrier follows.
   TRY_VOID(await(epoch, 0ms));
+  TRY_VOID(fail_point("handover.decide"));
   return change_row(now.active, before, *after);
 }
 
@@ -245,9 +254,11 @@ Result<void> Act::open_in_transaction(SideName side, Epoch epoch) {
   if (!after) return std::unexpected(refused("open", epoch, before));
   if (*after == before) return {};
   TRY_VOID(change_row(side, before, *after));
+  TRY_VOID(fail_point("open.row_changed"));
   TRY_VOID(set_triggers(side, FenceMode::kDisabled));
   TRY(auto* db, session(side));
   TRY_VOID(give_back_sequences(*db, migration_));
+  TRY_VOID(fail_point("open.triggers_set"));
   // Nothing an application writes can commit before this position: the tables are still ours.
   return without_rows(db->query_one(
       "update banyan.migration set open_lsn = pg_current_wal_insert_lsn() where name = $1",
@@ -263,11 +274,13 @@ Result<void> Act::open(Epoch epoch) {
 Result<void> Act::abort_in_transaction(SideName side, Epoch epoch) {
   TRY(const auto before, row(side));
   const auto after = after_abort(before, epoch);
+  TRY_VOID(fail_point("abort.start"));
   if (!after) return std::unexpected(refused("abort", epoch, before));
   if (*after == before) return {};
   TRY_VOID(change_row(side, before, *after));
   TRY(auto* db, session(side));
   TRY_VOID(give_back_sequences(*db, migration_));
+  TRY_VOID(fail_point("abort.row_changed"));
   return set_triggers(side, FenceMode::kDisabled);
 }
 

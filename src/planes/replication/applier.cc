@@ -6,6 +6,7 @@
 #include <array>
 #include <thread>
 
+#include "base/fail_point.h"
 #include "base/log.h"
 #include "planes/replication/act_rules.h"
 
@@ -266,6 +267,7 @@ Result<void> Applier::begin_segment() {
 Result<void> Applier::end_batch() {
   using Expect = BatchWriter::Expect;
   if (batch_barrier_) {
+    TRY_VOID(fail_point("apply.barrier"));
     is_trusted_ = false;
     TRY_VOID(writer_.send("barrier", "set local synchronous_commit = on", {}, Expect::kAny));
     const auto text = std::to_string(*batch_barrier_);
@@ -289,7 +291,9 @@ Result<void> Applier::end_batch() {
 // whatever follows waits for the answers.
 Result<void> Applier::try_segment(Segment segment, BatchWriter::Way way) {
   TRY_VOID(begin_segment());
+  TRY_VOID(fail_point("apply.begun"));
   TRY_VOID(writer_.write(open_, way));
+  TRY_VOID(fail_point("apply.written"));
   if (segment == Segment::kLast) {
     TRY_VOID(end_batch());
   } else if (has_segments_) {
@@ -333,12 +337,14 @@ Result<void> Applier::write_segment(Segment segment) {
 Result<void> Applier::commit_batch() {
   if (!has_batch() || in_transaction_) return {};
   TRY_VOID(write_segment(Segment::kLast));
+  TRY_VOID(fail_point("apply.before_commit"));
   return commit();
 }
 
 Result<void> Applier::commit() {
   TRY(const auto positions, with_context(session_.query(fmt::format("commit; {}", kPositions)),
                                          "committing applied changes"));
+  TRY_VOID(fail_point("apply.committed"));
   has_segments_ = false;
   claim_.applied = batch_end_;
   claim_.barrier_epoch = batch_barrier_.value_or(claim_.barrier_epoch);

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <thread>
 
+#include "base/fail_point.h"
+
 namespace banyan::replication {
 namespace {
 
@@ -195,6 +197,7 @@ Result<void> TransactionAssembler::feed(pg::PgOutputMessage message, const Fragm
 Result<ChangeStream> ChangeStream::open(const ChangeStreamConfig& config) {
   TRY(auto connection, pg::ReplicationConnection::open(config.url, "banyan_stream"));
   TRY_VOID(check_slot(connection, config));
+  TRY_VOID(fail_point("stream.slot_checked"));
   TRY(auto spool, TransactionSpool::open(config.spool));
   TRY_VOID(connection.start(
       {.slot = config.slot, .publication = config.publication, .from = config.from}));
@@ -206,6 +209,7 @@ Result<void> ChangeStream::feedback(const std::atomic<std::uint64_t>& durable) {
   if (!reply_now_ && now - last_feedback_ < kFeedbackEvery) return {};
   reply_now_ = false;
   last_feedback_ = now;
+  TRY_VOID(fail_point("stream.feedback"));
   const pg::Lsn safe(durable.load());
   return connection_.send_feedback({.written = position_, .flushed = safe, .applied = safe});
 }
@@ -305,6 +309,7 @@ Result<void> ChangeStream::run(const std::stop_token& stop, DeliveryQueue& queue
   while (!stop.stop_requested() && !queue.is_closed()) {
     // What is there is read at once; only an empty socket or a large delivery ends it.
     TRY(const auto message, connection_.read(ready_.empty() ? kReadWait : 0ms));
+    TRY_VOID(fail_point("stream.message"));
     TRY_VOID(handle(message, sink));
     const bool is_silent = std::holds_alternative<std::monostate>(message);
     if (!is_silent && ready_bytes_ < kDeliveryBytes && ++unattended_ < kUnattended) continue;

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <random>
 
+#include "base/fail_point.h"
 #include "base/log.h"
 #include "planes/replication/back_off.h"
 
@@ -259,6 +260,7 @@ Result<std::string> Engine::remake_slot(SideName from, pg::ReplicationConnection
 
 Result<void> Engine::begin(const std::stop_token& stop) {
   set_state("prepared");
+  TRY_VOID(fail_point("begin.start"));
   TRY(auto source, connect(url(SideName::kOld)));
   TRY_VOID(publish(source, publication(), config_.tables, config_.mapping));
   TRY(auto exporter, pg::ReplicationConnection::open(url(SideName::kOld), "banyan_slot"));
@@ -266,6 +268,7 @@ Result<void> Engine::begin(const std::stop_token& stop) {
   TRY(const auto name, remake_slot(SideName::kOld, exporter));
   TRY(const auto slot,
       with_context(exporter.create_slot(name, pg::Snapshot::kExport), "creating the slot " + name));
+  TRY_VOID(fail_point("begin.slot_made"));
   TRY(const auto snapshot, snapshot_as_text(url(SideName::kOld), slot.snapshot));
   TRY(auto target, connect(url(SideName::kNew)));
   TRY_VOID(write_stream(target, {.stream = stream_name(config_.name, SideName::kOld),
@@ -275,7 +278,9 @@ Result<void> Engine::begin(const std::stop_token& stop) {
                                  .snapshot = snapshot,
                                  .start = slot.consistent_point}));
   set_state("schema");
+  TRY_VOID(fail_point("begin.recorded"));
   TRY_VOID(steps_.pre_data(slot.snapshot));
+  TRY_VOID(fail_point("begin.schema_made"));
   TRY_VOID(set_stage("copying"));
   TRY(const bool is_shared, wants_shared_snapshot(source));
   if (is_shared) return copy(slot.snapshot, stop);  // it lives as long as the exporter stays idle
@@ -321,6 +326,7 @@ void Engine::throttle(const ThrottleLimits& limits, const std::string& pause_rea
 
 Result<void> Engine::copy(const std::string& exported_snapshot, const std::stop_token& stop) {
   set_state("copying");
+  TRY_VOID(fail_point("copy.start"));
   TRY(auto source, connect(url(SideName::kOld)));
   TRY(auto target, connect(url(SideName::kNew)));
   const auto stream = stream_name(config_.name, SideName::kOld);
@@ -342,6 +348,7 @@ Result<void> Engine::copy(const std::string& exported_snapshot, const std::stop_
                         .mapping = config_.mapping,
                         .throttle = &shared_->throttle},
                        shared_->tables, stop));
+  TRY_VOID(fail_point("copy.end"));
   return set_stage("indexing");
 }
 
@@ -355,7 +362,9 @@ Result<void> Engine::load_tables() {
 
 Result<void> Engine::index(const std::stop_token& stop) {
   set_state("indexing");
+  TRY_VOID(fail_point("index.start"));
   TRY_VOID(steps_.keys());
+  TRY_VOID(fail_point("index.keys_made"));
   TRY(auto target, connect(url(SideName::kNew)));
   TRY(const auto filters, read_filters(target, stream_name(config_.name, SideName::kOld)));
   if (!filters.empty()) {
@@ -369,6 +378,7 @@ Result<void> Engine::index(const std::stop_token& stop) {
     set_state("indexing");
   }
   TRY_VOID(steps_.post_data());
+  TRY_VOID(fail_point("index.made"));
   return set_stage("following");
 }
 
@@ -384,6 +394,7 @@ Result<void> Engine::wait_for_position(pg::Lsn position, const std::stop_token& 
 }
 
 Result<void> Engine::follow() {
+  TRY_VOID(fail_point("follow.start"));
   TRY_VOID(run_stream(SideName::kOld));
   TRY_VOID(run_stream(SideName::kNew));
   set_state("following");
@@ -446,13 +457,17 @@ Result<void> Engine::remake_stream(SideName active,
   TRY(const auto identity, exporter.identify());
   TRY(record->slot, remake_slot(active, exporter));
   TRY(const auto slot, exporter.create_slot(record->slot, pg::Snapshot::kExport));
+  TRY_VOID(fail_point("repair.slot_made"));
   record->system_id = identity.system_id;
   record->stage = "repairing";
   record->snapshot.clear();
   record->start = slot.consistent_point;
   TRY_VOID(retarget_stream(passive, *record));
+  TRY_VOID(fail_point("repair.recorded"));
   TRY_VOID(repair(slot.snapshot));
+  TRY_VOID(fail_point("repair.rows_made"));
   TRY_VOID(replication::set_stage(passive, name, "following"));
+  TRY_VOID(fail_point("repair.end"));
   record->stage = "following";
   TRY(auto config, stream_config(active, *record));
   if (Stream* stopped = stream(active)) {
@@ -503,6 +518,7 @@ Result<void> Engine::prepare_opposite() {
   TRY(auto old_side, connect(url(SideName::kOld)));
   TRY(const auto record, read_stream(old_side, stream_name(config_.name, SideName::kNew)));
   if (!record) TRY_VOID(with_context(make_opposite(), "making the stream back"));
+  TRY_VOID(fail_point("opposite.recorded"));
   return run_stream(SideName::kNew);
 }
 
@@ -513,6 +529,7 @@ Result<void> Engine::make_opposite() {
   TRY(const auto identity, connection.identify());
   TRY(const auto name, remake_slot(SideName::kNew, connection));
   TRY(const auto slot, connection.create_slot(name, pg::Snapshot::kNone));
+  TRY_VOID(fail_point("opposite.slot_made"));
   TRY(auto target, connect(url(SideName::kOld)));
   return write_stream(target, {.stream = stream_name(config_.name, SideName::kNew),
                                .slot = name,

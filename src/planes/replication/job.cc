@@ -6,6 +6,7 @@
 
 #include <fstream>
 
+#include "base/fail_point.h"
 #include "base/log.h"
 #include "planes/replication/outside_log.h"
 #include "planes/replication/recent_check.h"
@@ -332,6 +333,7 @@ SchemaCopy Job::schema_copy() const {
 
 Result<void> Job::restore_pre_data(const std::string& snapshot) {
   auto schema = schema_copy();
+  TRY_VOID(fail_point("schema.start"));
   TRY_VOID(schema.bring_pre_data(snapshot));
   // From here on nobody but us writes to the new side's tables, until it is opened.
   TRY(auto target, pg::Connection::open(config_.sides.new_url));
@@ -340,7 +342,9 @@ Result<void> Job::restore_pre_data(const std::string& snapshot) {
 
 Result<void> Job::restore_post_data() {
   TRY_VOID(schema_copy().build_indexes());
+  TRY_VOID(fail_point("schema.indexes_made"));
   TRY_VOID(schema_copy().finish());
+  TRY_VOID(fail_point("schema.finished"));
   // Most of it is there before the pause; what changes meanwhile is carried in it.
   TRY_VOID(carry_outside_log());
   return {};
@@ -404,6 +408,7 @@ Result<SequenceReport> Job::carry() {
 
 Result<json> Job::prepare() {
   TRY_VOID(engine_.prepare_opposite());
+  TRY_VOID(fail_point("prepare.opposite_made"));
   TRY_VOID(act_.with([&](Act& act) -> Result<void> {
     TRY(const auto active, source_side(act));
     TRY(auto* here, act.session(active));
@@ -417,6 +422,7 @@ Result<json> Job::prepare() {
     if (now.act == ActState::kFenced || now.act == ActState::kHandedOver) return {};
     return proof_.warm(config_.sides.of(now.active), config_.sides.of(other_side(now.active)));
   }));
+  TRY_VOID(fail_point("prepare.fences_laid"));
   TRY(const auto report, carry());
   TRY_VOID(carry_outside_log());
   return json{{"sequences", report.count}};
@@ -424,16 +430,19 @@ Result<json> Job::prepare() {
 
 Result<json> Job::fence(Epoch epoch, Duration lock_timeout) {
   TRY(const auto lsn, act_.with([&](Act& act) { return act.fence(epoch, lock_timeout); }));
+  TRY_VOID(fail_point("fence.answer"));
   return json{{"barrier_lsn", pg::format_lsn(lsn)}};
 }
 
 Result<json> Job::await(Epoch epoch, Duration timeout) {
   TRY_VOID(act_.with([&](Act& act) { return act.await(epoch, timeout); }));
+  TRY_VOID(fail_point("await.answer"));
   return json{{"reached", true}};
 }
 
 Result<json> Job::sequences() {
   TRY(const auto report, carry());
+  TRY_VOID(fail_point("sequences.set"));
   TRY(const auto outside, carry_outside_log());
   return json{{"count", report.count},
               {"fixed", report.fixed},
@@ -480,6 +489,7 @@ Result<void> Job::hold_proof(Act& act) {
 
 Result<json> Job::check() {
   return act_.with([&](Act& act) -> Result<json> {
+    TRY_VOID(fail_point("check.start"));
     if (auto held = hold_proof(act); !held) {
       // The switch does not depend on it: `verify` remains.
       log_warn("no snapshots at the barrier", {{"error", held.error().message()}});
@@ -497,17 +507,21 @@ Result<json> Job::check() {
 }
 
 Result<json> Job::handover(Epoch epoch) {
-  return empty_answer(act_.with([&](Act& act) { return act.handover(epoch); }));
+  const auto decided = act_.with([&](Act& act) { return act.handover(epoch); });
+  TRY_VOID(fail_point("handover.answer"));
+  return empty_answer(decided);
 }
 
 Result<json> Job::open(Epoch epoch) {
   auto opened = act_.with([&](Act& act) { return act.open(epoch); });
+  TRY_VOID(fail_point("open.answer"));
   if (opened) proof_.prove(config_.tables);
   return empty_answer(opened);
 }
 
 Result<json> Job::abort(Epoch epoch) {
   const auto aborted = observer_.with([&](Act& act) { return act.abort(epoch); });
+  TRY_VOID(fail_point("abort.answer"));
   if (aborted) proof_.drop();
   return empty_answer(aborted);
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include "base/fail_point.h"
 #include "base/log.h"
 #include "wire/pg/replication.h"
 
@@ -91,6 +92,7 @@ Result<void> Repairer::repair_rows(const VerifiedTable& table, const Keys& keys,
     auto where = key_condition(table, some);
     groups.emplace_back(std::move(where), std::move(some));
   }
+  TRY_VOID(fail_point("repair.rows_known"));
   // All old versions go before any new one comes: unique values may have changed places.
   for (const auto& [where, some] : groups) {
     TRY(const auto gone, remove(table, where));
@@ -163,7 +165,9 @@ Result<RepairReport> repair_tables(pg::Connection& active, const RepairPlan& pla
     TRY(auto done, Repairer(active, passive).repair(*table, verdict));
     report.push_back(std::move(done));
   }
+  TRY_VOID(fail_point("repair.before_commit"));
   TRY_VOID(passive.exec("commit"));
+  TRY_VOID(fail_point("repair.committed"));
   return report;
 }
 

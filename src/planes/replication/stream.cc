@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <condition_variable>
 
+#include "base/fail_point.h"
 #include "base/log.h"
 #include "planes/replication/back_off.h"
 
@@ -66,6 +67,7 @@ void Stream::supervise(const std::stop_token& stop) {
 }
 
 Result<void> Stream::session(const std::stop_token& stop) {
+  TRY_VOID(fail_point("stream.open"));
   TRY(auto applier, Applier::open(config_.applier, shared_));
   const auto from = applier->claim().applied;
   durable_ = from.value();

@@ -7,6 +7,7 @@
 #include <memory>
 #include <thread>
 
+#include "base/fail_point.h"
 #include "base/log.h"
 #include "planes/replication/copy_plan.h"
 #include "planes/replication/source_snapshot.h"
@@ -146,10 +147,12 @@ Result<std::int64_t> Copier::forward_rows(const Chunk& chunk) {
 
 Result<void> Copier::into_target(const Chunk& chunk, const std::string& snapshot) {
   TRY_VOID(target_->exec("begin"));
+  TRY_VOID(fail_point("chunk.start"));
   if (chunk.cut == Cut::kWhole) {
     TRY_VOID(target_->exec("truncate only " + target_name(*chunk.table, config_.mapping)));
   }
   TRY(const auto rows, forward_rows(chunk));
+  TRY_VOID(fail_point("chunk.rows_sent"));
   TRY(const bool is_stale, is_rewritten(*source_, *chunk.table));
   if (is_stale) return std::unexpected(stale_table());
   const auto key = chunk_key(*chunk.table);
@@ -164,7 +167,9 @@ Result<void> Copier::into_target(const Chunk& chunk, const std::string& snapshot
        has_pages ? Param(std::to_string(chunk.to_page)) : chunk.keys.hi, snapshot,
        std::to_string(rows), has_keys ? Param(chunk.key_column) : std::nullopt,
        has_keys ? Param(std::string(order_name(key->order))) : std::nullopt}));
+  TRY_VOID(fail_point("chunk.recorded"));
   TRY_VOID(target_->exec("commit"));
+  TRY_VOID(fail_point("chunk.committed"));
   progress_.with([&](CopyProgress& all) { all[chunk.table->display()].rows += rows; });
   return {};
 }
@@ -365,7 +370,9 @@ Result<void> Copy::worker(const std::stop_token& stop) {
     TRY_VOID(copier.copy(*task));
     const bool is_last = work_.with([&](Work& work) { return --work.left[&table] == 0; });
     if (!is_last) continue;
+    TRY_VOID(fail_point("table.copied"));
     TRY_VOID(mark_done(copier.target(), table));
+    TRY_VOID(fail_point("table.recorded"));
     set_table(progress_, table, TableState::kCopied);
   }
   return failure(Code::kCancelled, "stopped");

@@ -8,6 +8,7 @@
 #include <map>
 #include <thread>
 
+#include "base/fail_point.h"
 #include "base/guarded.h"
 #include "wire/pg/replication.h"
 
@@ -238,6 +239,7 @@ Result<std::vector<SessionPair>> open_pairs(const VerifierOptions& options) {
     passive_snapshot = exported.str(0, 0);
     return {};
   }));
+  TRY_VOID(fail_point("verify.snapshots_taken"));
   for (int job = 0; job < std::max(1, options.jobs); job++) {
     TRY(auto active, open_at(options.active_url, slot.snapshot));
     TRY(auto passive, open_at(options.passive_url, passive_snapshot));
