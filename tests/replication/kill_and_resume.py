@@ -57,7 +57,7 @@ class Load(threading.Thread):
 
     def write(self, server):
         try:
-            session = server.connect("shop", autocommit=False)
+            session = server.connect(self.pair.name, autocommit=False)
             for _ in range(20):
                 with session.cursor() as cursor:
                     for _ in range(self.random.randint(1, 5)):
@@ -162,8 +162,8 @@ def kill_in_the_act(pair, chance):
     pair.wait_following()
 
 
-def is_writable(server):
-    session = server.connect("shop", autocommit=False)
+def is_writable(server, database="shop"):
+    session = server.connect(database, autocommit=False)
     try:
         with session.cursor() as cursor:
             cursor.execute("update item set v = v where false")
