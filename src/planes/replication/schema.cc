@@ -109,6 +109,16 @@ std::vector<SchemaItem> only(std::vector<SchemaItem> items, auto&& wanted) {
   return items;
 }
 
+// A server that went away in the middle of pg_dump comes back; everything else does not pass.
+bool lost_the_server(std::string_view said) {
+  for (const std::string_view sign :
+       {"server closed the connection", "connection to server", "terminating connection",
+        "the database system is", "no connection to the server"}) {
+    if (said.contains(sign)) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 std::vector<SchemaItem> split_dump(std::string_view dump) {
@@ -172,7 +182,10 @@ Result<void> SchemaCopy::dump_section(const std::string& tool, const std::string
   if (!snapshot.empty()) command.push_back("--snapshot=" + snapshot);
   command.push_back("--dbname=" + take_password(options_.source_url, settings));
   TRY(const auto finished, run_program(command, settings));
-  if (finished.status != 0) return failure(Code::kInternal, "pg_dump: " + finished.output);
+  if (finished.status != 0) {
+    const auto code = lost_the_server(finished.output) ? Code::kUnavailable : Code::kInternal;
+    return failure(code, "pg_dump: " + finished.output);
+  }
   std::error_code trouble;
   fs::rename(path(section) + ".part", path(section), trouble);
   if (trouble) return failure(Code::kInternal, trouble.message());
