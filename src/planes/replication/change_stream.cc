@@ -46,7 +46,11 @@ Result<void> check_slot(pg::ReplicationConnection& connection, const ChangeStrea
           "restart_lsn is null from pg_catalog.pg_replication_slots where slot_name = {}",
           pg::quote_literal(config.slot))));
   if (rows.size() != 1) return std::unexpected(lost_slot("the slot " + config.slot + " is gone"));
-  if (rows.text(0, 0) != "pgoutput" || !rows.boolean(0, 1) || rows.boolean(0, 3)) {
+  if (rows.boolean(0, 3)) {
+    return std::unexpected(
+        lost_slot("the server has dropped log that the slot " + config.slot + " needs"));
+  }
+  if (rows.text(0, 0) != "pgoutput" || !rows.boolean(0, 1)) {
     return std::unexpected(
         lost_slot("the slot " + config.slot + " is not ours any more, or invalid"));
   }

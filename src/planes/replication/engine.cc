@@ -11,11 +11,13 @@
 #include "base/fail_point.h"
 #include "base/log.h"
 #include "planes/replication/back_off.h"
+#include "planes/replication/wal_guard.h"
 
 namespace banyan::replication {
 namespace {
 
-constexpr auto kHeartbeatEvery = 10s;
+constexpr auto kGuardEvery = 2s;
+constexpr int kHeartbeatTurns = 5;  // a heartbeat every so many looks of the guard
 constexpr auto kSampleEvery = 1s;
 // What takes about half an hour: longer the source's old row versions are not kept for one
 // snapshot.
@@ -132,6 +134,7 @@ struct Engine::Shared {
   mutable Guarded<CopyRate> rate;
   CopyThrottle throttle;
   Guarded<std::array<std::unique_ptr<Stream>, 2>> streams;
+  Guarded<std::array<std::optional<WalStanding>, 2>> wal;  // by side
   std::mutex making_opposite;
 };
 
@@ -553,22 +556,44 @@ std::vector<TouchedKey> Engine::touched_keys(SideName active, std::size_t limit)
 
 void Engine::heartbeat(const std::stop_token& stop) const {
   std::array<std::optional<pg::Connection>, 2> sessions;
-  while (!stop.stop_requested()) {
+  for (int turn = 0; !stop.stop_requested(); ++turn, sleep_unless_stopped(stop, kGuardEvery)) {
     for (const auto side : {SideName::kOld, SideName::kNew}) {
-      if (stream(side) == nullptr) continue;
       auto& session = sessions[static_cast<std::size_t>(side)];
       if (!session || !session->is_alive()) {
         if (auto opened = connect(url(side))) session = std::move(*opened);
       }
       if (!session) continue;
+      guard_wal(side, *session);
+      if (stream(side) == nullptr || turn % kHeartbeatTurns != 0) continue;
       // A missed beat does no harm; the streams report a dead server themselves.
       (void)session->query(
           "update banyan.heartbeat set at = clock_timestamp() "
           "where name = $1 and side = $2",
           {config_.name, std::string(side_name(side))});
     }
-    sleep_unless_stopped(stop, kHeartbeatEvery);
   }
+}
+
+void Engine::guard_wal(SideName side, pg::Connection& session) const {
+  const auto now = read_wal_standing(session, slot_stem(side));
+  if (!now) return;  // the next turn looks again
+  const auto before = shared_->wal.with(
+      [&](auto& wal) { return std::exchange(wal[static_cast<std::size_t>(side)], *now); });
+  const auto alarm = *now ? wal_alarm(**now) : "";
+  if (alarm.empty() || (before && !wal_alarm(*before).empty())) return;
+  log_warn("log is kept for the migration",
+           {{"migration", config_.name}, {"side", side_name(side)}, {"alarm", alarm}});
+}
+
+nlohmann::json Engine::wal_json(SideName active) const {
+  const auto standing =
+      shared_->wal.with([&](const auto& wal) { return wal[static_cast<std::size_t>(active)]; });
+  if (!standing) return nlohmann::json::object();
+  nlohmann::json json = {
+      {"slot", standing->slot}, {"status", standing->status}, {"kept_bytes", standing->kept_bytes}};
+  if (standing->safe_bytes) json["safe_bytes"] = *standing->safe_bytes;
+  if (const auto alarm = wal_alarm(*standing); !alarm.empty()) json["alarm"] = alarm;
+  return json;
 }
 
 Result<void> Engine::remove() {
@@ -638,6 +663,7 @@ nlohmann::json Engine::status(SideName active) const {
   json["lag_ms"] = following.value("lag_ms", 0);
   json["lag_bytes"] = following["lag_bytes"];
   json["stream"] = following;
+  json["wal"] = wal_json(active);
   json["reverse"] = stream_json(stream(other_side(active)));
   auto& tripwire = json["tripwire"] = nlohmann::json::array();
   add_alarms(tripwire, stream(SideName::kOld), "old");

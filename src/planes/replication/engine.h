@@ -130,6 +130,8 @@ class Engine {
   Result<void> make_opposite();
   void set_state(const std::string& state);
   void heartbeat(const std::stop_token& stop) const;
+  void guard_wal(SideName side, pg::Connection& session) const;
+  nlohmann::json wal_json(SideName active) const;
   Stream* stream(SideName from) const;
   std::string publication() const;
   std::string slot_stem(SideName from) const;

@@ -1,0 +1,33 @@
+#pragma once
+// WalGuard: what a migration's slot makes its server keep, and when somebody has to be told.
+//
+// A slot keeps the write-ahead log from its restart position on; a server with a limit
+// (max_slot_wal_keep_size, PostgreSQL 13 and newer) drops the log beyond it, and then the slot is
+// lost: the migration has to be repaired. wal_status and safe_wal_size are those of
+// pg_replication_slots.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "base/error.h"
+#include "wire/pg/connection.h"
+
+namespace banyan::replication {
+
+struct WalStanding {
+  std::string slot;
+  std::string status;                      // reserved, extended, unreserved, lost; empty before 13
+  std::int64_t kept_bytes = 0;             // from the slot's restart position to the log's end
+  std::optional<std::int64_t> safe_bytes;  // until the slot is in danger; nothing without a limit
+  friend bool operator==(const WalStanding&, const WalStanding&) = default;
+};
+
+// Of the slot whose name begins with `stem`; nothing when there is none.
+Result<std::optional<WalStanding>> read_wal_standing(pg::Connection& db, const std::string& stem);
+
+// What is wrong and what to do, in one sentence; empty: nothing. From half of a limit on, or from
+// 16 GB where there is no limit but the disk.
+std::string wal_alarm(const WalStanding& standing);
+
+}  // namespace banyan::replication
