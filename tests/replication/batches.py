@@ -17,6 +17,7 @@ create table plain(id int primary key, v int, note text);
 create table hot(id int primary key, n bigint not null);
 insert into hot values (1, 0);
 create table swap(id int primary key, u int unique, w text);
+insert into swap values (31, 31, 'l'), (32, 32, 'r');
 create table two(a int, b text, v numeric(10,2), primary key (a, b));
 create table toast(id bigint primary key, big text, small int);
 alter table toast alter big set storage external;
@@ -30,6 +31,11 @@ create table ident(id bigint generated always as identity primary key, v int,
 create table c_key(id text collate "C" primary key, v text);
 create table numkey(id numeric primary key, v text);
 create table marker(id int primary key);
+"""
+# Two rows exchange their unique values: no order of single updates to the final values can do that.
+EXCHANGE = """begin; update swap set u = -u where id in (31, 32);
+update swap set u = (select -s.u from swap s where s.id = 63 - swap.id) where id = 31;
+update swap set u = 63 - (select s.u from swap s where s.id = 31) where id = 32; commit;
 """
 TABLES = ["plain", "hot", "swap", "two", "toast", "bag", "fullpk", "odd", "ident", "c_key", "numkey"]
 
@@ -139,7 +145,8 @@ def main():
         counts = {}
         for turn in range(ROUNDS):
             role.stop()
-            source.psql("\\set ON_ERROR_STOP 0\n" + "".join(script.transaction() for _ in range(TRANSACTIONS)), "shop")
+            source.psql("\\set ON_ERROR_STOP 0\n" + "".join(script.transaction() for _ in range(TRANSACTIONS)) + EXCHANGE, "shop")
+            assert source.value("select count(*) from swap where id in (31, 32) and u > 0", "shop") == 2
             source.run(f"insert into marker values ({turn})", "shop")
             role.start()
             for way in ("sets", "rows"):
