@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 namespace banyan {
 namespace {
@@ -22,6 +23,14 @@ TEST(FailPoint, DoesWhatItsFileSaysOnceAndTellsThatItWasReached) {
   EXPECT_EQ(failed.error().code(), Code::kUnavailable);
   EXPECT_TRUE(fs::exists(folder / "here.reached"));
   EXPECT_TRUE(fail_point("here"));
+  fs::remove(folder / "here.reached");
+  std::ofstream(folder / "here") << "stop";
+  std::jthread goes_on([&] {
+    while (!fs::exists(folder / "here.reached")) std::this_thread::yield();
+    fs::remove(folder / "here.reached");
+  });
+  EXPECT_TRUE(fail_point("here"));
+  goes_on.join();
   std::ofstream(folder / "here") << "kill";
   EXPECT_EXIT((void)fail_point("here"), testing::KilledBySignal(SIGKILL), "");
   fs::remove_all(folder);

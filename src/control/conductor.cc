@@ -1,9 +1,12 @@
 #include "control/conductor.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <thread>
 
+#include "base/fail_point.h"
 #include "base/log.h"
 
 namespace banyan::control {
@@ -128,8 +131,9 @@ void Conductor::tick(const Attempt& attempt, Progress& progress) {
 }
 
 void Conductor::act_once(const Attempt& attempt, Progress& progress, Act act) {
-  checkpoint_(act);
   const std::string_view step = act_name(act);
+  if (auto point = fail_point(fmt::format("conduct.{}", step)); !point)
+    return failed(progress, act, point.error());
   if (auto intent = note(attempt, step, EntryKind::kIntent, json::object()); !intent)
     return failed(progress, act, intent.error());
   if (act == Act::kHold && !progress.door_closed_at) progress.door_closed_at = clock_.now();

@@ -6,7 +6,6 @@
 // and finishes it: forward when the decision was taken, else back to the old side.
 // One conductor at a time per migration; its own thread.
 
-#include <functional>
 #include <string>
 
 #include "base/clock.h"
@@ -29,16 +28,9 @@ struct ConductorLimits {
 
 class Conductor {
  public:
-  // Called before each act; tests stop the world here.
-  using Checkpoint = std::function<void(migration::Act)>;
-
   Conductor(migration::World& world, store::Journal& journal, const Clock& clock,
-            ConductorLimits limits, Checkpoint checkpoint)
-      : world_(world),
-        journal_(journal),
-        clock_(clock),
-        limits_(limits),
-        checkpoint_(std::move(checkpoint)) {}
+            ConductorLimits limits)
+      : world_(world), journal_(journal), clock_(clock), limits_(limits) {}
 
   // Journals the act's opening, then runs it to its end.
   Result<Conclusion> run(const migration::Attempt& attempt);
@@ -61,7 +53,6 @@ class Conductor {
   store::Journal& journal_;
   const Clock& clock_;
   ConductorLimits limits_;
-  Checkpoint checkpoint_;
 };
 
 }  // namespace banyan::control

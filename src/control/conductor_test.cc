@@ -87,7 +87,7 @@ Conclusion run_to_the_end(ModelWorld& world, store::Journal& journal, const Cloc
   const Attempt attempt{.migration = "lift", .act_id = "switch-1", .epoch = 7};
   bool first = true;
   while (true) {
-    Conductor conductor(world, journal, clock, fast(), [](Act) {});
+    Conductor conductor(world, journal, clock, fast());
     try {
       if (std::exchange(first, false)) return *conductor.run(attempt);
       const auto resumed = conductor.resume("lift");
@@ -135,7 +135,7 @@ TEST(Conductor, AFailureBeforeTheDecisionSaysWhyAndLeavesTheOldSide) {
       return json::object();
     }
   } world;
-  Conductor conductor(world, **journal, clock, fast(), [](Act) {});
+  Conductor conductor(world, **journal, clock, fast());
   const auto end = conductor.run({.migration = "lift", .act_id = "switch-1", .epoch = 1});
   ASSERT_TRUE(end);
   EXPECT_FALSE(end->moved);

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "base/log.h"
-#include "control/checkpoint.h"
 #include "control/gates.h"
 #include "control/live_world.h"
 #include "control/planner.h"
@@ -120,7 +119,7 @@ void ControlService::resume(const std::string& name) {
     if (const auto started = start_parts(*spec, spec->migrations.at(name)); !started)
       log_warn("parts of a migration did not start", {{"error", started.error().message()}});
   LiveWorld world(project_, *spec, records_);
-  Conductor conductor(world, *journal_, clock_, {}, stop_at_checkpoints());
+  Conductor conductor(world, *journal_, clock_, {});
   if (const auto end = conductor.resume(name); !end)
     log_error("an interrupted act could not be finished", {{"error", end.error().message()}});
 }
@@ -172,7 +171,7 @@ void ControlService::run_attempt(spec::Spec spec, migration::Attempt attempt) {
   {
     const std::lock_guard lock(change_);
     LiveWorld world(project_, std::move(spec), records_);
-    Conductor conductor(world, *journal_, clock_, {}, stop_at_checkpoints());
+    Conductor conductor(world, *journal_, clock_, {});
     if (const auto end = conductor.run(attempt); !end)
       log_error("the act could not be journalled", {{"error", end.error().message()}});
   }

@@ -125,8 +125,11 @@ class Faults:
     def attempt(self, step, victim):
         verb = "switch" if self.side == "old" else "reverse"
         self.wait_green(verb)
-        wanted, reached = self.checkpoints / step, self.checkpoints / f"{step}.reached"
-        wanted.touch()
+        point = f"conduct.{step}"
+        wanted, reached = self.checkpoints / point, self.checkpoints / f"{point}.reached"
+        part = self.checkpoints / "part"
+        part.write_text("stop")
+        part.rename(wanted)
         act = subprocess.Popen([self.options.banyan, "migrate", verb, "lift", "--json"], cwd=self.directory,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         while not reached.exists() and act.poll() is None:
