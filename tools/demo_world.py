@@ -268,6 +268,7 @@ source:
 gateway:
   listen: [ 127.0.0.1:{world.gateway_port} ]
   public_host: {host}
+  access_log: .banyan/log/access.log
 zones:
 {zones}
 services:

@@ -29,7 +29,7 @@ ALLOWED = {
 CONFINED = {
     "sys/epoll.h": "io", "openssl/ssl.h": "io", "libpq-fe.h": "wire/pg", "nghttp2": "wire/http",
     "sqlite3.h": "store", "hiredis": "wire/redis", "yaml.h": "spec", "curl/curl.h": "wire/s3",
-    "CLI/CLI.hpp": "app", "httplib.h": "wire/rpc wire/s3 planes/gateway",
+    "CLI/CLI.hpp": "app", "httplib.h": "wire/rpc wire/s3 planes/gateway control",
 }
 BANNED = {
     r"\bthrow\b": "return an Error",

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "app/cli.h"
+#include "control/admission.h"
 #include "control/assess.h"
 #include "control/project.h"
 #include "spec/codes.h"
@@ -48,18 +49,6 @@ void print_assessment(const json& out) {
   fmt::print("Next: banyan plan\n");
 }
 
-// What the replicator's preflight says of one database move; nothing when it is not running.
-Result<json> preflight(const control::Project& project, const spec::Spec& spec,
-                       const spec::Migration& migration) {
-  TRY(const auto source, spec::resolve(spec, spec.source->database->url));
-  TRY(const auto target, spec::resolve(spec, spec.databases.at(migration.database->to).url));
-  const auto& tables = migration.database->tables;
-  const json config = {{"source", source},
-                       {"target", target},
-                       {"tables", tables.empty() ? json("all") : json(tables)}};
-  return project.replicate().call("preflight", {{"name", migration.name}, {"config", config}}, 60s);
-}
-
 json item_of(const json& check) {
   return {{"severity", check.value("severity", "")}, {"id", check.value("id", "")},
           {"title", check.value("title", "")},       {"where", "database"},
@@ -73,8 +62,7 @@ Result<json> database_items(const Cli& cli, const spec::Spec& spec) {
   json items = json::array();
   if (!project.replicate().is_listening()) return items;
   for (const auto& [name, migration] : spec.migrations) {
-    if (!migration.database || !spec.source || !spec.source->database) continue;
-    TRY(const json found, preflight(project, spec, migration));
+    TRY(const json found, control::database_preflight(project, spec, migration));
     for (const json& check : found.at("checks"))
       if (!check.value("ok", true)) items.push_back(item_of(check));
   }

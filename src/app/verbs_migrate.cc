@@ -17,6 +17,7 @@ constexpr Duration kVerifyPatience = 11min;
 constexpr Duration kWatchPause = 1s;
 constexpr Duration kEventPause = 20ms;
 constexpr Duration kControlPatience = 30s;
+constexpr Duration kCreatePatience = 150s;
 
 // ---- status
 
@@ -78,11 +79,21 @@ void print_alarms(const json& database) {
   if (state == "different") fmt::print("ALARM: the sides differed at the switch\n");
 }
 
+void print_admission(const json& out) {
+  if (const json adoption = out.value("adoption", json()); adoption.is_object())
+    print_field("adopted", fmt::format("{} of {} requests compared equal through the gateway",
+                                       adoption.value("equal", 0), adoption.value("wanted", 0)));
+  for (const json& finding : out.value("accepted", json::array()))
+    print_field("accepted",
+                fmt::format("{}: {}", finding.value("id", ""), finding.value("detail", "")));
+}
+
 void print_status(const json& out) {
   fmt::print("{}  {}   ({} side serves)\n", out.value("name", ""), out.value("state", ""),
              out.value("serves", ""));
   const std::string state = out.value("state", "");
   if (out.value("created", false) && state != "CANCELLED" && state != "COMPLETED") {
+    print_admission(out);
     print_field("database", database_line(out.at("database")));
     for (const auto& [name, files] : out.at("files").items())
       print_field("files " + name, files_line(files));
@@ -336,15 +347,55 @@ Exit cut_over(const Cli& cli, const std::string& name, const std::string& to, bo
   return conclude(cli, name, to, *end);
 }
 
-// ---- the rest
+// ---- create
+
+struct CreateOptions {
+  bool detach = false;
+  std::vector<std::string> accept;  // ids of findings
+};
+
+// A label before the first line of a text, and its further lines below.
+void print_lines(std::string_view label, std::string_view text) {
+  while (!text.empty()) {
+    const auto end = text.find('\n');
+    fmt::print("         {:<6} {}\n", label, text.substr(0, end));
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+    label = "";
+  }
+}
+
+void print_finding(const json& finding) {
+  fmt::print("  must   {:<24} {}\n", finding.value("id", ""), finding.value("title", ""));
+  print_lines("found", finding.value("detail", ""));
+  print_lines("fix", finding.value("fix_sql", ""));
+}
+
+void print_refusal(const json& out) {
+  const std::string create = "banyan migrate create " + out.value("name", "");
+  std::string accept;
+  fmt::print("REFUSED, nothing was started (exit 3).\n");
+  for (const json& finding : out.at("open")) {
+    print_finding(finding);
+    accept += " --accept " + finding.value("id", "");
+  }
+  fmt::print("  1  repair what was found, then: {}\n  2  go on despite it:  {}{}\n", create, create,
+             accept);
+}
 
 // Shows the copy's progress until everything follows; Ctrl-C ends the showing, not the copying.
-Exit create(const Cli& cli, const std::string& name, bool detach) {
-  const auto out = cli.control("migrate.create", {{"name", name}}, 60s);
+Exit create(const Cli& cli, const std::string& name, const CreateOptions& options) {
+  const auto out =
+      cli.control("migrate.create", {{"name", name}, {"accept", options.accept}}, kCreatePatience);
   if (!out) return cli.show(out.error());
-  if (detach || cli.as_json) return cli.show(*out, print_status);
+  if (out->value("refused", false)) {
+    cli.show(*out, print_refusal);
+    return Exit::kPrecondition;
+  }
+  if (options.detach || cli.as_json) return cli.show(*out, print_status);
   return watch(cli, name);
 }
+
+// ---- the rest
 
 Exit simple(const Cli& cli, const std::string& verb, const json& in, const std::string& done) {
   const auto out = cli.control(verb, in, 120s);
@@ -400,10 +451,13 @@ void add_migrate_verbs(CLI::App& app, Cli& cli) {
   auto* migrate =
       app.add_subcommand("migrate", "move a running system: create, verify, switch, reverse");
   migrate->require_subcommand(1);
-  auto detach = std::make_shared<bool>(false);
-  add_verb(*migrate, cli, "create", "copy and follow; the old side goes on serving",
-           [&cli, detach](const std::string& name) { return create(cli, name, *detach); })
-      ->add_flag("-d,--detach", *detach, "do not show the progress");
+  auto options = std::make_shared<CreateOptions>();
+  auto* create_verb =
+      add_verb(*migrate, cli, "create", "copy and follow; the old side goes on serving",
+               [&cli, options](const std::string& name) { return create(cli, name, *options); });
+  create_verb->add_flag("-d,--detach", options->detach, "do not show the progress");
+  create_verb->add_option("--accept", options->accept,
+                          "go on despite the finding with this id; may be repeated");
   auto watching = std::make_shared<bool>(false);
   add_verb(*migrate, cli, "status", "where it stands, and the next command",
            [&cli, watching](const std::string& name) {

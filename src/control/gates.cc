@@ -179,7 +179,7 @@ Parts parts_of(const Sight& sight, const MigrationRecord& record, Wall now) {
   parts.cancelled = record.cancelled;
   parts.completed = record.completed;
   parts.assessed = record.assessed;
-  parts.adopted = !has_error(sight.gateway) && sight.gateway.value("epoch", 0L) > 0;
+  parts.adopted = record.assessed && sight.gateway.value("epoch", 0L) > 0;
   parts.following = is_following(sight.database) && files_are_there;
   parts.copying = record.created && !parts.following && data != "failed";
   parts.verified = is_fresh(record, now) && parts.following;

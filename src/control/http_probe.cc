@@ -1,103 +1,72 @@
 #include "control/http_probe.h"
 
 #include <fmt/format.h>
-#include <netdb.h>
-#include <sys/socket.h>
-#include <sys/time.h>
-#include <unistd.h>
+#include <httplib.h>
 
-#include <array>
-#include <cerrno>
-#include <charconv>
-#include <cstring>
-#include <memory>
+#include <algorithm>
+#include <cctype>
 
 namespace banyan::control {
 namespace {
 
-class Socket {
- public:
-  explicit Socket(int fd) : fd_(fd) {}
-  Socket(const Socket&) = delete;
-  Socket& operator=(const Socket&) = delete;
-  ~Socket() {
-    if (fd_ >= 0) close(fd_);
-  }
-  int fd() const { return fd_; }
-
- private:
-  int fd_;
-};
-
-std::unexpected<Error> system_failure(std::string_view what) {
-  const bool timed_out = errno == EAGAIN || errno == EINPROGRESS;
-  return failure(timed_out ? Code::kTimeout : Code::kUnavailable,
-                 fmt::format("{}: {}", what, std::strerror(errno)));
+std::string lower(std::string text) {
+  std::ranges::transform(text, text.begin(), [](unsigned char c) { return std::tolower(c); });
+  return text;
 }
 
-using AddressList = std::unique_ptr<addrinfo, decltype(&freeaddrinfo)>;
-
-AddressList look_up(const spec::Address& address) {
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  addrinfo* list = nullptr;
-  const auto port = std::to_string(address.port);
-  if (getaddrinfo(address.host.c_str(), port.c_str(), &hints, &list) != 0) list = nullptr;
-  return {list, &freeaddrinfo};
+Error probe_error(httplib::Error error, const spec::Address& address) {
+  const bool late = error == httplib::Error::Read || error == httplib::Error::Canceled;
+  return Error(late ? Code::kTimeout : Code::kUnavailable,
+               fmt::format("{}:{} gave no HTTP answer ({})", address.host, address.port,
+                           httplib::to_string(error)));
 }
 
-void limit_time(int fd, Duration timeout) {
-  const auto ms = to_ms(timeout);
-  const timeval limit{.tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000};
-  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-  setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);  // bounds connect() too
+httplib::Headers headers_of(const ProbeRequest& request) {
+  httplib::Headers headers = {{"Host", request.host},
+                              {"Accept", "*/*"},
+                              {"Accept-Encoding", "identity"},
+                              {"User-Agent", "banyan-probe"},
+                              {"Connection", "close"}};
+  for (const auto& [name, value] : request.headers) headers.emplace(name, value);
+  return headers;
 }
 
-Result<void> send_all(int fd, std::string_view bytes) {
-  while (!bytes.empty()) {
-    const auto sent = send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
-    if (sent <= 0) return system_failure("sending");
-    bytes.remove_prefix(static_cast<std::size_t>(sent));
-  }
-  return {};
-}
-
-// "HTTP/1.1 200 OK" → 200.
-Result<int> receive_status(int fd) {
-  std::string head;
-  std::array<char, 512> buffer{};
-  while (head.find("\r\n") == std::string::npos && head.size() < 4096) {
-    const auto received = recv(fd, buffer.data(), buffer.size(), 0);
-    if (received < 0) return system_failure("waiting for an answer");
-    if (received == 0) break;
-    head.append(buffer.data(), static_cast<std::size_t>(received));
-  }
-  int status = 0;
-  const auto space = head.find(' ');
-  if (!head.starts_with("HTTP/") || space == std::string::npos) {
-    return failure(Code::kUnavailable, "what answers does not speak HTTP");
-  }
-  std::from_chars(head.data() + space + 1, head.data() + head.size(), status);
-  return status;
+void limit_time(httplib::Client& http, Duration timeout) {
+  const auto limit = std::chrono::duration_cast<std::chrono::microseconds>(timeout);
+  http.set_connection_timeout(limit);
+  http.set_read_timeout(limit);
+  http.set_write_timeout(limit);
 }
 
 }  // namespace
 
+Result<HttpAnswer> get(const ProbeRequest& request, Duration timeout) {
+  httplib::Client http(request.address.host, request.address.port);
+  limit_time(http, timeout);
+  http.set_url_encode(false);
+  http.set_decompress(false);
+  const Mono deadline = SystemClock().now() + timeout;
+  HttpAnswer answer;
+  const auto on_head = [&](const httplib::Response& head) {
+    answer.status = head.status;
+    for (const auto& [name, value] : head.headers) answer.headers.emplace_back(lower(name), value);
+    return true;
+  };
+  const auto on_body = [&](const char* bytes, std::size_t count) {
+    answer.body.append(bytes, std::min(count, kProbeBodyBytesMax - answer.body.size()));
+    return answer.body.size() < kProbeBodyBytesMax && SystemClock().now() < deadline;
+  };
+  const auto done = http.Get(request.path, headers_of(request), on_head, on_body);
+  const bool was_cut = answer.body.size() == kProbeBodyBytesMax;
+  if (!done && !was_cut) return std::unexpected(probe_error(done.error(), request.address));
+  return answer;
+}
+
 Result<int> probe(const ProbeRequest& request, Duration timeout) {
-  const auto list = look_up(request.address);
-  if (!list) return failure(Code::kNotFound, "no address for " + request.address.host);
-  const Socket socket(::socket(list->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (socket.fd() < 0) return system_failure("opening a socket");
-  limit_time(socket.fd(), timeout);
-  if (connect(socket.fd(), list->ai_addr, list->ai_addrlen) != 0) {
-    return system_failure("connecting");
-  }
-  TRY_VOID(send_all(socket.fd(), fmt::format("GET {} HTTP/1.1\r\nHost: {}\r\n"
-                                             "User-Agent: banyan-assess\r\nAccept: */*\r\n"
-                                             "X-Forwarded-Proto: https\r\n"
-                                             "Connection: close\r\n\r\n",
-                                             request.path, request.host)));
-  return receive_status(socket.fd());
+  ProbeRequest asked = request;
+  asked.headers.emplace_back("X-Forwarded-Proto", "https");
+  TRY(const auto answer, get(asked, timeout));
+  return answer.status;
 }
 
 }  // namespace banyan::control

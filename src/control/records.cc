@@ -17,7 +17,9 @@ json to_json(const MigrationRecord& r) {
           {"ever_switched", r.ever_switched},
           {"side", side_name(r.side)},
           {"verified_at_ms", r.verified_at_ms},
-          {"verified", r.verified}};
+          {"verified", r.verified},
+          {"adoption", r.adoption},
+          {"accepted", r.accepted}};
 }
 
 MigrationRecord from_json(const json& in) {
@@ -28,7 +30,9 @@ MigrationRecord from_json(const json& in) {
           .ever_switched = in.value("ever_switched", false),
           .side = in.value("side", "old") == "new" ? Side::kNew : Side::kOld,
           .verified_at_ms = in.value("verified_at_ms", std::int64_t{0}),
-          .verified = in.value("verified", json())};
+          .verified = in.value("verified", json()),
+          .adoption = in.value("adoption", json()),
+          .accepted = in.value("accepted", json::array())};
 }
 
 constexpr std::string_view kMigrationPrefix = "migration/";

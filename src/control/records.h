@@ -23,6 +23,8 @@ struct MigrationRecord {
   migration::Side side = migration::Side::kOld;
   std::int64_t verified_at_ms = 0;  // wall clock; 0 = never
   nlohmann::json verified;          // what was compared
+  nlohmann::json adoption;          // what was compared through the gateway; null: no route moves
+  nlohmann::json accepted = nlohmann::json::array();  // findings a person chose to go on despite
 };
 
 class Records {

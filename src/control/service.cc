@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "control/admission.h"
 #include "control/gates.h"
 #include "control/live_world.h"
 #include "control/planner.h"
@@ -288,6 +289,27 @@ Result<void> ControlService::start_parts(const spec::Spec& spec, const spec::Mig
   return start_sessions(spec, migration);
 }
 
+// The answer when it is refused, null when not; what was found and accepted is recorded.
+Result<json> ControlService::admit(const spec::Spec& spec, const spec::Migration& migration,
+                                   const json& in) {
+  TRY(auto record, records_.migration(migration.name));
+  if (record.completed) return failure(Code::kConflict, migration.name + " is completed");
+  if (record.created && !record.cancelled) return json();  // under way: this is only a resumption
+  const auto accept = in.value("accept", std::set<std::string>());
+  TRY(const auto admission, examine(project_, spec, migration, accept));
+  record = {};
+  record.adoption = admission.adoption;
+  record.accepted = admission.accepted;
+  record.assessed = admission.is_granted();
+  TRY_VOID(records_.put(migration.name, record));
+  if (admission.is_granted()) return json();
+  return json{{"name", migration.name},
+              {"refused", true},
+              {"open", admission.open},
+              {"accepted", admission.accepted},
+              {"adoption", admission.adoption}};
+}
+
 Result<json> ControlService::create_migration(const json& in) {
   TRY_VOID(refuse_while_busy());
   TRY(const auto spec, project_.spec());
@@ -296,9 +318,9 @@ Result<json> ControlService::create_migration(const json& in) {
   if (applied.empty())
     return std::unexpected(
         Error(Code::kConflict, "nothing was applied yet").with_remedy("banyan apply"));
+  TRY(json refused, admit(spec, migration, in));
+  if (!refused.is_null()) return refused;
   TRY(auto record, records_.migration(migration.name));
-  if (record.completed) return failure(Code::kConflict, migration.name + " is completed");
-  if (record.cancelled) record = {};
   record.created = true;
   TRY_VOID(records_.put(migration.name, record));
   TRY_VOID(start_parts(spec, migration));
@@ -328,6 +350,8 @@ Result<json> ControlService::migration_status(const json& in) {
               {"verified", record.verified},
               {"rows_compared", compared(record.verified, "database", "rows")},
               {"files_compared", files_compared(record.verified)},
+              {"adoption", record.adoption},
+              {"accepted", record.accepted},
               {"sessions_compared", compared(record.verified, "sessions", "sessions")},
               {"next", migration::next_command(state, migration.name)}};
 }

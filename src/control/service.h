@@ -27,6 +27,8 @@ class ControlService {
   Result<json> plan();
   // {hash?}: kConflict when given and the world moved since.
   Result<json> apply(const json& in);
+  // {name, accept?: [finding ids]} → status; or {refused: true, open: [findings], adoption} when
+  // something that must hold does not and was not accepted.
   Result<json> create_migration(const json& in);
   Result<json> migration_status(const json& in);
   Result<json> verify(const json& in);
@@ -51,6 +53,7 @@ class ControlService {
   Result<void> start_parts(const spec::Spec& spec, const spec::Migration& migration);
   Result<void> start_files(const spec::Spec& spec, const spec::Migration& migration);
   Result<void> start_sessions(const spec::Spec& spec, const spec::Migration& migration);
+  Result<json> admit(const spec::Spec& spec, const spec::Migration& migration, const json& in);
   Result<json> verify_parts(const spec::Migration& migration);
   Result<migration::Attempt> new_attempt(const std::string& name, migration::Side to);
   void run_attempt(spec::Spec spec, migration::Attempt attempt);

@@ -48,6 +48,7 @@ std::string next_command(State state, const std::string& migration) {
     case State::kDraft:
     case State::kAssessed:
     case State::kAdopted:
+      return migrate + "create " + migration;
     case State::kCopying:
     case State::kFencing:
     case State::kBlocked:

@@ -45,7 +45,7 @@ struct Parts {
   bool cancelled = false;
   bool completed = false;
   bool assessed = false;
-  bool adopted = false;      // the gateway serves the routes
+  bool adopted = false;      // the gateway serves the routes, and was proven to change nothing
   bool copying = false;      // database or files are in their first copy
   bool following = false;    // every part follows
   bool verified = false;     // every part verified and not stale

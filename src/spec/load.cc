@@ -330,12 +330,27 @@ void read_move(Reader& reader, Migration& migration) {
   if (routes) migration.routes = *std::move(routes);
 }
 
+Adoption adoption(Reader& reader) {
+  Adoption adopt;
+  adopt.requests =
+      reader.integer({"requests", "Answers that must compare equal"}, {1, 10'000}, adopt.requests);
+  adopt.paths = reader.texts(
+      {"paths", "Paths to ask for (default: the health path and what the access log shows)"});
+  for (const auto& path : adopt.paths) {
+    if (path.starts_with('/')) continue;
+    reader.problem("BY-0313", "paths", "a path starts with /", "write, for example, /healthz");
+  }
+  return adopt;
+}
+
 Migration Loader::migration(const std::string& name, Reader& reader) const {
   Migration migration;
   migration.name = name;
   migration.at = reader.at();
   reader.mapping({"move", "What moves together in one switch", Need::kRequired},
                  [&](Reader& inner) { read_move(inner, migration); });
+  reader.mapping({"adopt", "How the gateway in front is proven to change nothing"},
+                 [&](Reader& inner) { migration.adopt = adoption(inner); });
   return migration;
 }
 

@@ -184,12 +184,19 @@ struct SessionsMove {
   std::string key_prefix;
 };
 
+// How the gateway in front of the old application is proven to change nothing.
+struct Adoption {
+  int requests = 20;               // compared answers wanted
+  std::vector<std::string> paths;  // empty: the health path and what the access log shows
+};
+
 struct Migration {
   std::string name;
   std::optional<DatabaseMove> database;
   std::vector<FilesMove> files;
   std::optional<SessionsMove> sessions;
   std::vector<std::string> routes;  // Route::id
+  Adoption adopt;
   Position at;
 };
 

@@ -1,0 +1,3 @@
+add_test(NAME migration_create COMMAND /usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/migration/create.py
+         $<TARGET_FILE:banyan>)
+set_tests_properties(migration_create PROPERTIES TIMEOUT 300)
