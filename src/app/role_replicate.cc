@@ -172,9 +172,9 @@ void serve_all(rpc::Server& server, Jobs& jobs) {
   server.on("cancel", [&jobs](const json& in) -> Result<json> {
     const auto job = jobs.find(name_of(in));
     if (!job) return json::object();  // cancelled before
-    TRY_VOID((*job)->cancel());
+    TRY(json report, (*job)->cancel());
     TRY_VOID(jobs.forget(name_of(in)));
-    return json::object();
+    return report;
   });
   serve(server, jobs, "throttle", [](Job& job, const json& in) { return job.throttle(in); });
   serve(server, jobs, "complete", [](Job& job, const json&) { return job.complete(); });

@@ -12,6 +12,7 @@
 //                   so a second applier cannot commit. Also published: marks applied transactions.
 //   applied_chunks  on the applying side: chunks of the copy that are durably there
 //   sequence_rights on a fenced side: what sequence_rights.h has to give back
+//   made            on the new side: what we created there, see made_objects.h
 //   relation_map    on the applying side: which table each published table is written to
 //
 // The fence is a BEFORE statement trigger `banyan_fence` on every moved table. Its function raises

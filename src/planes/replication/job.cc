@@ -8,6 +8,7 @@
 
 #include "base/fail_point.h"
 #include "base/log.h"
+#include "planes/replication/made_objects.h"
 #include "planes/replication/outside_log.h"
 #include "planes/replication/recent_check.h"
 #include "planes/replication/schema.h"
@@ -128,6 +129,12 @@ ThrottleLimits parse_throttle(const json& limits, ThrottleLimits now) {
 EngineConfig with_spool(EngineConfig config, std::filesystem::path spool) {
   config.spool = std::move(spool);
   return config;
+}
+
+json to_json(const MadeReport& report) {
+  json kept = json::array();
+  for (const auto& [name, why] : report.kept) kept.push_back({{"name", name}, {"why", why}});
+  return {{"dropped", report.dropped}, {"kept", std::move(kept)}};
 }
 
 Result<json> empty_answer(const Result<void>& done) {
@@ -625,9 +632,11 @@ Result<json> Job::cancel() {
   stop();
   TRY_VOID(engine_.remove());
   TRY_VOID(remove_from(SideName::kOld));
+  TRY(auto target, pg::Connection::open(config_.sides.new_url));
+  TRY(const auto report, drop_made_objects(target, config_.name));
   TRY_VOID(remove_from(SideName::kNew));
   end_for_good("cancelled");
-  return json::object();
+  return to_json(report);
 }
 
 Result<json> Job::complete() {

@@ -12,6 +12,7 @@
 
 #include "base/guarded.h"
 #include "base/log.h"
+#include "planes/replication/made_objects.h"
 #include "planes/replication/pg_client.h"
 #include "planes/replication/roles.h"
 
@@ -291,13 +292,19 @@ Result<void> SchemaCopy::restore(const std::vector<SchemaItem>& items) const {
 
 // pg_dump of single tables leaves out what they are made of. Routines may need tables that do not
 // move, or that come later: what cannot be restored is left, and tried again after the tables.
+// The item, with what it creates noted as ours.
+SchemaItem SchemaCopy::noted(SchemaItem item) const {
+  item.sql = begin_noting_sql() + item.sql + end_noting_sql(options_.migration);
+  return item;
+}
+
 Result<void> SchemaCopy::restore_types() {
   if (options_.tables.empty()) return {};
   TRY(const auto items, load(kTypes));
   TRY(auto target, open_target());
   for (const auto& item : items) {
     if (!is_needed_by_tables(item)) continue;
-    if (auto done = restore_item(target, item); !done) {
+    if (auto done = restore_item(target, noted(item)); !done) {
       log_warn("left out of the split", {{"object", item.name}, {"error", done.error().message()}});
     }
   }
@@ -318,7 +325,7 @@ Result<void> SchemaCopy::restore_tables() {
     const bool exists_anyway = item.type == "SCHEMA" && item.name == "public";
     if (!exists_anyway) all.sql += item.sql;
   }
-  return restore({all});
+  return restore({noted(std::move(all))});
 }
 
 Result<void> SchemaCopy::restore_in_parallel(const std::vector<SchemaItem>& items) const {

@@ -71,6 +71,7 @@ class SchemaCopy {
   Result<pg::Connection> open_target() const;
   Result<void> restore(const std::vector<SchemaItem>& items) const;
   Result<void> restore_in_parallel(const std::vector<SchemaItem>& items) const;
+  SchemaItem noted(SchemaItem item) const;
   Result<void> restore_item(pg::Connection& target, const SchemaItem& item) const;
   Result<void> restore_foreign_keys(const std::vector<SchemaItem>& items) const;
   std::string path(const std::string& section) const;
