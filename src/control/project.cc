@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "base/check.h"
+#include "base/hex.h"
 
 namespace banyan::control {
 namespace {
@@ -17,9 +18,7 @@ namespace {
 std::string random_hex(std::size_t bytes) {
   std::string raw(bytes, '\0');
   CHECK(::getrandom(raw.data(), raw.size(), 0) == static_cast<ssize_t>(raw.size()));
-  std::string hex;
-  for (const char c : raw) hex += fmt::format("{:02x}", static_cast<unsigned char>(c));
-  return hex;
+  return hex(raw);
 }
 
 std::string read_file(const std::string& path) {

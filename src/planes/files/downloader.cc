@@ -125,7 +125,7 @@ Result<Carried> FileDownloader::fetch(const std::string& path, const s3::Address
   if (!object) return std::unexpected(object.error());
   TRY(const auto written, file.status());
   if (written.st_size != object->size ||
-      (is_plain_md5(object->etag) && s3::hex(digest.finish()) != object->etag)) {
+      (is_plain_md5(object->etag) && hex(digest.finish()) != object->etag)) {
     return failure(Code::kUnavailable, path + ": the content does not match its ETag");
   }
   const std::array<timespec, 2> times = {timespec{.tv_sec = 0, .tv_nsec = UTIME_OMIT},

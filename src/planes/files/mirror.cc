@@ -40,7 +40,7 @@ Result<std::string> content_etag(const File& file, std::int64_t part_bytes) {
   std::int64_t got = 0;
   if (part_bytes == 0) {
     TRY(const auto digest, md5_of(file, 0, std::numeric_limits<std::int64_t>::max(), got));
-    return s3::hex(digest);
+    return hex(digest);
   }
   std::string digests;
   int parts = 0;
@@ -51,7 +51,7 @@ Result<std::string> content_etag(const File& file, std::int64_t part_bytes) {
     parts++;
     if (got < part_bytes) break;
   }
-  return s3::hex(s3::md5(digests)) + "-" + std::to_string(parts);
+  return hex(s3::md5(digests)) + "-" + std::to_string(parts);
 }
 
 }  // namespace banyan::files

@@ -2,17 +2,14 @@
 
 #include <fmt/format.h>
 
-#include <cctype>
 #include <random>
+
+#include "base/hex.h"
 
 namespace banyan::files {
 namespace {
 
 constexpr std::size_t kKeyBytesMax = 1024;
-
-bool is_hex(char c) {
-  return std::isxdigit(static_cast<unsigned char>(c)) != 0;
-}
 
 // Length of the valid UTF-8 sequence at `at`; 0 when there is none.
 std::size_t utf8_length(std::string_view text, std::size_t at) {

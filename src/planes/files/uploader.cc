@@ -150,7 +150,7 @@ Result<std::vector<s3::RemotePart>> FileUploader::send_parts(const s3::Address& 
   for (std::int64_t offset = 0; offset < size; offset += upload.part_bytes) {
     const int number = static_cast<int>(parts.size()) + 1;
     TRY(const auto bytes, file.read(offset, std::min(upload.part_bytes, size - offset)));
-    const std::string sum = s3::hex(s3::md5(bytes));
+    const std::string sum = hex(s3::md5(bytes));
     const auto known = sent.find(number);
     if (known == sent.end() || known->second.etag != sum) {
       TRY_VOID(mirror_.client.upload_part(address, upload.upload_id, number, bytes));

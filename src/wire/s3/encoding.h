@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/hex.h"
 
 struct evp_md_ctx_st;
 
@@ -25,7 +26,6 @@ std::string uri_encode(std::string_view text, Slash slash = Slash::kEncode);
 // %XX becomes its byte; what is not a valid escape stays as it is. '+' stays '+'.
 std::string uri_decode(std::string_view text);
 
-std::string hex(std::string_view bytes);
 std::string unhex(std::string_view text);  // empty when it is not hex
 std::string base64(std::string_view bytes);
 std::string base64_decode(std::string_view text);
