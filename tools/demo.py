@@ -204,7 +204,8 @@ class Demo:
             begin = time.monotonic()
             getattr(self, f"step_{name}")()
             seconds = time.monotonic() - begin
-            self.figures["steps"].append({"name": name, "title": title, "seconds": round(seconds, 2)})
+            self.figures["steps"].append(
+                {"name": name, "title": title, "sentence": sentence, "seconds": round(seconds, 2)})
             self.screen.say(f"  done in {seconds:.1f} s" + (f"; {self.load.line()}" if self.load else ""))
             self.settle()
 
@@ -302,6 +303,8 @@ class Demo:
         acts = self.cli.ask("migrate", "report", "lift")  # the gateway's status tells of the last hold only
         self.figures["longest_hold_ms"] = max(values_of([acts, status], "longest_hold_ms"), default=0)
         self.figures["final_status"] = status
+        self.figures["migration"] = self.cli.ask("migrate", "report", "lift")
+        self.figures["adoption_compared"] = (self.figures["migration"].get("adoption") or {}).get("equal", 0)
 
     async def check_ledger(self):
         import ledger
@@ -347,7 +350,8 @@ BAD_FIGURES = {"lost_writes": "acknowledged writes lost", "duplicated_writes": "
                "unsent_writes": "rows or files nobody sent", "failed_requests": "requests failed",
                "logged_out_users": "users logged out"}
 GOOD_FIGURES = {"requests": "requests were", "acknowledged_writes": "acknowledged writes were",
-                "rows_compared": "rows were", "files_compared": "files were"}
+                "rows_compared": "rows were", "files_compared": "files were",
+                "adoption_compared": "requests through the gateway were"}
 
 
 # ---- running it ----------------------------------------------------------------------------------
