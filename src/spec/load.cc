@@ -124,7 +124,11 @@ Source Loader::source(Reader& reader) const {
   reader.mapping({"sessions", "Where logged-in users are remembered"}, [&](Reader& inner) {
     const auto kind =
         inner.choice({"kind", "Kind of session store", Need::kRequired}, {"django-db"});
-    source.sessions = Sessions{kind, inner.at()};
+    auto key = inner.secret({"secret_key",
+                             "The application's own key (Django's SECRET_KEY); needed "
+                             "where the new side keeps sessions in Redis only"},
+                            Plain::kNever);
+    source.sessions = Sessions{.kind = kind, .secret_key = std::move(key), .at = inner.at()};
   });
   return source;
 }

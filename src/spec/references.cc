@@ -220,6 +220,11 @@ class Settler {
     need_source(there, use, "sessions");
     if (there) move.kind = spec_.source->sessions->kind;
     if (there && !spec_.source->database) need_source(false, use, "database");
+    // Without the key they could be carried there, but never back.
+    if (there && move.mode == "cache" && !spec_.source->sessions->secret_key)
+      problems_.add("BY-0310", use.at,
+                    use.what + ": mode cache needs source.sessions.secret_key for the way back",
+                    "write, for example, secret_key: { secret: SECRET_KEY }");
     if (move.redis.empty()) {
       move.redis = only(spec_.redis, "sessions", "redis", use);
     } else {

@@ -57,7 +57,8 @@ struct FileSet {
 };
 
 struct Sessions {
-  std::string kind;  // "django-db"
+  std::string kind;                     // "django-db"
+  std::optional<SecretRef> secret_key;  // the application's own key, that signs its sessions
   Position at;
 };
 

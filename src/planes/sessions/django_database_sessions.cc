@@ -78,6 +78,35 @@ Result<std::vector<Fingerprint>> DjangoDatabaseSessions::survey() {
   return found;
 }
 
+// On a database that a migration moves, only its own writers may write to the closed side, and the
+// stream out of it skips a transaction that touched its progress row (control_schema.h of the
+// replication).
+Result<void> DjangoDatabaseSessions::mark_as_carried() {
+  TRY(const auto moved, query("SELECT pg_catalog.to_regclass('banyan.progress')"));
+  if (moved.is_null(0, 0)) return {};
+  TRY_VOID(
+      query("SELECT pg_catalog.set_config('banyan.apply', nonce, true) FROM banyan.secret"
+            " WHERE name = $1",
+            {migration_}));
+  TRY_VOID(
+      query("UPDATE banyan.progress SET changed_at = pg_catalog.clock_timestamp()"
+            " WHERE stream = $1 || ':new'",
+            {migration_}));
+  return {};
+}
+
+Result<pg::Rows> DjangoDatabaseSessions::change(std::string_view sql, const std::string& records) {
+  TRY_VOID(query("BEGIN"));
+  auto marked = mark_as_carried();
+  auto rows = marked ? query(sql, {records}) : Result<pg::Rows>(std::unexpected(marked.error()));
+  if (!rows) {
+    connection_.reset();  // ends the transaction
+    return rows;
+  }
+  TRY_VOID(query("COMMIT"));
+  return rows;
+}
+
 Result<std::vector<Session>> DjangoDatabaseSessions::read(std::span<const std::string> keys) {
   std::vector<Session> found;
   if (keys.empty()) return found;
@@ -110,14 +139,14 @@ Result<std::vector<std::string>> DjangoDatabaseSessions::write(std::span<const S
     records.push_back({{"k", session.key}, {"d", text}, {"ms", session.left_ms}});
   }
   TRY(const auto rows,
-      query("INSERT INTO {table} (session_key, session_data, expire_date)"
-            " SELECT k, d, pg_catalog.now() + ms * interval '1 millisecond'"
-            " FROM pg_catalog.jsonb_to_recordset($1::jsonb) AS r(k text, d text, ms bigint)"
-            " ON CONFLICT (session_key) DO UPDATE SET"
-            " session_data = excluded.session_data, expire_date = excluded.expire_date"
-            " RETURNING session_key, pg_catalog.md5({table}.session_data ||"
-            " extract(epoch from {table}.expire_date)::text)",
-            {records.dump()}));
+      change("INSERT INTO {table} (session_key, session_data, expire_date)"
+             " SELECT k, d, pg_catalog.now() + ms * interval '1 millisecond'"
+             " FROM pg_catalog.jsonb_to_recordset($1::jsonb) AS r(k text, d text, ms bigint)"
+             " ON CONFLICT (session_key) DO UPDATE SET"
+             " session_data = excluded.session_data, expire_date = excluded.expire_date"
+             " RETURNING session_key, pg_catalog.md5({table}.session_data ||"
+             " extract(epoch from {table}.expire_date)::text)",
+             records.dump()));
   std::unordered_map<std::string, std::string> digests;
   for (std::size_t i = 0; i < rows.size(); ++i) digests[rows.str(i, 0)] = rows.str(i, 1);
   std::vector<std::string> in_order;
@@ -128,9 +157,9 @@ Result<std::vector<std::string>> DjangoDatabaseSessions::write(std::span<const S
 Result<void> DjangoDatabaseSessions::erase(std::span<const std::string> keys) {
   if (keys.empty()) return {};
   TRY_VOID(
-      query("DELETE FROM {table} WHERE session_key IN"
-            " (SELECT pg_catalog.jsonb_array_elements_text($1::jsonb))",
-            {json_array(keys)}));
+      change("DELETE FROM {table} WHERE session_key IN"
+             " (SELECT pg_catalog.jsonb_array_elements_text($1::jsonb))",
+             json_array(keys)));
   return {};
 }
 

@@ -60,7 +60,7 @@ Phase phase_from_name(std::string_view name) {
 }
 
 SessionSync::Engine::Engine(const SyncConfig& config)
-    : database(config.database, config.secret_key),
+    : database(config.database, config.secret_key, config.name),
       redis(config.redis, config.mode, config.key_prefix),
       forward(database, redis, Unreadable::kErase),
       back(redis, database, Unreadable::kKeep) {}

@@ -1,0 +1,78 @@
+#!/usr/bin/python3
+"""Sessions of `mode: cache` through a whole migration, there and back: the key that signs them comes from the spec.
+
+Real Django on both sides, real PostgreSQL and Redis, and every role of Banyan. Nobody is logged out.
+"""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import unittest
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+from project import Project, eventually  # noqa: E402
+from cluster import Redis  # noqa: E402
+
+BANYAN = os.path.abspath(sys.argv.pop(1))
+SECRET_KEY = "not so secret"  # of tests/sessions/django_side.py
+
+
+class Django:
+    def __init__(self, engine, database, redis):
+        self.process = subprocess.Popen(
+            [sys.executable, str(HERE.parent / "sessions" / "django_side.py"), engine, database, redis],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+    def __getattr__(self, name):
+        def call(*arguments):
+            print(json.dumps([name, *arguments]), file=self.process.stdin, flush=True)
+            return json.loads(self.process.stdout.readline())
+        return call
+
+
+def spec_parts(redis, key):
+    return {"source": f"  sessions: {{ kind: django-db{key} }}", "move": ", sessions: { mode: cache }",
+            "more": f"redis: {{ sessions: {{ url: {redis.url()} }} }}"}
+
+
+class SessionsCache(unittest.TestCase):
+    def test_nobody_is_logged_out_there_and_back(self):
+        redis = self.enterContext(Redis())
+        project = self.enterContext(Project(BANYAN, **spec_parts(redis, ", secret_key: { file: key }")))
+        (project.directory / "key").write_text(SECRET_KEY + "\n")
+        old = self.enterContext(Django("db", project.old_url, redis.url()))
+        old.migrate()
+        keys = old.create(20)
+        self.assertEqual(project.banyan("migrate", "create", "lift", "--detach"), 0, project.printed)
+        project.until("FOLLOWING")
+        eventually(lambda: project.banyan("migrate", "verify", "lift") == 0, "verification")
+        project.act("switch")
+        before = old.who(keys)
+        with Django("cache", project.new_url, redis.url()) as new:
+            self.assertEqual(new.who(keys), before)
+            new.touch(keys[:5], 9)
+            new.logout(keys[5:7])
+            keys += new.create(3)
+            expected = new.who(keys)
+        project.act("reverse")
+        self.assertEqual(old.who(keys), expected)
+        self.assertEqual([who for who, *_ in expected].count("ada"), 21)
+
+    def test_without_the_key_the_spec_is_refused_before_anything_starts(self):
+        with Redis() as redis, self.assertRaisesRegex(AssertionError, "secret_key"):
+            with Project(BANYAN, **spec_parts(redis, "")):
+                pass
+
+
+if __name__ == "__main__":
+    unittest.main(warnings="ignore")
