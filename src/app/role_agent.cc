@@ -29,6 +29,7 @@ void mount_files(rpc::Server& server, files::FilesService& service) {
   mount(server, "files.verify", service, &FilesService::verify);
   mount(server, "files.barrier", service, &FilesService::barrier);
   mount(server, "files.direction", service, &FilesService::direction);
+  mount(server, "files.discard", service, &FilesService::discard);
   mount(server, "files.stop", service, &FilesService::stop);
 }
 

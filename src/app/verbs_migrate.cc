@@ -18,6 +18,7 @@ constexpr Duration kWatchPause = 1s;
 constexpr Duration kEventPause = 20ms;
 constexpr Duration kControlPatience = 30s;
 constexpr Duration kCreatePatience = 150s;
+constexpr Duration kCancelPatience = 10min;
 
 // ---- status
 
@@ -403,6 +404,26 @@ Exit simple(const Cli& cli, const std::string& verb, const json& in, const std::
   return cli.show(*out, [&](const json&) { fmt::print("{}\n", done); });
 }
 
+void print_cancelled(const json& out) {
+  const json database = out.value("database", json::object());
+  if (!database.empty())
+    print_field("new database",
+                fmt::format("{} objects dropped", database.value("dropped", json::array()).size()));
+  for (const json& kept : database.value("kept", json::array()))
+    print_field("  kept", kept.value("name", "") + ": " + kept.value("why", ""));
+  for (const auto& [name, files] : out.value("files", json::object()).items())
+    print_field("bucket of " + name,
+                fmt::format("{} objects removed, {} kept (others wrote them)",
+                            files.value("removed", 0L), files.value("kept", 0L)));
+  fmt::print("CANCELLED. The old side serves, as before.\n");
+}
+
+Exit cancel(const Cli& cli, const std::string& name) {
+  const auto out = cli.control("migrate.cancel", {{"name", name}}, kCancelPatience);
+  if (!out) return cli.show(out.error());
+  return cli.show(*out, print_cancelled);
+}
+
 Exit complete(const Cli& cli, const std::string& name, std::string typed) {
   if (typed.empty() && is_terminal()) {
     fmt::print(
@@ -477,10 +498,7 @@ void add_migrate_verbs(CLI::App& app, Cli& cli) {
                "old");
   add_verb(*migrate, cli, "cancel",
            "stop and remove what create started; always safe before the switch",
-           [&cli](const std::string& name) {
-             return simple(cli, "migrate.cancel", {{"name", name}},
-                           "CANCELLED. The old side serves, as before.");
-           });
+           [&cli](const std::string& name) { return cancel(cli, name); });
   auto typed = std::make_shared<std::string>();
   add_verb(*migrate, cli, "complete", "end the way back; irreversible, asks for the typed name",
            [&cli, typed](const std::string& name) { return complete(cli, name, *typed); })

@@ -264,12 +264,12 @@ Result<void> ControlService::start_sessions(const spec::Spec& spec,
   const auto& move = *migration.sessions;
   TRY(const auto database, spec::resolve(spec, spec.source->database->url));
   TRY(const auto redis, spec::resolve(spec, spec.redis.at(move.redis).url));
-  TRY_VOID(project_.agent().call("sessions.start", {{"name", migration.name},
-                                                    {"kind", move.kind},
-                                                    {"database", database},
-                                                    {"redis", redis},
-                                                    {"mode", move.mode},
-                                                    {"key_prefix", move.key_prefix}}));
+  json config = {{"name", migration.name}, {"kind", move.kind}, {"database", database},
+                 {"redis", redis},         {"mode", move.mode}, {"key_prefix", move.key_prefix}};
+  if (const auto& key = spec.source->sessions->secret_key) {
+    TRY(config["secret_key"], spec::resolve(spec, *key));
+  }
+  TRY_VOID(project_.agent().call("sessions.start", config));
   return {};
 }
 
@@ -412,13 +412,33 @@ Result<json> ControlService::repair(const json& in) {
   return out;
 }
 
-Result<void> ControlService::stop_parts(const spec::Migration& migration, const std::string& verb) {
+// What the parts answered: {database?, files: {name: ..}}.
+Result<json> ControlService::stop_parts(const spec::Migration& migration, const std::string& verb) {
   const json named = {{"name", migration.name}};
-  if (migration.database) TRY_VOID(project_.replicate().call(verb, named, 60s));
-  for (const auto& move : migration.files)
-    TRY_VOID(project_.agent().call("files.stop", {{"name", move.files}}));
+  json out = {{"files", json::object()}};
+  if (migration.database) {
+    TRY(out["database"], project_.replicate().call(verb, named, 60s));
+  }
+  for (const auto& move : migration.files) {
+    const json files = {{"name", move.files}};
+    if (verb == "cancel") {
+      TRY(out["files"][move.files], discard_files(files));
+    }
+    TRY_VOID(project_.agent().call("files.stop", files));
+  }
   if (migration.sessions) TRY_VOID(project_.agent().call("sessions.stop", named));
-  return {};
+  return out;
+}
+
+// Asked again while objects are left: removing many takes long.
+Result<json> ControlService::discard_files(const json& named) {
+  long removed = 0;
+  while (true) {
+    TRY(json report, project_.agent().call("files.discard", named, 60s));
+    removed += report.value("removed", 0L);
+    report["removed"] = removed;
+    if (report.value("done", true)) return report;
+  }
 }
 
 Result<json> ControlService::cancel(const json& in) {
@@ -431,8 +451,9 @@ Result<json> ControlService::cancel(const json& in) {
                                .with_remedy("banyan migrate reverse " + migration.name));
   record.cancelled = true;
   TRY_VOID(records_.put(migration.name, record));
-  TRY_VOID(stop_parts(migration, "cancel"));
-  return json{{"cancelled", true}};
+  TRY(json out, stop_parts(migration, "cancel"));
+  out["cancelled"] = true;
+  return out;
 }
 
 Result<json> ControlService::complete(const json& in) {

@@ -37,6 +37,7 @@ class ControlService {
   Result<json> cut_over(const json& in);
   // {name, after, act_id?} → {events, act?: {ended, moved, why}}
   Result<json> events(const json& in);
+  // {name} → {cancelled, database?: {dropped, kept: [{name, why}]}, files: {name: {removed, kept}}}
   Result<json> cancel(const json& in);
   // {name, typed}: the name typed by the person.
   Result<json> complete(const json& in);
@@ -57,7 +58,8 @@ class ControlService {
   Result<json> verify_parts(const spec::Migration& migration);
   Result<migration::Attempt> new_attempt(const std::string& name, migration::Side to);
   void run_attempt(spec::Spec spec, migration::Attempt attempt);
-  Result<void> stop_parts(const spec::Migration& migration, const std::string& verb);
+  Result<json> discard_files(const json& named);
+  Result<json> stop_parts(const spec::Migration& migration, const std::string& verb);
   Result<void> refuse_while_busy();
 
   Project project_;

@@ -414,6 +414,33 @@ class FilesTest(unittest.TestCase):
         eventually(lambda: self.status()["held_deletes"] == 40, "held deletes")
         self.assertEqual(len(self.disk_contents()), 40)
 
+    def test_discard_removes_what_was_uploaded_and_nothing_else(self):
+        self.fill(30)
+        (self.root / "large").write_bytes(os.urandom(40 << 20))
+        self.start()
+        self.barrier()
+        self.s3.put_object(Bucket="media", Key="m/d3/f3.bin", Body=b"changed by somebody")
+        self.s3.put_object(Bucket="media", Key="m/others", Body=b"x")
+        (self.root / "large").write_bytes(os.urandom(40 << 20))  # perhaps caught with half of its parts
+        report = self.call("discard")
+        self.assertEqual((report["kept"], report["done"]), (1, True))
+        self.assertLessEqual(set(self.keys()), {"m/d3/f3.bin", "m/others", "m/large"})
+        self.assertEqual(self.s3.list_multipart_uploads(Bucket="media").get("Uploads", []), [])
+        self.call("discard")
+        self.call("stop")
+        self.assertLessEqual({"m/d3/f3.bin", "m/others"}, set(self.keys()))
+        self.assertEqual(len(self.disk_contents()), 31)
+
+    def test_discard_keeps_a_bucket_that_was_written_back(self):
+        self.fill(10)
+        self.start()
+        self.barrier()
+        self.call("direction", direction="to_disk")
+        self.barrier()
+        self.call("direction", direction="to_bucket")
+        self.assertEqual(self.call("discard"), {"removed": 0, "kept": 10, "done": True})
+        self.assertEqual(len(self.keys()), 10)
+
     def test_stop_keeps_the_manifest(self):
         self.fill(50)
         self.start()

@@ -1,3 +1,6 @@
 add_test(NAME migration_create COMMAND /usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/migration/create.py
          $<TARGET_FILE:banyan>)
 set_tests_properties(migration_create PROPERTIES TIMEOUT 300)
+add_test(NAME migration_sessions_cache COMMAND /usr/bin/python3
+  ${CMAKE_SOURCE_DIR}/tests/migration/sessions_cache.py $<TARGET_FILE:banyan>)
+set_tests_properties(migration_sessions_cache PROPERTIES TIMEOUT 300)

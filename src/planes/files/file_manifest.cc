@@ -146,6 +146,22 @@ Result<std::optional<UploadRecord>> FileManifest::find_upload(const std::string&
   });
 }
 
+Result<std::vector<std::pair<std::string, UploadRecord>>> FileManifest::uploads() {
+  return state_.with(
+      [&](State& state) -> Result<std::vector<std::pair<std::string, UploadRecord>>> {
+        TRY(auto rows, state.database.prepare("SELECT path, upload_id, part_bytes, inode, size, "
+                                              "mtime_ns, ctime_ns FROM upload"));
+        std::vector<std::pair<std::string, UploadRecord>> uploads;
+        while (true) {
+          TRY(const bool found, rows.step());
+          if (!found) return uploads;
+          uploads.emplace_back(rows.text(0), UploadRecord{.upload_id = rows.text(1),
+                                                          .part_bytes = rows.integer(2),
+                                                          .identity = read_identity(rows, 3)});
+        }
+      });
+}
+
 Result<void> FileManifest::put_upload(const std::string& path, const UploadRecord& record) {
   return state_.with([&](State& state) {
     const FileIdentity& id = record.identity;

@@ -53,6 +53,7 @@ class FileManifest {
   Result<void> clear();
 
   Result<std::optional<UploadRecord>> find_upload(const std::string& path);
+  Result<std::vector<std::pair<std::string, UploadRecord>>> uploads();
   Result<void> put_upload(const std::string& path, const UploadRecord& record);
   Result<void> remove_upload(const std::string& path);
 

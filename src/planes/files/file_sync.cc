@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "base/log.h"
+#include "planes/files/discard.h"
 #include "planes/files/downloader.h"
 #include "planes/files/uploader.h"
 
@@ -37,6 +38,7 @@ Duration pause_after(int attempts) {
 
 constexpr std::string_view kDirectionValue = "direction";
 constexpr std::string_view kTargetValue = "target";
+constexpr std::string_view kWrittenBackValue = "written_back";
 
 // Links above the root are followed once; inside it never.
 std::filesystem::path resolved(const std::filesystem::path& path) {
@@ -506,11 +508,21 @@ Result<void> FileSync::set_direction(Direction direction) {
   }
   const auto name = direction == Direction::kToDisk ? "to_disk" : "to_bucket";
   TRY_VOID(manifest_->set_value(std::string(kDirectionValue), name));
+  TRY_VOID(manifest_->set_value(std::string(kWrittenBackValue), "yes"));
   stop_threads();
   direction_ = direction;
   if (started_) start_threads();
   log_info("file mirror turned", {{"direction", name}});
   return {};
+}
+
+Result<DiscardReport> FileSync::discard(Duration timeout) {
+  stop();
+  TRY(const auto written_back, manifest_->value(std::string(kWrittenBackValue)));
+  if (!written_back.empty())
+    return DiscardReport{.removed = 0, .kept = manifest_->totals().files, .done = true};
+  s3::Client client(options_.storage, clock_);  // the mirror's own was cancelled for good
+  return remove_uploaded(client, {options_.bucket, options_.prefix}, *manifest_, clock_, timeout);
 }
 
 void FileSync::confirm_deletes(std::size_t most) {

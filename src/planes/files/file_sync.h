@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "planes/files/dirty_paths.h"
+#include "planes/files/discard.h"
 #include "planes/files/file_verifier.h"
 #include "planes/files/file_watcher.h"
 #include "planes/files/mirror.h"
@@ -82,6 +83,9 @@ class FileSync {
   // Starts a run unless one is under way or its result was not fetched; waits up to `timeout` for
   // it. A run waits as long, at least 10 s, for files that are on their way.
   VerifyStatus verify(Duration timeout);
+  // Stops, and removes from the bucket what was uploaded and nobody changed since. Keeps everything
+  // when it ever ran to_disk.
+  Result<DiscardReport> discard(Duration timeout);
   // Carries out held deletes if there are no more than `most`.
   void confirm_deletes(std::size_t most);
 

@@ -78,6 +78,8 @@ Result<json> read_json(const fs::path& path) {
   return parsed;
 }
 
+constexpr Duration kDiscardPatience = 30s;
+
 // File names are bytes; JSON is UTF-8.
 std::string printable(const std::string& path) {
   const auto key = key_of_path("", path);
@@ -254,6 +256,13 @@ Result<json> FilesService::direction(const json& in) {
   }
   TRY_VOID(sync->set_direction(direction == "to_disk" ? Direction::kToDisk : Direction::kToBucket));
   return json::object();
+}
+
+Result<json> FilesService::discard(const json& in) {
+  const auto sync = job(in);
+  if (!sync) return json{{"removed", 0}, {"kept", 0}, {"done", true}};  // stopped before
+  TRY(const auto report, (*sync)->discard(kDiscardPatience));
+  return json{{"removed", report.removed}, {"kept", report.kept}, {"done", report.done}};
 }
 
 Result<json> FilesService::stop(const json& in) {

@@ -41,6 +41,11 @@ class FilesService {
   Result<nlohmann::json> barrier(const nlohmann::json& in);
   // {name,direction:"to_bucket|to_disk"} -> {}
   Result<nlohmann::json> direction(const nlohmann::json& in);
+  // {name} -> {removed, kept, done}: ends the mirror and removes from the bucket what it uploaded
+  // and nobody changed since, also the parts of unfinished uploads. Works at most 30 s; done:false:
+  // ask again. Kept whole when the mirror ever ran to_disk: an application wrote to the bucket
+  // then.
+  Result<nlohmann::json> discard(const nlohmann::json& in);
   // {name} -> {}; the manifest stays, start() continues from it
   Result<nlohmann::json> stop(const nlohmann::json& in);
 

@@ -26,7 +26,8 @@ select o.classid, o.objid from (
   union all select 'pg_ts_dict'::regclass, oid, xmin from pg_catalog.pg_ts_dict
   union all select 'pg_ts_config'::regclass, oid, xmin from pg_catalog.pg_ts_config) o
 where {} and not exists (select 1 from pg_catalog.pg_depend d
-    where d.classid = o.classid and d.objid = o.objid and d.objsubid = 0 and d.deptype in ('e', 'i'))
+    where d.classid = o.classid and d.objid = o.objid and d.objsubid = 0
+    and d.deptype in ('e', 'i'))
 )sql";
 
 // What was made and is still there, newest first.
