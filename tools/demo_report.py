@@ -74,15 +74,15 @@ def safe(text):
 
 
 def table(head, rows):
-    """Cells that are numbers (or end in a unit) are set to the right by class n."""
+    """Columns of numbers, and those without a heading, are set to the right."""
     def cell(tag, text, right):
         return f"<{tag} class=n>{text}</{tag}>" if right else f"<{tag}>{text}</{tag}>"
 
-    right = [all(isinstance(row[i], (int, float)) for row in rows) for i in range(len(head))]
+    right = [not name or all(isinstance(row[i], (int, float)) for row in rows) for i, name in enumerate(head)]
     lines = ["<tr>" + "".join(cell("th", safe(name), right[i]) for i, name in enumerate(head)) + "</tr>"]
     for row in rows:
         lines.append("<tr>" + "".join(
-            cell("td", number(value) if right[i] else safe(value), right[i]) for i, value in enumerate(row)) + "</tr>")
+            cell("td", safe(value if isinstance(value, str) else number(value)), right[i]) for i, value in enumerate(row)) + "</tr>")
     return f"<table>{''.join(lines)}</table>"
 
 
@@ -137,7 +137,7 @@ def acts_of(migration):
     acts = {}
     for event in migration.get("events", []):
         detail = event.get("detail") or {}
-        if event.get("kind") != "outcome" or event.get("step") == "act" or "us" not in detail:
+        if event.get("kind") == "intent" or event.get("step") == "act" or "us" not in detail:
             continue
         end, length = milliseconds(event["time"]), detail["us"] / 1000
         acts.setdefault(event["act_id"], []).append((event["step"], end - length, length, detail))
