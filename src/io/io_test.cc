@@ -85,6 +85,40 @@ TEST_F(Sockets, BytesSentArriveAtThePeer) {
   run(body(*this));
 }
 
+TEST_F(Sockets, BytesMoveThroughAPipeUnseen) {
+  const auto body = [](Sockets& t) -> Task<void> {
+    co_await t.connect_pair();
+    const auto pipe = *Pipe::create();
+    const IoResult sent = co_await t.client_->send("hello world", soon(*t.loop_));
+    EXPECT_TRUE(sent.ok());
+    const IoResult taken = co_await t.server_->move_in(*pipe, 5, soon(*t.loop_));
+    EXPECT_EQ(taken.bytes, 5u);
+    EXPECT_FALSE(pipe->is_empty());
+    const IoResult moved = co_await t.server_->move_out(*pipe, soon(*t.loop_));  // and back
+    EXPECT_EQ(moved.bytes, 5u);
+    EXPECT_TRUE(pipe->is_empty());
+    const IoResult got = co_await t.client_->recv(t.loop_->scratch(), soon(*t.loop_));
+    EXPECT_EQ(std::string(t.loop_->scratch().data(), got.bytes), "hello");
+    const IoResult rest = co_await t.server_->recv(t.loop_->scratch(), soon(*t.loop_));
+    EXPECT_EQ(std::string(t.loop_->scratch().data(), rest.bytes), " world");
+  };
+  run(body(*this));
+}
+
+TEST_F(Sockets, MovingEndsWithThePeerOrTheDeadline) {
+  const auto body = [](Sockets& t) -> Task<void> {
+    co_await t.connect_pair();
+    const auto pipe = *Pipe::create();
+    const Mono at_once = t.loop_->now() + 1ms;
+    const IoResult late = co_await t.server_->move_in(*pipe, 5, at_once);
+    EXPECT_EQ(late.status, IoStatus::kTimeout);
+    t.client_->shutdown_send();
+    const IoResult end = co_await t.server_->move_in(*pipe, 5, soon(*t.loop_));
+    EXPECT_EQ(end.status, IoStatus::kEnd);
+  };
+  run(body(*this));
+}
+
 TEST_F(Sockets, ALargeSendWaitsForASlowReader) {
   static constexpr std::size_t kBytes = 32 * 1024 * 1024;
   struct Reader {

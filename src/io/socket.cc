@@ -1,5 +1,6 @@
 #include "io/socket.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -55,6 +56,12 @@ bool Socket::is_quiet() const {
   if (is_broken() || peer_ended_) return false;
   char byte = 0;
   return ::recv(fd_, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
+void Socket::set_receive_low_water(std::size_t bytes) {
+  const int value = static_cast<int>(std::max<std::size_t>(1, bytes));
+  // Unix sockets may refuse: then every arrival wakes, as always.
+  setsockopt(fd_, SOL_SOCKET, SO_RCVLOWAT, &value, sizeof value);
 }
 
 void Socket::shutdown_send() {
@@ -141,11 +148,22 @@ bool Socket::Recv::attempt() {
   return true;
 }
 
+void Socket::receive_later(Waiter& waiter, std::coroutine_handle<> handle) {
+  CHECK(receiver_ == nullptr);
+  waiter.handle = handle;
+  receiver_ = &waiter;
+  recv_timer_.arm(waiter.deadline);
+}
+
+void Socket::send_later(Waiter& waiter, std::coroutine_handle<> handle) {
+  CHECK(sender_ == nullptr);
+  waiter.handle = handle;
+  sender_ = &waiter;
+  send_timer_.arm(waiter.deadline);
+}
+
 void Socket::Recv::await_suspend(std::coroutine_handle<> waiting) {
-  CHECK(socket.receiver_ == nullptr);
-  handle = waiting;
-  socket.receiver_ = this;
-  socket.recv_timer_.arm(deadline);
+  socket.receive_later(*this, waiting);
 }
 
 bool Socket::Activity::attempt() {
@@ -161,10 +179,7 @@ bool Socket::Activity::attempt() {
 }
 
 void Socket::Activity::await_suspend(std::coroutine_handle<> waiting) {
-  CHECK(socket.receiver_ == nullptr);
-  handle = waiting;
-  socket.receiver_ = this;
-  socket.recv_timer_.arm(deadline);
+  socket.receive_later(*this, waiting);
 }
 
 void Socket::Send::consume(std::size_t bytes) {
@@ -208,6 +223,49 @@ void Socket::Send::await_suspend(std::coroutine_handle<> waiting) {
   socket.send_timer_.arm(deadline);
 }
 
+bool Socket::MoveIn::attempt() {
+  if (socket.cancelled_ || socket.fd_ < 0) {
+    result = {IoStatus::kCancelled, 0};
+    return true;
+  }
+  if (!socket.readable_) return false;
+  CHECK(pipe_.is_empty());
+  const ssize_t got =
+      ::splice(socket.fd_, nullptr, pipe_.in(), nullptr, most_, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+  if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
+    socket.readable_ = socket.peer_ended_;
+    return false;
+  }
+  if (got < 0) socket.broken_ = true;
+  if (got == 0) socket.peer_ended_ = true;
+  const auto status = got < 0 ? IoStatus::kFailed : (got == 0 ? IoStatus::kEnd : IoStatus::kOk);
+  pipe_.held_ = static_cast<std::size_t>(std::max<ssize_t>(got, 0));
+  result = {status, pipe_.held_};
+  return true;
+}
+
+bool Socket::MoveOut::attempt() {
+  while (pipe_.held_ > 0) {
+    if (socket.cancelled_ || socket.fd_ < 0) {
+      result.status = IoStatus::kCancelled;
+      return true;
+    }
+    const ssize_t sent = ::splice(pipe_.out(), nullptr, socket.fd_, nullptr, pipe_.held_,
+                                  SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    if (sent < 0 && errno == EAGAIN) return false;
+    if (sent == 0 || (sent < 0 && errno != EINTR)) {
+      socket.broken_ = true;
+      result.status = IoStatus::kFailed;
+      return true;
+    }
+    if (sent > 0) {
+      pipe_.held_ -= static_cast<std::size_t>(sent);
+      result.bytes += static_cast<std::size_t>(sent);
+    }
+  }
+  return true;
+}
+
 bool Socket::Connected::attempt() {
   if (socket.cancelled_) {
     result = {IoStatus::kCancelled, ECANCELED};
@@ -222,10 +280,7 @@ bool Socket::Connected::attempt() {
 }
 
 void Socket::Connected::await_suspend(std::coroutine_handle<> waiting) {
-  CHECK(socket.sender_ == nullptr);
-  handle = waiting;
-  socket.sender_ = this;
-  socket.send_timer_.arm(deadline);
+  socket.send_later(*this, waiting);
 }
 
 }  // namespace banyan::io

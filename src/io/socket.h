@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "io/address.h"
 #include "io/loop.h"
+#include "io/pipe.h"
 #include "io/task.h"
 
 namespace banyan::io {
@@ -60,9 +61,17 @@ class Socket final : private Pollable {
   // Everything, `first` then `second` in one system call; what cannot go out at once is copied.
   Send send(std::string_view first, std::string_view second, Mono deadline);
   Send send(std::string_view bytes, Mono deadline);
+  // At most `most` bytes of what has arrived go into an empty pipe, at least one; all that a pipe
+  // holds goes out.
+  class MoveIn;
+  class MoveOut;
+  MoveIn move_in(Pipe& pipe, std::size_t most, Mono deadline);
+  MoveOut move_out(Pipe& pipe, Mono deadline);
   // kOk when there is something to receive, kEnd when the peer ended or broke the connection.
   Activity activity(Mono deadline);
 
+  // Wakes a receiver only when so much has arrived, or the end; 1 is the normal state.
+  void set_receive_low_water(std::size_t bytes);
   void shutdown_send();
   void cancel();
   void cancel_recv();
@@ -106,6 +115,8 @@ class Socket final : private Pollable {
   };
 
   void on_ready(std::uint32_t events) override;
+  void receive_later(Waiter& waiter, std::coroutine_handle<> handle);
+  void send_later(Waiter& waiter, std::coroutine_handle<> handle);
   void expire_recv();
   void expire_send();
   void end_waiting(Waiter*& waiter, IoStatus status);
@@ -164,6 +175,32 @@ class Socket::Send final : private Waiter {
   std::string unsent_;
 };
 
+class Socket::MoveIn final : private Waiter {
+ public:
+  MoveIn(Socket& socket, Pipe& pipe, std::size_t most, Mono until)
+      : Waiter(socket, until), pipe_(pipe), most_(most) {}
+  bool await_ready() { return attempt(); }
+  void await_suspend(std::coroutine_handle<> waiting) { socket.receive_later(*this, waiting); }
+  IoResult await_resume() const { return result; }
+
+ private:
+  bool attempt() override;
+  Pipe& pipe_;
+  std::size_t most_;
+};
+
+class Socket::MoveOut final : private Waiter {
+ public:
+  MoveOut(Socket& socket, Pipe& pipe, Mono until) : Waiter(socket, until), pipe_(pipe) {}
+  bool await_ready() { return attempt(); }
+  void await_suspend(std::coroutine_handle<> waiting) { socket.send_later(*this, waiting); }
+  IoResult await_resume() const { return result; }
+
+ private:
+  bool attempt() override;
+  Pipe& pipe_;
+};
+
 class Socket::Connected final : private Waiter {
  public:
   using Waiter::Waiter;
@@ -183,6 +220,12 @@ inline Socket::Send Socket::send(std::string_view first, std::string_view second
 }
 inline Socket::Send Socket::send(std::string_view bytes, Mono deadline) {
   return {*this, bytes, {}, deadline};
+}
+inline Socket::MoveIn Socket::move_in(Pipe& pipe, std::size_t most, Mono deadline) {
+  return {*this, pipe, most, deadline};
+}
+inline Socket::MoveOut Socket::move_out(Pipe& pipe, Mono deadline) {
+  return {*this, pipe, deadline};
 }
 inline Socket::Activity Socket::activity(Mono deadline) {
   return {*this, deadline};

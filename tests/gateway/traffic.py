@@ -220,6 +220,40 @@ async def events_are_not_delayed(gateway):
             assert b"data: 2\n\n" in await client.reader.readuntil(b"data: 2\n\n")
 
 
+async def a_long_body_that_comes_slowly_is_not_kept_back(gateway):
+    pieces, turn = [b"%d" % i * 40_000 for i in range(8)], asyncio.Semaphore(1)
+
+    async def slow(request, reader, writer):
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % sum(map(len, pieces)))
+        for piece in pieces:
+            await turn.acquire()  # the client has the piece before
+            writer.write(piece)
+            await writer.drain()
+    async with Backend(slow) as backend:
+        await gateway.route_to(backend.address)
+        async with gateway.client() as client:
+            for _ in range(2):  # and the connections are good for another request
+                await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                await client.reader.readuntil(b"\r\n\r\n")
+                for piece in pieces:
+                    assert await client.reader.readexactly(len(piece)) == piece
+                    turn.release()
+            assert backend.connections == 1
+
+
+async def a_long_body_cut_off_by_its_upstream_is_cut_off(gateway):
+    async def cut(request, reader, writer):
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + bytes(600_000))
+        await writer.drain()
+        return False
+    async with Backend(cut) as backend:
+        await gateway.route_to(backend.address)
+        async with gateway.client() as client:
+            await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            await client.reader.readuntil(b"\r\n\r\n")
+            assert len(await client.reader.read(-1)) == 600_000
+
+
 async def a_dying_upstream_never_gets_a_post_twice(gateway):
     async def dies_on_second(request, reader, writer):
         seen = sum(r.connection == request.connection for r in backend.requests)
@@ -390,7 +424,8 @@ if __name__ == "__main__":
           head_204_and_304_have_no_body, fields_are_rewritten, expect_100_continue_is_answered,
           an_early_response_is_delivered_while_the_body_is_sent, a_websocket_is_tunnelled,
           a_refused_upgrade_leaves_plain_http, a_client_that_half_closes_gets_its_response, events_are_not_delayed,
-          a_dying_upstream_never_gets_a_post_twice, a_truncated_response_is_never_made_to_look_whole,
+          a_long_body_that_comes_slowly_is_not_kept_back, a_long_body_cut_off_by_its_upstream_is_cut_off,
+      a_dying_upstream_never_gets_a_post_twice, a_truncated_response_is_never_made_to_look_whole,
           a_dead_endpoint_is_passed_over_even_for_posts, an_unhealthy_endpoint_is_left_out_and_comes_back,
           draining_an_endpoint_waits_and_sends_nothing_new, broken_services_get_the_right_status,
           routes_choose_the_backend, sigterm_finishes_what_is_inside,

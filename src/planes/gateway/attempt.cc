@@ -1,5 +1,8 @@
 #include "planes/gateway/attempt.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "planes/gateway/rewrite.h"
 #include "planes/gateway/worker.h"
 
@@ -9,6 +12,9 @@ namespace {
 constexpr std::size_t kAnySize = ~std::size_t{0};
 constexpr int kTurnsBeforeYield = 8;  // of up to 256 KB each
 constexpr Duration kReplyTime = 10s;
+constexpr std::uint64_t kBatch = 256 * 1024;
+constexpr Duration kBatchWait = 5ms;  // a body that comes more slowly is passed on as it comes
+constexpr std::uint64_t kPassByLeast = 128 * 1024;  // shorter ones are not worth a pipe
 
 }  // namespace
 
@@ -100,6 +106,43 @@ io::Task<void> Attempt::end_upload() {
   (void)co_await upload_done_.wait();  // ends because its sides were cancelled
 }
 
+// ---- long bodies
+
+bool Attempt::can_pass_by() const {
+  return upstream_.unseen_source().bytes >= kPassByLeast && client_.unseen_sink() != nullptr;
+}
+
+// The rest of the body through a pipe of the kernel's, in large batches as long as it comes fast.
+// kCancelled before anything has moved: no pipe was to be had. Not kOk in any other case: cut off.
+io::Task<io::IoStatus> Attempt::pass_by(Duration idle) {
+  std::unique_ptr<io::Pipe> pipe = worker_.borrow_pipe();
+  if (pipe == nullptr) co_return io::IoStatus::kCancelled;
+  io::Socket& source = *upstream_.unseen_source().socket;
+  io::Socket& sink = *client_.unseen_sink();
+  bool is_fast = true;
+  io::IoStatus status = io::IoStatus::kOk;
+  while (status == io::IoStatus::kOk && !upstream_.incoming().done) {
+    const std::uint64_t left = upstream_.unseen_source().bytes;
+    if (is_fast) source.set_receive_low_water(std::min(left, kBatch));
+    const io::IoResult got =
+        co_await source.move_in(*pipe, left, after(is_fast ? kBatchWait : idle));
+    if (got.status == io::IoStatus::kTimeout && std::exchange(is_fast, false)) {
+      source.set_receive_low_water(1);
+      continue;
+    }
+    status = got.status;
+    if (!got.ok()) break;
+    upstream_.note_passed_by(got.bytes);
+    bytes_out_ += got.bytes;
+    const io::IoResult sent = co_await sink.move_out(*pipe, after(limits_.body_idle_ms));
+    status = sent.status;
+    co_await worker_.loop().yield();
+  }
+  source.set_receive_low_water(1);
+  worker_.give_back_pipe(std::move(pipe));
+  co_return status;
+}
+
 // ---- the response
 
 io::Task<AttemptEnd> Attempt::receive_response() {
@@ -180,6 +223,11 @@ io::Task<AttemptEnd> Attempt::relay_response() {
 io::Task<AttemptEnd> Attempt::relay_rest() {
   const Duration idle = is_event_stream_ ? limits_.stream_idle_ms : limits_.body_idle_ms;
   const BodyProgress& body = upstream_.incoming();
+  if (can_pass_by()) {
+    const io::IoStatus passed = co_await pass_by(idle);
+    if (passed != io::IoStatus::kOk && passed != io::IoStatus::kCancelled)
+      co_return AttemptEnd::kCutOff;
+  }
   for (int turn = 1; !body.done; ++turn) {
     const BodyPiece got = co_await upstream_.read_body(kAnySize, after(idle));
     if ((!got.ok() && !body.done) || body.malformed) co_return AttemptEnd::kCutOff;

@@ -91,6 +91,8 @@ class Attempt final : private ClientObserver {
   io::Task<AttemptEnd> relay_response();
   io::Task<AttemptEnd> relay_rest();
   BodyPart part(std::string_view bytes) const;
+  bool can_pass_by() const;
+  io::Task<io::IoStatus> pass_by(Duration idle);
 
   io::Task<AttemptEnd> tunnel();
   io::Detached tunnel_up();

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <iterator>
 
+#include "base/check.h"
+
 namespace banyan::gateway {
 
 using http::Framing;
@@ -26,6 +28,12 @@ std::size_t BodyFollower::advance(std::string_view bytes, std::string* payload) 
   }
   if (payload != nullptr) payload->append(bytes.substr(0, taken));
   return taken;
+}
+
+void BodyFollower::skip(std::uint64_t bytes) {
+  CHECK(framing_ == Framing::kLength && bytes <= left_);
+  left_ -= bytes;
+  bytes_ += bytes;
 }
 
 bool BodyFollower::finish_at_close() {

@@ -23,6 +23,8 @@ class BodyFollower {
   // Consumes from the front of `bytes`; what is left over belongs to the next message. With
   // `payload`, appends the body without its chunk heads to it.
   std::size_t take(std::string_view bytes, std::string* payload = nullptr);
+  // So many bytes of a body of known length went by elsewhere.
+  void skip(std::uint64_t bytes);
   // The connection ended: true when that is how this body ends.
   bool finish_at_close();
 

@@ -113,7 +113,6 @@ io::Task<Http1Session::Fate> Http1Session::answer() {
   const Answered answered = co_await exchange.run();
   exchange_ = nullptr;
   inspected_ = 0;
-  if (response_head_.capacity() > kInboxKept) response_head_ = {};
   // Closing without an end is how the client learns that the body is cut off.
   if (answered == Answered::kNotFully || tunnel_) co_return Fate::kClose;
   co_return persists_ ? Fate::kPersist : Fate::kLinger;
@@ -200,9 +199,10 @@ io::Task<bool> Http1Session::probe(Mono deadline) {
 
 io::Task<io::IoResult> Http1Session::send_interim(const http::Head& head, Mono deadline) {
   if (minor_version_ == 0) co_return io::IoResult{};
-  response_head_.resize(http::client_head_bytes_max(head));
-  response_head_.resize(http::write_client_head(head, {}, response_head_.data()));
-  co_return co_await socket_.send(response_head_, deadline);
+  std::string& out = worker_.head_scratch();
+  out.resize(http::client_head_bytes_max(head));
+  out.resize(http::write_client_head(head, {}, out.data()));
+  co_return co_await socket_.send(out, deadline);
 }
 
 io::Task<io::IoResult> Http1Session::reply(OwnAnswer answer, Mono deadline) {
@@ -234,17 +234,21 @@ io::Task<io::IoResult> Http1Session::respond(const http::Head& head, BodyForm fo
   const http::ClientRewrite rewrite{
       .persist = persists_ ? http::Persist::kKeepAlive : http::Persist::kClose,
       .client_minor_version = minor_version_};
-  response_head_.resize(http::client_head_bytes_max(head));
-  response_head_.resize(http::write_client_head(head, rewrite, response_head_.data()));
+  std::string& out = worker_.head_scratch();
+  out.resize(http::client_head_bytes_max(head));
+  out.resize(http::write_client_head(head, rewrite, out.data()));
   BodyWriter::Pieces body = response_body_.write(first);
-  if (!body.second.empty()) response_head_ += body.first;
-  co_return co_await socket_.send(response_head_, body.second.empty() ? body.first : body.second,
-                                  deadline);
+  if (!body.second.empty()) out += body.first;
+  co_return co_await socket_.send(out, body.second.empty() ? body.first : body.second, deadline);
 }
 
 io::Task<io::IoResult> Http1Session::send_body(BodyPart part, Mono deadline) {
   const BodyWriter::Pieces body = response_body_.write(part);
   co_return co_await socket_.send(body.first, body.second, deadline);
+}
+
+io::Socket* Http1Session::unseen_sink() {
+  return response_body_.mode() == BodyWriter::Mode::kPass ? &socket_ : nullptr;
 }
 
 void Http1Session::begin_tunnel() {

@@ -57,6 +57,7 @@ class Http1Session final : public Session, private Client, private io::IdleObser
   io::Task<io::IoResult> respond(const http::Head& head, BodyForm form, BodyPart first,
                                  Mono deadline) override;
   io::Task<io::IoResult> send_body(BodyPart part, Mono deadline) override;
+  io::Socket* unseen_sink() override;
   void begin_tunnel() override;
   void end_sending() override { socket_.shutdown_send(); }
   void stop_reading() override { socket_.cancel_recv(); }
@@ -86,7 +87,6 @@ class Http1Session final : public Session, private Client, private io::IdleObser
   bool persists_ = false;  // after the answer that was begun
   ClientObserver* observer_ = nullptr;
   BodyWriter response_body_;
-  std::string response_head_;
 };
 
 }  // namespace banyan::gateway

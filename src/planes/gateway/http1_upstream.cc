@@ -87,6 +87,17 @@ std::string_view Http1Upstream::take(std::string_view bytes) {
   return bytes.substr(0, taken);
 }
 
+Side::Unseen Http1Upstream::unseen_source() {
+  const bool is_plain = !tunnel_ && response_.framing() == http::Framing::kLength;
+  return {.socket = &socket_, .bytes = is_plain ? response_.bytes_left() : 0};
+}
+
+void Http1Upstream::note_passed_by(std::uint64_t bytes) {
+  response_.skip(bytes);
+  incoming_.done = response_.done();
+  incoming_.bytes = response_.bytes();
+}
+
 bool Http1Upstream::is_reusable() const {
   return keep_alive_ && !cancelled_ && !tunnel_ && incoming_.done && !socket_.peer_ended() &&
          !socket_.is_broken() && response_.framing() != http::Framing::kUntilClose &&

@@ -23,6 +23,8 @@ class Http1Upstream final : public Upstream, private io::IdleObserver {
   bool is_quiet() const override { return socket_.is_quiet(); }
   bool is_reusable() const override;
   void set_idle(bool idle) override;
+  Unseen unseen_source() override;
+  void note_passed_by(std::uint64_t bytes) override;
   void begin_tunnel() override;
   void end_sending() override { socket_.shutdown_send(); }
   void stop_reading() override { socket_.cancel_recv(); }

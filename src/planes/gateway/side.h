@@ -54,6 +54,17 @@ class Side {
   virtual io::Task<BodyPiece> read_body(std::size_t most, Mono deadline) = 0;
   virtual io::Task<io::IoResult> send_body(BodyPart part, Mono deadline) = 0;
 
+  // A body may pass by unseen, from socket to socket, where its bytes are the connection's own: the
+  // socket and how many bytes of the body follow on it (none: they must be read), the socket that
+  // takes bytes as they are, and what has passed by.
+  struct Unseen {
+    io::Socket* socket = nullptr;
+    std::uint64_t bytes = 0;
+  };
+  virtual Unseen unseen_source() { return {}; }
+  virtual io::Socket* unseen_sink() { return nullptr; }
+  virtual void note_passed_by(std::uint64_t /*bytes*/) {}
+
   virtual void begin_tunnel() = 0;
   virtual void end_sending() = 0;
   // Ends the read that waits.

@@ -13,6 +13,7 @@ namespace banyan::gateway {
 namespace {
 
 constexpr Duration kHousekeeping = 1s;
+constexpr std::size_t kPipesKept = 32;
 constexpr Duration kDescriptorWait = 50ms;  // before accepting again without a free descriptor
 
 }  // namespace
@@ -99,6 +100,20 @@ void Worker::open_access_log() {
     log_error("access log not opened",
               {{"path", access_log_path_}, {"error", opened.error().message()}});
   }
+}
+
+std::unique_ptr<io::Pipe> Worker::borrow_pipe() {
+  if (pipes_.empty()) {
+    auto made = io::Pipe::create();
+    return made ? *std::move(made) : nullptr;
+  }
+  std::unique_ptr<io::Pipe> pipe = std::move(pipes_.back());
+  pipes_.pop_back();
+  return pipe;
+}
+
+void Worker::give_back_pipe(std::unique_ptr<io::Pipe> pipe) {
+  if (pipe->is_empty() && pipes_.size() < kPipesKept) pipes_.push_back(std::move(pipe));
 }
 
 void Worker::log_request(const AccessEntry& entry) {

@@ -16,6 +16,7 @@
 #include "io/event.h"
 #include "io/listener.h"
 #include "io/loop.h"
+#include "io/pipe.h"
 #include "io/task.h"
 #include "planes/gateway/access_log.h"
 #include "planes/gateway/gateway_metrics.h"
@@ -82,10 +83,16 @@ class Worker {
   // Scratch for parsing: valid until the coroutine suspends.
   http::Head& head() { return head_; }
   std::string& path_scratch() { return path_scratch_; }
+  // For a head to be sent at once: an idle connection keeps nothing of it.
+  std::string& head_scratch() { return head_scratch_; }
   void enlist(Session& session) { sessions_.insert(&session); }
   void delist(Session& session) { sessions_.erase(&session); }
   // The endpoint of this backend for a request; null when there is none to try.
   Endpoint* pick(std::size_t backend, std::span<Endpoint* const> tried);
+
+  // An empty pipe for a long body; null when there is none to be had.
+  std::unique_ptr<io::Pipe> borrow_pipe();
+  void give_back_pipe(std::unique_ptr<io::Pipe> pipe);
 
   // For the gateway's verbs.
   Tap& tap() { return tap_; }
@@ -135,6 +142,7 @@ class Worker {
   std::vector<EndpointLoad> load_scratch_;
   Listeners listeners_;  // by name
   std::vector<std::unique_ptr<io::Listener>> closed_listeners_;
+  std::vector<std::unique_ptr<io::Pipe>> pipes_;  // empty ones, kept for the next body
   std::set<Session*> sessions_;
   Hold hold_;
   HoldTimer hold_timer_;
@@ -145,6 +153,7 @@ class Worker {
   http::IdSource ids_;
   http::Head head_;
   std::string path_scratch_;
+  std::string head_scratch_;
   io::Event stop_;
   int running_ = 0;  // coroutines of the worker itself
   bool draining_ = false;
