@@ -14,6 +14,7 @@ import pathlib
 import re
 import shutil
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -151,11 +152,11 @@ class Bench:
     @contextlib.contextmanager
     def banyan(self, port):
         state = pathlib.Path(tempfile.mkdtemp(dir=self.dir))
-        socket = str(state / "socket")
-        command = [self.binary, "gateway", "--socket", socket, "--state-dir", str(state), "--workers", "1"]
+        role = str(state / "socket")
+        command = [self.binary, "gateway", "--socket", role, "--state-dir", str(state), "--workers", "1"]
         with running(PROXY_CORE, command) as process:
-            eventually(lambda: os.path.exists(socket), "the gateway")
-            rpc(socket, "snapshot.put", {"snapshot": {
+            eventually(lambda: os.path.exists(role), "the gateway")
+            rpc(role, "snapshot.put", {"snapshot": {
                 "epoch": 1, "listen": [f"127.0.0.1:{port}"], "public_host": None,
                 "access_log": str(self.dir / "banyan.log"),
                 "backends": {"b": {"endpoints": [{"address": f"127.0.0.1:{self.upstream}", "zone": ""}]}},
@@ -188,6 +189,67 @@ class Bench:
         return {"cpu_us": spent / 1e3 / requests, "rps": requests / took, "p99_ms": p99_ms}
 
 
+def idle_memory(bench, proxy, count=2000):
+    """Bytes of the proxy's memory for each of `count` connections that were served once and keep still."""
+    port = free_port()
+    with getattr(bench, proxy)(port) as process:
+        eventually(lambda: listens(port), proxy)
+
+        def resident():
+            pages = int(pathlib.Path(f"/proc/{process.pid}/statm").read_text().split()[1])
+            return pages * os.sysconf("SC_PAGESIZE")
+        open_now, sizes = [], []
+        for size in (count, 2 * count):  # the first half pays for what is there only once
+            while len(open_now) < size:
+                client = socket.create_connection(("127.0.0.1", port))
+                client.sendall(b"GET /tiny HTTP/1.1\r\nHost: a\r\n\r\n")
+                client.recv(4096)
+                open_now.append(client)
+            sizes.append(resident())
+        for client in open_now:
+            client.close()
+    return (sizes[1] - sizes[0]) / count
+
+
+def reload_cpu_ms(bench, routes=5000, times=5):
+    """CPU time of the gateway for one snapshot with so many routes, median: received, checked, stored, in force."""
+    with bench.banyan(free_port()) as process:
+        spent = []
+        path = max(bench.dir.glob("*/socket"), key=lambda found: found.stat().st_mtime)
+        snapshot = rpc(str(path), "snapshot.get")["snapshot"]
+        for epoch in range(2, times + 2):
+            snapshot["epoch"] = epoch
+            snapshot["routes"] = [{"id": f"r{n}", "methods": ["GET"], "path": f"/s{n % 100}/:id/p{n}-{epoch}",
+                                   "to": "b"} for n in range(routes)]
+            before = cpu_ns(process.pid)
+            rpc(str(path), "snapshot.put", {"snapshot": snapshot})
+            spent.append((cpu_ns(process.pid) - before) / 1e6)
+        return statistics.median(spent)
+
+
+def plot(path, workloads, results):
+    """Banyan's CPU time per request as a share of each peer's, with the spread of the rounds."""
+    import matplotlib
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+    figure, axes = pyplot.subplots(figsize=(8, 4))
+    peers = ["nginx", "nginx_tuned", "haproxy"]
+    for place, peer in enumerate(peers):
+        ratios = [[ours["cpu_us"] / theirs["cpu_us"] for ours, theirs in
+                   zip(results[workload, "banyan"], results[workload, peer])] for workload in workloads]
+        middle = [statistics.median(found) for found in ratios]
+        spread = [[m - min(found) for m, found in zip(middle, ratios)],
+                  [max(found) - m for m, found in zip(middle, ratios)]]
+        axes.bar([at + 0.27 * place for at in range(len(workloads))], middle, 0.25, yerr=spread, capsize=3,
+                 label=peer.replace("_", " "))
+    axes.axhline(1, color="black", linewidth=0.8)
+    axes.set_xticks([at + 0.27 for at in range(len(workloads))], workloads)
+    axes.set_ylabel("Banyan's CPU time per request / the peer's")
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(path)
+
+
 def print_table(workloads, proxies, results):
     print("| workload | proxy | CPU µs/request | requests/s | p99 ms | Banyan uses, of its CPU |")
     print("|---|---|---:|---:|---:|---:|")
@@ -208,6 +270,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=3)
     parser.add_argument("--workloads", default=",".join(WORKLOADS))
+    parser.add_argument("--plot", help="write the ratios there, as SVG")
     options = parser.parse_args()
     for tool in ("nginx", "haproxy", "wrk"):
         if shutil.which(tool) is None and not os.path.exists(f"/usr/sbin/{tool}"):
@@ -225,9 +288,15 @@ def main():
                 for workload in workloads:
                     for proxy in proxies[shift:] + proxies[:shift]:
                         results.setdefault((workload, proxy), []).append(bench.measure(proxy, workload))
+            memory = {proxy: idle_memory(bench, proxy) for proxy in ("banyan", "nginx", "haproxy")}
+            reload_ms = reload_cpu_ms(bench)
     print(f"\nMedian of {options.rounds} paired rounds of {options.seconds} s, one worker each, keep-alive, access log "
           "and traceparent on.\n")
     print_table(workloads, proxies, results)
+    print("\nMemory per idle connection: " + ", ".join(f"{name} {size:.0f} bytes" for name, size in memory.items()))
+    print(f"A table of 5,000 routes in force: {reload_ms:.0f} ms of CPU")
+    if options.plot:
+        plot(options.plot, workloads, results)
 
 
 if __name__ == "__main__":
