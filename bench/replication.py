@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """CPU time and wall time of moving a PostgreSQL database, beside pgcopydb and native logical replication.
 
-    bench/replication.py BANYAN [--scale N] [--rounds N] [--transactions N]
+    bench/replication.py BANYAN [--scale N] [--rounds N] [--transactions N] [--rate N] [--only apply] [--plots FOLDER]
 
 Two real servers, `pgbench -i -s N` on the source. In each round every tool gets a fresh copy of that database and an
 empty one on the target, in rotating order, and ratios are taken within the round:
@@ -10,6 +10,8 @@ empty one on the target, in rotating order, and ratios are taken within the roun
            ready
     apply  the tool is stopped, pgbench leaves a backlog of TPC-B transactions, and the time until the last of them is
            on the target is measured from the moment the tool is started again (pgcopydb clone has no such part)
+    lag    pgbench commits at a fixed rate; a probe row every 20 ms measures the time from its commit on the source
+           until it is seen on the target, looked for every millisecond
 
 CPU is user + system time of every process of the source server, of the target server (both with the backends that
 have ended) and of the tool. The load generator works before the measurement and counts nowhere.
@@ -90,6 +92,7 @@ class Bench:
     def __init__(self, options):
         self.options = options
         self.banyan = os.path.abspath(options.banyan)
+        self.lags = {}  # tool -> a list of (sorted milliseconds, TPS reached), one a round
 
     def __enter__(self):
         self.stack = contextlib.ExitStack()
@@ -98,7 +101,8 @@ class Bench:
         os.environ["PATH"] = self.source.binaries + ":" + os.environ["PATH"]
         self.source.create_database("base")
         self.run("pgbench", "-i", "-q", "-s", str(self.options.scale), self.source.url("base"))
-        self.source.run("create table bench_marker(id int primary key)", "base")
+        self.source.run("create table bench_marker(id int primary key); create table bench_probe(id serial primary key)",
+                        "base")
         return self
 
     def __exit__(self, *_):
@@ -149,6 +153,28 @@ class Bench:
         old, new = self.source.run(CONTENTS, "shop"), self.target.run(CONTENTS, "shop")
         assert old == new, f"{tool}: {old} became {new}"
 
+    def lag(self):
+        """Milliseconds from commit to visible, sorted; and the rate that pgbench reached."""
+        self.source.run("truncate bench_probe", "shop")
+        load = subprocess.Popen(["pgbench", "-n", "-c", "8", "-j", "1", "-R", str(self.options.rate), "-T",
+                                 str(self.options.lag_seconds), self.source.url("shop")],
+                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd="/tmp")
+        here, there = self.source.connect("shop"), self.target.connect("shop")
+        samples = []
+        with here.cursor() as write, there.cursor() as read:
+            while load.poll() is None:
+                write.execute("insert into bench_probe default values returning id")
+                number, = write.fetchone()
+                begun = time.monotonic()
+                while not (read.execute("select 1 from bench_probe where id = %s", (number,)) or read.fetchone()):
+                    time.sleep(0.001)
+                samples.append((time.monotonic() - begun) * 1000)
+                time.sleep(0.02)
+        here.close()
+        there.close()
+        reached = float(load.communicate()[0].split("tps = ")[1].split()[0])
+        return sorted(samples), reached
+
     def banyan_round(self):
         with Banyan(self.banyan, "replicate") as role:
             role.stop()
@@ -174,8 +200,17 @@ class Bench:
             self.backlog()
             applied = self.measure(apply)
             self.assert_equal("banyan")
+            self.note_lag("Banyan")
             role.call("cancel", name="shop")
         return {"copy": copied, "apply": applied}
+
+    def note_lag(self, name):
+        if not self.options.rate:
+            return
+        samples, reached = self.lag()
+        self.lags.setdefault(name, []).append((samples, reached))
+        print(f"lag {name}: {len(samples)} probes, p50 {percentile(samples, 50):.1f} ms, p99 "
+              f"{percentile(samples, 99):.1f} ms at {reached:.0f} TPS", file=sys.stderr, flush=True)
 
     @staticmethod
     def is_following(role):
@@ -216,6 +251,7 @@ class Bench:
             self.backlog()
             applied = self.measure(apply)
             self.assert_equal("native")
+            self.note_lag("native")
         finally:
             self.target.run("drop subscription if exists bench", "shop")
         return {"copy": copied, "apply": applied}
@@ -228,6 +264,8 @@ class Bench:
 
     def round(self, number):
         tools = {"Banyan": self.banyan_round, "pgcopydb": self.pgcopydb_round, "native": self.native_round}
+        if self.options.only == "apply":
+            del tools["pgcopydb"]
         turn = number % len(tools)
         costs = {}
         for name in [*tools][turn:] + [*tools][:turn]:
@@ -237,6 +275,45 @@ class Bench:
                 print(f"round {number + 1}: {name} {part}: {cost.wall:.2f} s, CPU source {cost.source:.2f} "
                       f"target {cost.target:.2f} tool {cost.tool:.2f}", file=sys.stderr, flush=True)
         return costs
+
+
+def percentile(samples, part):
+    return samples[min(len(samples) - 1, len(samples) * part // 100)]
+
+
+def lag_table(lags):
+    lines = ["| tool | transactions/s reached | probes | lag p50 ms | p99 ms | longest ms |",
+             "| --- | ---: | ---: | ---: | ---: | ---: |"]
+    for name, rounds in lags.items():
+        cells = [statistics.median(of(*one) for one in rounds) for of in (
+            lambda samples, reached: reached, lambda samples, reached: len(samples),
+            lambda samples, reached: percentile(samples, 50), lambda samples, reached: percentile(samples, 99),
+            lambda samples, reached: samples[-1])]
+        lines.append(f"| {TITLES[name]} | {cells[0]:,.0f} | {cells[1]:.0f} | {cells[2]:.1f} | {cells[3]:.1f} | "
+                     f"{cells[4]:.0f} |")
+    return "\n".join(lines)
+
+
+def plot(folder, rounds, amounts, lags):
+    import matplotlib
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    figure, axes = pyplot.subplots(1, 2 if lags else 1, figsize=(10, 3.6), squeeze=False)
+    part = "apply"
+    names = [name for name in TITLES if part in rounds[0].get(name, {})]
+    rates = [[amounts[part][0] / max(costs[name][part].receiving, 0.01) for costs in rounds] for name in names]
+    axes[0][0].bar(names, [statistics.median(rate) for rate in rates], color="#4477aa")
+    for at, rate in enumerate(rates):
+        axes[0][0].plot([at] * len(rate), rate, "k.")
+    axes[0][0].set_title("TPC-B transactions applied per CPU second (target + tool)", fontsize=9)
+    for name, each in lags.items():
+        samples = sorted(sample for one, _ in each for sample in one)
+        axes[0][1].plot(samples, [100 * at / len(samples) for at in range(len(samples))], label=name)
+        axes[0][1].set_xscale("log")
+        axes[0][1].set_title("lag in ms: share of probes below", fontsize=9)
+        axes[0][1].legend()
+    figure.tight_layout()
+    figure.savefig(os.path.join(folder, "replication.svg"))
 
 
 def median(rounds, part, name, of):
@@ -261,7 +338,7 @@ def table(rounds, amounts):
              "Banyan / it: wall | CPU target + tool | CPU of all |",
              "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"]
     for part, (amount, unit) in amounts.items():
-        for name in (name for name in TITLES if part in rounds[0][name]):
+        for name in (name for name in TITLES if part in rounds[0].get(name, {})):
             costs = " | ".join(f"{median(rounds, part, name, of):.2f}" for of in (WALL, SOURCE, TARGET, TOOL))
             rate = statistics.median(amount / max(costs[name][part].receiving, 0.01) for costs in rounds)
             ratios = " | ".join("" if name == "Banyan" else ratio(rounds, part, name, of)
@@ -276,6 +353,10 @@ def main():
     parser.add_argument("--scale", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--transactions", type=int, default=60_000)
+    parser.add_argument("--rate", type=int, default=3000, help="of the lag's load; 0: not measured")
+    parser.add_argument("--lag-seconds", type=int, default=20)
+    parser.add_argument("--only", choices=["all", "apply"], default="all", help="apply: without pgcopydb")
+    parser.add_argument("--plots", help="a folder for replication.svg")
     options = parser.parse_args()
     load = os.getloadavg()[0]
     with Bench(options) as bench:
@@ -284,8 +365,12 @@ def main():
     print(f"{time.strftime('%Y-%m-%d')}, PostgreSQL {version}, pgbench scale {options.scale}, "
           f"{options.transactions // 4 * 4:,} TPC-B transactions, {options.rounds} paired rounds, "
           f"{os.cpu_count()} cores, load average {load:.2f} before and {os.getloadavg()[0]:.2f} after\n")
-    print(table(rounds, {"copy": (options.scale * 100_000, "rows"),
-                         "apply": (options.transactions // 4 * 4, "transactions")}))
+    amounts = {"copy": (options.scale * 100_000, "rows"), "apply": (options.transactions // 4 * 4, "transactions")}
+    print(table(rounds, amounts))
+    if bench.lags:
+        print(f"\nLag under {options.rate} transactions/s for {options.lag_seconds} s:\n\n{lag_table(bench.lags)}")
+    if options.plots:
+        plot(options.plots, rounds, amounts, bench.lags)
 
 
 if __name__ == "__main__":
