@@ -10,6 +10,7 @@
 namespace banyan::replication {
 namespace {
 
+constexpr std::size_t kArenaLeast = 1024;  // a fragment begins with so much room
 constexpr std::size_t kFragmentBytes = 1 << 20;
 constexpr int kUnattended = 4096;  // messages without looking at the clock
 constexpr std::size_t kDeliveryBytes = 256 << 10;
@@ -63,8 +64,11 @@ Result<void> check_slot(pg::ReplicationConnection& connection, const ChangeStrea
 
 }  // namespace
 
-Fragment TransactionAssembler::next_fragment(bool is_first) const {
+Fragment TransactionAssembler::next_fragment(bool is_first) {
+  if (!arena_ || !arena_->has_room(kArenaLeast)) arena_ = std::make_shared<Arena>();
   Fragment fragment;
+  fragment.arena = arena_;
+  fragment.changes.reserve(4);
   fragment.is_transaction = true;
   fragment.is_first = is_first;
   fragment.xid = current_.xid;
@@ -120,7 +124,7 @@ Result<RelationPtr> TransactionAssembler::relation(std::uint32_t id) const {
 void TransactionAssembler::keep(pg::Tuple& tuple) {
   for (auto& cell : tuple) {
     if (cell.kind == pg::CellKind::kText) {
-      cell.bytes = {current_.arena.copy(cell.bytes), cell.bytes.size()};
+      cell.bytes = {current_.arena->copy(cell.bytes), cell.bytes.size()};
     }
     current_.bytes += cell.bytes.size() + sizeof(pg::Cell);
   }

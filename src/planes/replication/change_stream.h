@@ -42,7 +42,7 @@ class TransactionAssembler {
   void own_change(const Relation& relation, Operation operation, const pg::Tuple& row);
   Result<RelationPtr> relation(std::uint32_t id) const;
   void keep(pg::Tuple& tuple);
-  Fragment next_fragment(bool is_first) const;
+  Fragment next_fragment(bool is_first);
 
   const std::string migration_;
   const std::string opposite_stream_;
@@ -50,6 +50,7 @@ class TransactionAssembler {
   bool in_transaction_ = false;
   bool is_first_change_ = false;
   bool is_ours_ = false;
+  std::shared_ptr<Arena> arena_;
   Fragment current_;
 };
 

@@ -23,6 +23,43 @@ void append_part(std::string& key, std::string_view part) {
 
 }  // namespace
 
+KeyIndex::Slot& KeyIndex::slot_of(std::string_view key, std::size_t hash) {
+  const std::size_t mask = slots_.size() - 1;
+  std::size_t at = hash & mask;
+  while (slots_[at].is_used && (slots_[at].hash != hash || slots_[at].key != key)) {
+    at = (at + 1) & mask;
+  }
+  return slots_[at];
+}
+
+std::pair<std::size_t, bool> KeyIndex::find_or_add(std::string_view key, std::size_t place) {
+  if (used_ * 2 >= slots_.size()) grow();
+  const auto hash = std::hash<std::string_view>{}(key);
+  auto& slot = slot_of(key, hash);
+  if (slot.is_used) return {slot.place, false};
+  slot = {.key = key, .hash = hash, .place = place, .is_used = true};
+  ++used_;
+  return {place, true};
+}
+
+void KeyIndex::grow() {
+  const auto before =
+      std::exchange(slots_, std::vector<Slot>(std::max<std::size_t>(64, slots_.size() * 2)));
+  for (const auto& slot : before) {
+    if (slot.is_used) slot_of(slot.key, slot.hash) = slot;
+  }
+}
+
+// One large batch must not make every later one pay for its size.
+void KeyIndex::clear() {
+  if (slots_.size() > 64 && used_ * 16 < slots_.size()) {
+    slots_.clear();
+  } else {
+    std::ranges::fill(slots_, Slot());
+  }
+  used_ = 0;
+}
+
 void Compaction::clear() {
   rows_.clear();
   index_.clear();
@@ -47,12 +84,12 @@ bool Compaction::key_of(const pg::Tuple& row) {
 
 NetChange* Compaction::find(const pg::Tuple& row, bool is_there_if_new) {
   if (!key_of(row)) return nullptr;
-  const auto [at, is_new] = index_.try_emplace(wanted_, rows_.size());
+  const auto [place, is_new] = index_.find_or_add(wanted_, rows_.size());
   if (!is_new && key_.size() > 1) long_keys_.pop_back();
   if (is_new) {
     rows_.push_back({.key = &row, .was_there = is_there_if_new, .is_there = is_there_if_new});
   }
-  return &rows_[at->second];
+  return &rows_[place];
 }
 
 const pg::Tuple* Compaction::merge(const pg::Tuple* before, const pg::Tuple& after) {

@@ -11,7 +11,7 @@
 #include <deque>
 #include <string>
 #include <string_view>
-#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "planes/replication/transaction.h"
@@ -29,6 +29,26 @@ struct NetChange {
   bool is_deleted() const { return was_there && (!is_there || is_whole); }
   bool is_inserted() const { return is_there && is_whole; }
   bool is_updated() const { return was_there && is_there && !is_whole; }
+};
+
+// Which row has a key: an index that keeps its memory from batch to batch.
+class KeyIndex {
+ public:
+  // The place of the key, and whether it is new there: then `place` is what it gets.
+  std::pair<std::size_t, bool> find_or_add(std::string_view key, std::size_t place);
+  void clear();
+
+ private:
+  struct Slot {
+    std::string_view key;
+    std::size_t hash = 0;
+    std::size_t place = 0;
+    bool is_used = false;
+  };
+  void grow();
+  Slot& slot_of(std::string_view key, std::size_t hash);
+  std::vector<Slot> slots_;  // a power of two, at most half full
+  std::size_t used_ = 0;
 };
 
 class Compaction {
@@ -54,7 +74,7 @@ class Compaction {
 
   const std::vector<std::size_t> key_;
   std::vector<NetChange> rows_;
-  std::unordered_map<std::string_view, std::size_t> index_;
+  KeyIndex index_;
   std::deque<pg::Tuple> merged_;
   std::deque<std::string> long_keys_;  // of several columns
   std::string_view wanted_;            // the key being looked for

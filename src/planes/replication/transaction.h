@@ -45,7 +45,7 @@ struct Change {
   bool restart_identity = false;
 };
 
-// Bytes that stay where they are while the owner moves.
+// Bytes that stay where they are. Shared by consecutive fragments, for a block each is dear.
 class Arena {
  public:
   // A copy with a zero behind it.
@@ -58,10 +58,12 @@ class Arena {
     left_ -= bytes.size() + 1;
     return at;
   }
+  // Only within the first block: shared for longer, it would never be freed.
+  bool has_room(std::size_t bytes) const { return blocks_.size() == 1 && left_ >= bytes; }
 
  private:
   void grow(std::size_t least) {
-    const std::size_t size = std::max<std::size_t>(least, blocks_.empty() ? 2048 : 65536);
+    const std::size_t size = std::max<std::size_t>(least, 65536);
     blocks_.push_back(std::make_unique_for_overwrite<char[]>(size));
     next_ = blocks_.back().get();
     left_ = size;
@@ -82,7 +84,7 @@ struct Fragment {
   std::int64_t commit_time_us = 0;
   std::optional<std::int64_t> barrier_epoch;  // of the last fragment
   std::vector<Change> changes;
-  Arena arena;
+  std::shared_ptr<Arena> arena{};  // holds the bytes of the changes
   std::size_t bytes = 0;
 };
 
