@@ -209,6 +209,8 @@ int run_gateway(const RoleOptions& options) {
   auto started = options.take_over ? take_over(options) : Gateway::start(gateway_options(options));
   if (!started) return fail(started.error());
   Gateway& gateway = **started;
+  // Left by another process that had our number: it would say that this one is succeeded.
+  ::unlink(Lineage::path_of(options.socket, ::getpid()).c_str());
   rpc::Server server;
   GatewayVerbs verbs(gateway, options.socket);
   verbs.add_to(server);
@@ -218,7 +220,9 @@ int run_gateway(const RoleOptions& options) {
     (void)server.move_to(Lineage::path_of(options.socket, ::getpid()));  // else it cannot be asked
     ::kill(::getpid(), SIGTERM);
   });
-  if (!succession) return fail(succession.error());
+  if (!succession)
+    log_warn("this gateway cannot be upgraded while it runs",
+             {{"error", succession.error().message()}});
   log_info("gateway runs", {{"workers", gateway_options(options).workers}});
   rpc::wait_for_stop_signal();
   log_info("gateway drains");

@@ -13,7 +13,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kSocketPathMax = 107;
-constexpr std::size_t kLongestSocketName = 20;
+constexpr std::size_t kLongestSocketName = 28;  // "/gateway.sock.succession", and some
 
 Result<void> make_private(const std::string& path) {
   std::error_code error;
