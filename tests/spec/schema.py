@@ -30,7 +30,7 @@ lift = examples[root / "examples/specs/lift.yaml"]
 for change in (
     lambda d: d.pop("name"),
     lambda d: d.update(servces={}),
-    lambda d: d["services"]["web"].pop("command"),
+    lambda d: d["services"]["web"].update(comand=d["services"]["web"].pop("command")),
     lambda d: d["services"]["web"]["health"].update(rise=0),
     lambda d: d["gateway"]["hold"].update(max_bytes="ten"),
     lambda d: d["databases"]["main"].update(url={"vault": "x"}),
