@@ -31,6 +31,8 @@ void mount_all(rpc::Server& server, ControlService& service) {
   mount(server, service, "migrate.status", &ControlService::migration_status);
   mount(server, service, "migrate.verify", &ControlService::verify);
   mount(server, service, "migrate.repair", &ControlService::repair);
+  mount(server, service, "migrate.throttle", &ControlService::throttle);
+  mount(server, service, "migrate.plan_split", &ControlService::plan_split);
   mount(server, service, "migrate.cut_over", &ControlService::cut_over);
   mount(server, service, "migrate.events", &ControlService::events);
   mount(server, service, "migrate.cancel", &ControlService::cancel);

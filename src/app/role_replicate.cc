@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "planes/replication/job.h"
 #include "planes/replication/preflight.h"
+#include "planes/replication/split_plan.h"
 #include "wire/rpc/server.h"
 
 namespace banyan {
@@ -128,6 +129,26 @@ Result<json> preflight(const Jobs& jobs, const json& in) {
   return json{{"checks", std::move(checks)}};
 }
 
+// {config: {source, tables}, role?}: what crosses the border of a split; nothing is changed.
+Result<json> plan_split(const json& in) {
+  const auto config = in.value("config", json::object());
+  TRY(const auto parsed, replication::parse_engine_config(name_of(in), config));
+  TRY(auto source, with_context(pg::Connection::open(parsed.sides.old_url), "the old database"));
+  TRY(const auto plan, replication::plan_split(source, parsed.tables, in.value("role", "")));
+  json crossings = json::array();
+  for (const auto& crossing : plan.crossings) {
+    json decisions = json::array();
+    for (const auto& way : crossing.decisions) {
+      decisions.push_back({{"decision", way.decision}, {"does", way.does}, {"sql", way.sql}});
+    }
+    crossings.push_back({{"kind", crossing.kind},
+                         {"object", crossing.object},
+                         {"detail", crossing.detail},
+                         {"decisions", std::move(decisions)}});
+  }
+  return json{{"crossings", std::move(crossings)}, {"role_sql", plan.role_sql}};
+}
+
 using Verb = std::function<Result<json>(Job&, const json&)>;
 
 void serve(rpc::Server& server, Jobs& jobs, const std::string& verb, Verb body) {
@@ -157,6 +178,7 @@ void serve_act(rpc::Server& server, Jobs& jobs) {
 
 void serve_all(rpc::Server& server, Jobs& jobs) {
   server.on("preflight", [&jobs](const json& in) { return preflight(jobs, in); });
+  server.on("plan_split", [](const json& in) { return plan_split(in); });
   server.on("start", [&jobs](const json& in) -> Result<json> {
     TRY_VOID(jobs.start(name_of(in), in.value("config", json::object())));
     return json::object();

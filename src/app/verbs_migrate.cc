@@ -239,6 +239,53 @@ Exit repair(const Cli& cli, const std::string& name, const RepairOptions& option
   return state == "repaired" || state == "equal" ? Exit::kOk : Exit::kInconclusive;
 }
 
+// ---- throttle
+
+struct ThrottleOptions {
+  std::optional<int> mb_per_s;
+  bool is_paused = false;
+};
+
+void print_throttle(const json& out) {
+  const auto limit = out.value("bytes_per_s", 0L);
+  print_field("Limit", limit == 0 ? "none" : fmt::format("{} MB/s", limit / 1'000'000));
+  for (const json& reason : out.value("reasons", json::array())) {
+    print_field("Held", reason.get<std::string>());
+  }
+}
+
+Exit throttle(const Cli& cli, const std::string& name, const ThrottleOptions& options) {
+  json order = {{"name", name}, {"pause", options.is_paused}};
+  if (options.mb_per_s) order["bytes_per_s"] = *options.mb_per_s * 1'000'000LL;
+  const auto out = cli.control("migrate.throttle", order);
+  if (!out) return cli.show(out.error());
+  return cli.show(*out, print_throttle);
+}
+
+// ---- plan-split
+
+void print_split(const json& out) {
+  const json crossings = out.value("crossings", json::array());
+  if (crossings.empty()) fmt::print("Nothing crosses the border of these tables.\n");
+  for (const json& crossing : crossings) {
+    fmt::print("{} {}\n  {}\n", crossing.value("kind", ""), crossing.value("object", ""),
+               crossing.value("detail", ""));
+    int number = 0;
+    for (const json& way : crossing.value("decisions", json::array())) {
+      fmt::print("  {}. {}: {}\n", ++number, way.value("decision", ""), way.value("does", ""));
+    }
+  }
+  if (const std::string role = out.value("role_sql", ""); !role.empty()) {
+    fmt::print("\nFor the new database, after create:\n{}", role);
+  }
+}
+
+Exit plan_split(const Cli& cli, const std::string& name, const std::string& role) {
+  const auto out = cli.control("migrate.plan_split", {{"name", name}, {"role", role}}, 60s);
+  if (!out) return cli.show(out.error());
+  return cli.show(*out, print_split);
+}
+
 // ---- switch and reverse
 
 std::string note_of(const json& event) {
@@ -493,6 +540,19 @@ void add_migrate_verbs(CLI::App& app, Cli& cli) {
                [&cli, order](const std::string& name) { return repair(cli, name, *order); });
   repairing->add_option("--table", order->table, "only this one");
   repairing->add_flag("--dry-run", order->is_dry_run, "say what differs and stop");
+  auto limits = std::make_shared<ThrottleOptions>();
+  auto* throttling =
+      add_verb(*migrate, cli, "throttle", "slow the copy down or stop it; without options goes on",
+               [&cli, limits](const std::string& name) { return throttle(cli, name, *limits); });
+  throttling->add_option("--mb-per-s", limits->mb_per_s, "limit of the copy (0: none)");
+  throttling->add_flag("--pause", limits->is_paused, "stand still until told otherwise");
+  auto service_role = std::make_shared<std::string>();
+  add_verb(*migrate, cli, "plan-split",
+           "what crosses the border of the tables that move, and the ways to decide",
+           [&cli, service_role](const std::string& name) {
+             return plan_split(cli, name, *service_role);
+           })
+      ->add_option("--role", *service_role, "also: SQL for a role that may use these tables only");
   add_cut_over(*migrate, cli, "switch", "the cutover: traffic and data as one act", "new");
   add_cut_over(*migrate, cli, "reverse", "the same act backwards; keeps everything written since",
                "old");

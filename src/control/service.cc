@@ -282,7 +282,14 @@ Result<void> ControlService::start_parts(const spec::Spec& spec, const spec::Mig
     TRY_VOID(project_.replicate().call_patiently(
         "start",
         {{"name", migration.name},
-         {"config", {{"source", source}, {"target", target}, {"tables", tables}, {"jobs", 2}}}},
+         {"config",
+          {{"source", source},
+           {"target", target},
+           {"tables", tables},
+           {"jobs", migration.database->jobs},
+           {"copy_mode", migration.database->copy},
+           {"ddl", migration.database->ddl},
+           {"throttle", {{"bytes_per_s", migration.database->max_mb_per_s * 1'000'000LL}}}}}},
         10s));
   }
   TRY_VOID(start_files(spec, migration));
@@ -389,6 +396,33 @@ Result<json> ControlService::verify(const json& in) {
   TRY_VOID(records_.put(migration.name, record));
   parts["equal"] = all;
   return parts;
+}
+
+// Of a migration that runs; nothing is remembered, a new start has the spec's limits again.
+Result<json> ControlService::throttle(const json& in) {
+  TRY(const auto spec, project_.spec());
+  TRY_VOID(find_migration(spec, name_in(in)));
+  return project_.replicate().call("throttle", in, 10s);
+}
+
+// Needs no migration that runs, only its tables.
+Result<json> ControlService::plan_split(const json& in) {
+  TRY(const auto spec, project_.spec());
+  TRY(const auto migration, find_migration(spec, name_in(in)));
+  if (!migration.database || migration.database->tables.empty()) {
+    return std::unexpected(
+        Error(Code::kInvalidArgument, "migration " + migration.name + " moves no list of tables")
+            .with_remedy("List the service's tables under move.database.tables."));
+  }
+  TRY(const auto source, spec::resolve(spec, spec.source->database->url));
+  TRY(const auto target, spec::resolve(spec, spec.databases.at(migration.database->to).url));
+  return project_.replicate().call(
+      "plan_split",
+      {{"name", migration.name},
+       {"role", in.value("role", "")},
+       {"config",
+        {{"source", source}, {"target", target}, {"tables", migration.database->tables}}}},
+      60s);
 }
 
 // Only of the database: files and sessions repair themselves as they follow.

@@ -33,6 +33,8 @@ class ControlService {
   Result<json> migration_status(const json& in);
   Result<json> verify(const json& in);
   Result<json> repair(const json& in);
+  Result<json> throttle(const json& in);
+  Result<json> plan_split(const json& in);
   // {name, to: "new"|"old", dry_run?}: starts the act and answers {act_id, gates}; see events().
   Result<json> cut_over(const json& in);
   // {name, after, act_id?} → {events, act?: {ended, moved, why}}

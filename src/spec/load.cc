@@ -306,6 +306,14 @@ void read_move(Reader& reader, Migration& migration) {
                               .value_or(std::vector<std::string>());
         database.writers =
             inner.texts({"writers", "Who may write (application name, role or address)"});
+        database.jobs = inner.integer({"jobs", "Workers of the copy"}, {1, 64}, 2);
+        database.copy = inner.choice(
+            {"copy", "Snapshots of the copy: one, one for each table, one for each chunk"},
+            {"auto", "table", "chunk"});
+        database.ddl = inner.choice({"ddl", "When the schema of the old side changes meanwhile"},
+                                    {"stop", "freeze", "apply_safe"});
+        database.max_mb_per_s =
+            inner.integer({"max_mb_per_s", "Limit of the copy (0: none)"}, {0, 100000}, 0);
       });
   if (database_given.given) migration.database = std::move(database);
 

@@ -116,7 +116,11 @@ Result<const Change*> ChunkFilter::left_of_move(const Change& change, bool old_s
     part.row.clear();
     return &part;
   }
-  if (!is_whole(change.row)) {
+  const bool knows_old = change.old_kind == pg::message::OldRow::kFull;
+  for (std::size_t i = 0; knows_old && i < part.row.size() && i < part.old_row.size(); i++) {
+    if (part.row[i].kind == pg::CellKind::kUnchangedToast) part.row[i] = part.old_row[i];
+  }
+  if (!is_whole(part.row)) {
     return std::unexpected(
         Error(
             Code::kConflict,

@@ -86,6 +86,16 @@ TEST(ChunkFilter, RefusesToInsertARowOfWhichItKnowsAPart) {
   EXPECT_EQ(left.error().code(), Code::kConflict);
 }
 
+TEST(ChunkFilter, TakesUnchangedValuesFromAFullOldRow) {
+  auto change = move_row("11", "9");
+  change.old_kind = pg::message::OldRow::kFull;
+  change.old_row = row("11", "large");
+  change.row[1] = {pg::CellKind::kUnchangedToast, ""};
+  Change part;
+  ASSERT_EQ(*two_pieces().left_to_apply(change, 100, part), &part);
+  EXPECT_EQ(part.row[1].bytes, "large");
+}
+
 TEST(ChunkFilter, TruncatesOnlyThePiecesThatHaveNotSeenIt) {
   EXPECT_EQ(two_pieces().left_to_truncate(40, "id"), std::nullopt);
   EXPECT_EQ(two_pieces().left_to_truncate(200, "id"), "true");

@@ -13,6 +13,7 @@
 #include "planes/replication/recent_check.h"
 #include "planes/replication/schema.h"
 #include "planes/replication/sequences.h"
+#include "planes/replication/split_plan.h"
 
 namespace banyan::replication {
 namespace {
@@ -639,6 +640,12 @@ Result<json> Job::cancel() {
   return to_json(report);
 }
 
+// The rest of the old database goes on: whoever still reads what moved must hear of it.
+Result<void> Job::close_split() {
+  TRY(auto left, pg::Connection::open(config_.sides.old_url));
+  return close_moved(left, config_.tables);
+}
+
 Result<json> Job::complete() {
   if (ended_.with([](const std::string& how) { return !how.empty(); })) return json::object();
   TRY(const auto now, observer_.with([](Act& act) { return act.state(); }));
@@ -647,6 +654,7 @@ Result<json> Job::complete() {
   }
   stop();
   TRY_VOID(engine_.remove());
+  if (!config_.tables.empty() && now.active == SideName::kNew) TRY_VOID(close_split());
   TRY_VOID(remove_from(now.active));
   end_for_good("completed");
   return json::object();

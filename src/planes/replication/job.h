@@ -100,6 +100,7 @@ class Job {
   Result<nlohmann::json> repair_failed(const RepairOrder& order, const RepairPlan& plan,
                                        SideName active);
   Result<void> remove_from(SideName side);
+  Result<void> close_split();
   void end_for_good(const std::string& how);
   SchemaSteps schema_steps();
 

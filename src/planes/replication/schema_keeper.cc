@@ -28,6 +28,10 @@ std::string list_of(const std::vector<SchemaDifference>& found) {
   return list;
 }
 
+bool is_new_table(const SchemaDifference& one) {
+  return one.kind == "table" && one.what.starts_with("is missing");
+}
+
 // Changes with every change of a column or of the set of tables; costs one look at the catalog.
 Result<std::string> fingerprint(pg::Connection& db, const TableNames& tables) {
   TRY(const auto moved, fenced_tables(db, tables));
@@ -85,7 +89,7 @@ Result<void> SchemaKeeper::create_tables(const std::vector<SchemaDifference>& fo
   TableNames names;
   std::string all;
   for (const auto& one : found) {
-    if (one.kind != "table" || !one.what.starts_with("is missing")) continue;
+    if (!is_new_table(one)) continue;
     names.push_back(one.repair);
     all += one.object + " ";
   }
@@ -162,7 +166,9 @@ Result<void> SchemaKeeper::look() {
   TRY_VOID(with_context(create_tables(found), "joining new tables"));
   TRY(found, repeat(source, target, std::move(found)));
   TRY(found, compare_schemas(source, target, config_.tables, config_.mapping));
-  std::erase_if(found, [](const SchemaDifference& one) { return !one.stops(); });
+  // A table made since we began joins at the next look.
+  std::erase_if(found,
+                [](const SchemaDifference& one) { return !one.stops() || is_new_table(one); });
   if (!found.empty()) {
     engine_.set_schema_error(stopped(source, found));
     has_differed_ = true;
