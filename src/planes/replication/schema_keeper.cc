@@ -85,12 +85,16 @@ Result<std::vector<SchemaDifference>> SchemaKeeper::repeat(
   return compare_schemas(source, target, config_.tables, config_.mapping);
 }
 
-Result<void> SchemaKeeper::create_tables(const std::vector<SchemaDifference>& found) const {
+Result<void> SchemaKeeper::create_tables(pg::Connection& target,
+                                         const std::vector<SchemaDifference>& found) const {
   TableNames names;
   std::string all;
   for (const auto& one : found) {
     if (!is_new_table(one)) continue;
     names.push_back(one.repair);
+    // Whatever was copied into a table of that name is gone with it.
+    TRY_VOID(target.query("delete from banyan.applied_chunks where stream = $1 and table_name = $2",
+                          {stream_name(config_.name, SideName::kOld), one.object}));
     all += one.object + " ";
   }
   if (names.empty()) return {};
@@ -163,7 +167,7 @@ Result<void> SchemaKeeper::look() {
   if (!record || record->stage != "following") return {};
   TRY(auto found, compare_schemas(source, target, config_.tables, config_.mapping));
   has_differed_ = has_differed_ || !found.empty();
-  TRY_VOID(with_context(create_tables(found), "joining new tables"));
+  TRY_VOID(with_context(create_tables(target, found), "joining new tables"));
   TRY(found, repeat(source, target, std::move(found)));
   TRY(found, compare_schemas(source, target, config_.tables, config_.mapping));
   // A table made since we began joins at the next look.

@@ -35,7 +35,8 @@ class SchemaKeeper {
  private:
   Result<std::vector<SchemaDifference>> repeat(pg::Connection& source, pg::Connection& target,
                                                std::vector<SchemaDifference> found) const;
-  Result<void> create_tables(const std::vector<SchemaDifference>& found) const;
+  Result<void> create_tables(pg::Connection& target,
+                             const std::vector<SchemaDifference>& found) const;
   Result<void> copy_new_tables(pg::Connection& source, pg::Connection& target);
   Result<void> publish_and_copy(pg::Connection& source, pg::Connection& target,
                                 const std::vector<Table>& tables) const;
