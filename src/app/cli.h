@@ -49,5 +49,6 @@ void add_run_verbs(CLI::App& app, Cli& cli);
 void add_route_verbs(CLI::App& app, Cli& cli);
 void add_watch_verbs(CLI::App& app, Cli& cli);
 void add_role_verbs(CLI::App& app, Cli& cli);
+void add_cert_verbs(CLI::App& app, Cli& cli);
 
 }  // namespace banyan

@@ -34,6 +34,7 @@ int main(int argc, char** argv) {
   banyan::add_route_verbs(app, cli);
   banyan::add_watch_verbs(app, cli);
   banyan::add_role_verbs(app, cli);
+  banyan::add_cert_verbs(app, cli);
   app.require_subcommand(1);
   try {
     app.parse(argc, argv);

@@ -91,6 +91,28 @@ json route_json(const spec::Spec& spec, const Sides& sides, const spec::Route& r
   return out;
 }
 
+json or_empty(const std::optional<std::string>& text) {
+  return text.value_or("");
+}
+
+json listeners_json(const spec::Gateway& gateway) {
+  json out = json::object();
+  for (const auto& [address, listener] : gateway.listeners) {
+    json& item = out[address] = {{"redirect_https_port", listener.redirect_https_port},
+                                 {"hsts_s", listener.hsts_s}};
+    if (!listener.tls) continue;
+    json certificates = json::array();
+    for (const spec::Certificate& files : listener.tls->certificates)
+      certificates.push_back(
+          {{"certificate", files.certificate}, {"key", files.key}, {"ocsp", or_empty(files.ocsp)}});
+    item["tls"] = {{"certificates", std::move(certificates)},
+                   {"client_certificates", listener.tls->client_certificates},
+                   {"client_ca", or_empty(listener.tls->client_ca)},
+                   {"http2", listener.tls->http2}};
+  }
+  return out;
+}
+
 }  // namespace
 
 json route_snapshot(const spec::Spec& spec, const json& fleet, const Sides& sides,
@@ -115,6 +137,7 @@ json route_snapshot(const spec::Spec& spec, const json& fleet, const Sides& side
               {"backends", std::move(backends)},
               {"routes", std::move(routes)}};
   if (!gateway.access_log_fields.empty()) out["access_log_fields"] = gateway.access_log_fields;
+  if (!gateway.listeners.empty()) out["listeners"] = listeners_json(gateway);
   if (gateway.zone) out["zone"] = *gateway.zone;
   if (gateway.limits != spec::Limits{}) spec::write(gateway.limits, out["limits"]);
   return out;

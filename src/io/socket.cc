@@ -52,8 +52,9 @@ Task<Result<void>> Socket::connect(Address to, Mono deadline) {
                     Retry::kSafe);
 }
 
-bool Socket::is_quiet() const {
+bool Socket::is_quiet() {
   if (is_broken() || peer_ended_) return false;
+  if (tls_) return !has_tls_data() && !peer_ended_;
   char byte = 0;
   return ::recv(fd_, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
 }
@@ -65,6 +66,7 @@ void Socket::set_receive_low_water(std::size_t bytes) {
 }
 
 void Socket::shutdown_send() {
+  if (tls_ && !broken_) end_tls();
   if (fd_ >= 0) ::shutdown(fd_, SHUT_WR);
 }
 
@@ -93,6 +95,8 @@ void Socket::close() {
   if (fd_ < 0) return;
   CHECK(receiver_ == nullptr && sender_ == nullptr);
   loop_.forget(*this);
+  if (tls_ && !broken_) end_tls();
+  tls_.reset();
   ::close(fd_);
   fd_ = -1;
   readable_ = false;
@@ -104,11 +108,14 @@ void Socket::on_ready(std::uint32_t events) {
   if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP)) != 0) readable_ = true;
   if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) != 0) writable_seen_ = true;
   if (sender_ != nullptr && writable_seen_ && sender_->attempt()) loop_.schedule(take(sender_));
+  // A handshake, and a record that answers another one, may wait for either direction.
+  if (tls_) readable_ = true;
   if (receiver_ != nullptr && readable_) {
     // What it received is in the thread's scratch buffer: nothing may run before it.
     if (receiver_->attempt()) take(receiver_).resume();
     return;
   }
+  if (tls_ && !broken_ && !has_tls_data() && !peer_ended_) return;
   if (readable_ && idle_observer_ != nullptr) idle_observer_->on_idle_activity(*this);
 }
 
@@ -130,6 +137,7 @@ bool Socket::Recv::attempt() {
     return true;
   }
   if (!socket.readable_) return false;
+  if (socket.tls_) return socket.recv_tls(into_, result);
   const ssize_t got = ::recv(socket.fd_, into_.data(), into_.size(), 0);
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
     socket.readable_ = false;
@@ -190,6 +198,7 @@ void Socket::Send::consume(std::size_t bytes) {
 }
 
 bool Socket::Send::attempt() {
+  if (socket.tls_) return attempt_tls();
   while (!first_.empty() || !second_.empty()) {
     if (socket.cancelled_ || socket.fd_ < 0) {
       result.status = IoStatus::kCancelled;

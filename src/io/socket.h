@@ -6,6 +6,9 @@
 // receiver and one sender at a time. `cancel` ends both, now and later; `cancel_recv` ends only the
 // receiver that waits. The peer's end of stream is kEnd, which is no failure: it may still read.
 // While nobody receives, an IdleObserver hears of data or of the end.
+//
+// After `start_tls` the same operations speak TLS; what arrives without the peer's notice of the
+// end is kFailed, not kEnd, for it may be cut off.
 
 #include <coroutine>
 #include <cstdint>
@@ -19,6 +22,7 @@
 #include "io/loop.h"
 #include "io/pipe.h"
 #include "io/task.h"
+#include "io/tls.h"
 
 namespace banyan::io {
 
@@ -51,10 +55,16 @@ class Socket final : private Pollable {
   // Takes over an open, non-blocking descriptor.
   Result<void> adopt(int fd);
   Task<Result<void>> connect(Address to, Mono deadline);
+  // The handshake on an open connection, as server or as client, and from now on TLS.
+  Task<Result<void>> start_tls(const TlsServer& server, Mono deadline);
+  Task<Result<void>> start_tls(const TlsClient& client, Mono deadline);
+  // Null without TLS.
+  const SSL* tls() const { return tls_.get(); }
 
   class Recv;
   class Send;
   class Connected;
+  class Handshake;
   class Activity;
   // What has arrived, at least one byte: never waits to fill `into`.
   Recv recv(std::span<char> into, Mono deadline);
@@ -84,7 +94,7 @@ class Socket final : private Pollable {
   // The connection is gone in both directions.
   bool is_broken() const { return broken_ || fd_ < 0; }
   // Asks the kernel now: the peer has neither ended nor sent anything.
-  bool is_quiet() const;
+  bool is_quiet();
   void set_idle_observer(IdleObserver* observer) { idle_observer_ = observer; }
   Loop& loop() { return loop_; }
   int fd() const { return fd_; }
@@ -114,6 +124,11 @@ class Socket final : private Pollable {
     Socket& socket_;
   };
 
+  Task<Result<void>> shake_hands(SslPtr ssl, Mono deadline);
+  bool recv_tls(std::span<char> into, IoResult& result);
+  void note_tls_end(int error);
+  void end_tls();
+  bool has_tls_data();  // also notices the peer's end
   void on_ready(std::uint32_t events) override;
   void receive_later(Waiter& waiter, std::coroutine_handle<> handle);
   void send_later(Waiter& waiter, std::coroutine_handle<> handle);
@@ -132,6 +147,7 @@ class Socket final : private Pollable {
   Waiter* receiver_ = nullptr;
   Waiter* sender_ = nullptr;
   IdleObserver* idle_observer_ = nullptr;
+  SslPtr tls_;
   Deadline<&Socket::expire_recv> recv_timer_;
   Deadline<&Socket::expire_send> send_timer_;
 };
@@ -169,6 +185,7 @@ class Socket::Send final : private Waiter {
 
  private:
   bool attempt() override;
+  bool attempt_tls();
   void consume(std::size_t bytes);
   std::string_view first_;
   std::string_view second_;
@@ -202,6 +219,17 @@ class Socket::MoveOut final : private Waiter {
 };
 
 class Socket::Connected final : private Waiter {
+ public:
+  using Waiter::Waiter;
+  bool await_ready() { return attempt(); }
+  void await_suspend(std::coroutine_handle<> waiting);
+  IoResult await_resume() const { return result; }
+
+ private:
+  bool attempt() override;
+};
+
+class Socket::Handshake final : private Waiter {
  public:
   using Waiter::Waiter;
   bool await_ready() { return attempt(); }

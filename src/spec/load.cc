@@ -45,6 +45,8 @@ struct Loader {
   SourceApp source_app(Reader& reader) const;
   Source source(Reader& reader) const;
   Gateway gateway(Reader& reader) const;
+  void listener(Reader& reader, Gateway& gateway) const;
+  ListenerTls listener_tls(Reader& reader) const;
   Service service(const std::string& name, Reader& reader) const;
   Bucket bucket(const std::string& name, Reader& reader) const;
   Migration migration(const std::string& name, Reader& reader) const;
@@ -148,10 +150,61 @@ HoldLimits hold_limits(Reader& reader) {
   return hold;
 }
 
+ListenerTls Loader::listener_tls(Reader& reader) const {
+  ListenerTls tls;
+  reader.list(
+      {"certificates", "Certificates, chosen by server name; the first is the default"},
+      [&](Reader& inner) {
+        Certificate files;
+        files.certificate =
+            path(inner,
+                 {"certificate", "PEM file, the chain behind the certificate", Need::kRequired})
+                .value_or("");
+        files.key = path(inner, {"key", "PEM file of its key", Need::kRequired}).value_or("");
+        files.ocsp = path(inner, {"ocsp", "OCSP answer to staple, a DER file"});
+        tls.certificates.push_back(std::move(files));
+      });
+  tls.client_certificates =
+      reader.choice({"client_certificates", "Whether clients show a certificate"},
+                    {"off", "optional", "required"});
+  tls.client_ca = path(reader, {"client_ca", "PEM file of who signs clients' certificates"});
+  tls.http2 =
+      reader.choice({"http2", "Whether HTTP/2 is offered"}, {"offered", "off"}) == "offered";
+  if (tls.certificates.empty())
+    reader.problem("BY-0313", "certificates", "TLS needs a certificate",
+                   "name certificate and key files; banyan cert dev-ca makes some to try");
+  if (tls.client_certificates != "off" && !tls.client_ca)
+    reader.problem("BY-0313", "client_ca", "nobody says who signs clients' certificates",
+                   "name the PEM file of their authority");
+  return tls;
+}
+
+void Loader::listener(Reader& reader, Gateway& gateway) const {
+  const std::string address = reader.text({"listen", "Address users connect to", Need::kRequired});
+  check_address(reader, "listen", address);
+  Listener listener;
+  reader.mapping({"tls", "TLS on this address"},
+                 [&](Reader& inner) { listener.tls = listener_tls(inner); });
+  listener.redirect_https_port = reader.integer(
+      {"redirect_https_port", "Send every request to https on this port; 0: no"}, {0, 65535}, 0);
+  listener.hsts_s = reader.integer(
+      {"hsts_s", "Seconds for which browsers are told to use https only; 0: not told"},
+      {0, 2'000'000'000}, 0);
+  if (listener.tls && listener.redirect_https_port != 0)
+    reader.problem("BY-0313", "redirect_https_port", "this address has TLS already",
+                   "redirect from an address without TLS");
+  if (!listener.tls && listener.hsts_s != 0)
+    reader.problem("BY-0313", "hsts_s", "browsers ignore it without TLS", "set it where tls is");
+  gateway.listen.push_back(address);
+  gateway.listeners[address] = std::move(listener);
+}
+
 Gateway Loader::gateway(Reader& reader) const {
   Gateway gateway;
   gateway.listen = reader.texts({"listen", "Address or addresses users connect to"});
   for (const auto& address : gateway.listen) check_address(reader, "listen", address);
+  reader.list({"listeners", "More addresses, with TLS or with a redirect to it"},
+              [&](Reader& inner) { listener(inner, gateway); });
   gateway.public_host = reader.optional_text({"public_host", "Host name users see"});
   reader.mapping({"hold", "Bounds of holding requests during a switch"},
                  [&](Reader& inner) { gateway.hold = hold_limits(inner); });

@@ -82,8 +82,30 @@ struct HoldLimits {
   int resume_percent = 115;
 };
 
+// Certificate files of a listener with TLS; absolute paths.
+struct Certificate {
+  std::string certificate;
+  std::string key;
+  std::optional<std::string> ocsp;
+};
+
+struct ListenerTls {
+  std::vector<Certificate> certificates;
+  std::string client_certificates;  // "off", "optional" or "required"
+  std::optional<std::string> client_ca;
+  bool http2 = true;
+};
+
+// How one address of Gateway::listen is treated.
+struct Listener {
+  std::optional<ListenerTls> tls;
+  int redirect_https_port = 0;
+  int hsts_s = 0;
+};
+
 struct Gateway {
-  std::vector<std::string> listen;  // "address:port", at least one
+  std::vector<std::string> listen;            // "address:port", at least one
+  std::map<std::string, Listener> listeners;  // by address of `listen`
   std::optional<std::string> public_host;
   HoldLimits hold;
   std::optional<std::string> access_log;

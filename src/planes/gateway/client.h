@@ -35,6 +35,8 @@ class Client : public Side {
  public:
   virtual const std::string& ip() const = 0;
   virtual std::string_view scheme() const = 0;  // "http" or "https"
+  // Header lines that tell the upstream of the client's certificate; empty without one.
+  virtual std::string_view certificate_lines() const = 0;
 
   virtual void set_observer(ClientObserver* observer) = 0;
   // Cannot be answered any more.

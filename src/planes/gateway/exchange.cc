@@ -52,6 +52,7 @@ void Exchange::write_request_head(const http::Head& head) {
   http::UpstreamRewrite rewrite;
   rewrite.client_ip = client_.ip();
   rewrite.scheme = client_.scheme();
+  rewrite.more = client_.certificate_lines();
   rewrite.trace = &trace_;
   if (head.authority.empty() && routing_->snapshot.public_host)
     rewrite.host_if_none = *routing_->snapshot.public_host;

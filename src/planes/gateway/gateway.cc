@@ -71,9 +71,14 @@ Result<void> Gateway::start_workers() {
   return {};
 }
 
+Result<std::shared_ptr<const Routing>> Gateway::create_routing(RouteSnapshot snapshot) {
+  return Routing::create(std::move(snapshot),
+                         [this](const io::TlsServerOptions& options) { return tls_.get(options); });
+}
+
 Result<void> Gateway::resume(const GatewayState& recorded, Inheritance inheritance) {
   if (!recorded.snapshot) return {};
-  TRY(auto routing, Routing::create(*recorded.snapshot));
+  TRY(auto routing, create_routing(*recorded.snapshot));
   const bool closed = recorded.hold.phase == Phase::kCommitted;
   const Current current{.routing = routing,
                         .order = closed ? recorded.hold : HoldOrder{},
@@ -129,7 +134,7 @@ Result<std::uint64_t> Gateway::put_snapshot(RouteSnapshot snapshot) {
     TRY_VOID(may_order(current));
     TRY_VOID(check_epoch(current, snapshot));
     if (current.routing && current.routing->snapshot == snapshot) return snapshot.epoch;
-    TRY(auto routing, Routing::create(std::move(snapshot)));
+    TRY(auto routing, create_routing(std::move(snapshot)));
     TRY_VOID(install(current, routing));
     log_info("snapshot in force", {{"epoch", routing->snapshot.epoch}});
     return routing->snapshot.epoch;
@@ -168,6 +173,7 @@ void Gateway::adopt(const std::shared_ptr<const Routing>& routing) {
     workers_[i]->adopt(routing);
     if (i == 0) health_->adopt(*routing);
   });
+  tls_.adopt(*routing);
 }
 
 // ---- the hold
@@ -425,7 +431,22 @@ std::string Gateway::metrics() {
   const Report now = report();
   std::vector<EndpointGauge> gauges;
   for (const EndpointReport& endpoint : now.endpoints) gauges.push_back(endpoint.gauge);
-  return prometheus_text(now.metrics, now.hold, gauges);
+  return prometheus_text(now.metrics, now.hold, gauges) + certificate_metrics();
+}
+
+std::string Gateway::certificate_metrics() {
+  const Current current = current_.with([](const Current& now) { return now; });
+  std::string out = fmt::format(
+      "# TYPE banyan_gateway_certificates_refused_total counter\n"
+      "banyan_gateway_certificates_refused_total {}\n"
+      "# TYPE banyan_gateway_certificate_expires_seconds gauge\n",
+      tls_.refused());
+  if (!current.routing) return out;
+  for (const auto& listener : current.routing->listeners)
+    if (listener->tls)
+      out += fmt::format("banyan_gateway_certificate_expires_seconds{{listener=\"{}\"}} {}\n",
+                         listener->name, listener->tls->expires_in_s());
+  return out;
 }
 
 // ---- looking on

@@ -26,6 +26,7 @@
 #include "io/workers.h"
 #include "planes/gateway/health_checker.h"
 #include "planes/gateway/state_file.h"
+#include "planes/gateway/tls_keeper.h"
 #include "planes/gateway/worker.h"
 
 namespace banyan::gateway {
@@ -127,6 +128,7 @@ class Gateway {
   Result<void> inherit(Inheritance inheritance);
   std::vector<EndpointName> unhealthy();
   static Result<void> may_order(const Current& current);
+  Result<std::shared_ptr<const Routing>> create_routing(RouteSnapshot snapshot);
   Result<void> persist(const Current& current) const;
   Result<void> install(Current& current, std::shared_ptr<const Routing> routing);
   Result<void> open_listeners(const Routing& routing);
@@ -141,11 +143,13 @@ class Gateway {
   Report report();
   static void report_endpoints(const Worker& worker, Report& report);
   static nlohmann::json backends_json(const std::vector<EndpointReport>& endpoints);
+  std::string certificate_metrics();
   void wait_for_sessions(Duration at_most);
 
   GatewayOptions options_;
   SystemClock clock_;
   StateFile state_file_;
+  TlsKeeper tls_;
   Guarded<Current> current_;
   std::unique_ptr<io::Workers> threads_;
   std::vector<std::unique_ptr<Worker>> workers_;

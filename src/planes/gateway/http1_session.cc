@@ -1,7 +1,6 @@
 #include "planes/gateway/http1_session.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 
@@ -18,17 +17,17 @@ constexpr std::size_t kHeadRead = 64 * 1024;  // bounds what one client may pipe
 constexpr std::size_t kLingerBytes = 1 << 20;
 constexpr std::size_t kInboxKept = 4 * 1024;  // an idle connection keeps no larger buffer
 
+std::string https_location(const http::Head& head, int port) {
+  const std::string_view host = host_without_port(head.authority);
+  if (host.empty()) return {};
+  const std::string suffix = port == 443 ? "" : fmt::format(":{}", port);
+  return fmt::format("https://{}{}{}", host, suffix, head.path);
+}
+
 }  // namespace
 
-io::Detached Http1Session::serve(Worker& worker, int fd) {
-  Http1Session session(worker, fd);
-  if (session.socket_.is_open()) co_await session.run();
-}
-
-Http1Session::Http1Session(Worker& worker, int fd)
-    : Session(worker), socket_(worker.loop()), client_ip_(io::Address::of_peer(fd).host()) {
-  if (!socket_.adopt(fd)) ::close(fd);
-}
+Http1Session::Http1Session(Worker& worker, Session& session)
+    : worker_(worker), session_(session), socket_(session.socket()) {}
 
 void Http1Session::close_if_idle() {
   if (idle_) socket_.cancel();
@@ -104,8 +103,27 @@ void Http1Session::begin_request(const http::Head& head) {
   persists_ = false;
 }
 
+bool Http1Session::must_redirect() const {
+  return session_.listener().spec.redirect_https_port != 0;
+}
+
+// To the same place over TLS; without a host there is no such place.
+io::Task<Http1Session::Fate> Http1Session::redirect(const http::Head& head) {
+  const std::string location = https_location(head, session_.listener().spec.redirect_https_port);
+  inbox_.erase(0, head_size_);
+  if (location.empty()) co_return co_await refuse(400, "no host to redirect to");
+  const bool persists = keep_alive_ && incoming_.done && !worker_.is_draining();
+  const std::string bytes = http::own_redirect(
+      308, location, persists ? http::Persist::kKeepAlive : http::Persist::kClose);
+  worker_.metrics().count_own_reply(308);
+  const io::IoResult sent = co_await socket_.send(bytes, worker_.loop().now() + kReplyTime);
+  if (!sent.ok()) co_return Fate::kClose;
+  co_return persists ? Fate::kPersist : Fate::kLinger;
+}
+
 io::Task<Http1Session::Fate> Http1Session::answer() {
   begin_request(worker_.head());
+  if (must_redirect()) co_return co_await redirect(worker_.head());
   Exchange exchange(worker_, *this, worker_.head());
   inbox_.erase(0, head_size_);
   if (inbox_.empty() && inbox_.capacity() > kInboxKept) inbox_.shrink_to_fit();
@@ -233,9 +251,10 @@ io::Task<io::IoResult> Http1Session::respond(const http::Head& head, BodyForm fo
   persists_ = keep_alive_ && incoming_.done && !worker_.is_draining() && !ends_by_closing;
   const http::ClientRewrite rewrite{
       .persist = persists_ ? http::Persist::kKeepAlive : http::Persist::kClose,
-      .client_minor_version = minor_version_};
+      .client_minor_version = minor_version_,
+      .hsts = session_.listener().hsts};
   std::string& out = worker_.head_scratch();
-  out.resize(http::client_head_bytes_max(head));
+  out.resize(http::client_head_bytes_max(head) + rewrite.hsts.size());
   out.resize(http::write_client_head(head, rewrite, out.data()));
   BodyWriter::Pieces body = response_body_.write(first);
   if (!body.second.empty()) out += body.first;
@@ -248,7 +267,8 @@ io::Task<io::IoResult> Http1Session::send_body(BodyPart part, Mono deadline) {
 }
 
 io::Socket* Http1Session::unseen_sink() {
-  return response_body_.mode() == BodyWriter::Mode::kPass ? &socket_ : nullptr;
+  const bool as_is = response_body_.mode() == BodyWriter::Mode::kPass && socket_.tls() == nullptr;
+  return as_is ? &socket_ : nullptr;
 }
 
 void Http1Session::begin_tunnel() {

@@ -15,15 +15,13 @@ namespace banyan::gateway {
 
 class Exchange;
 
-class Http1Session final : public Session, private Client, private io::IdleObserver {
+class Http1Session final : public Protocol, private Client, private io::IdleObserver {
  public:
-  // Owns itself until the connection ends.
-  static io::Detached serve(Worker& worker, int fd);
+  Http1Session(Worker& worker, Session& session);
 
-  Http1Session(Worker& worker, int fd);
-
+  io::Task<void> run();
   void close_if_idle() override;
-  void cancel() override;  // of Session and of Side: everything ends now
+  void cancel() override;  // of Protocol and of Side: everything ends now
 
  private:
   enum class HeadEnd : std::uint8_t { kComplete, kRefused, kLate, kGone };
@@ -34,7 +32,6 @@ class Http1Session final : public Session, private Client, private io::IdleObser
     kLinger,  // closes, but first lets the client read the answer although it still sends
   };
 
-  io::Task<void> run();
   // Leaves the parsed head in worker.head(), whose views point into inbox_.
   io::Task<HeadEnd> receive_head();
   HeadEnd parse_head();
@@ -44,8 +41,9 @@ class Http1Session final : public Session, private Client, private io::IdleObser
   io::Task<void> linger();
 
   // Client: the request that is being answered.
-  const std::string& ip() const override { return client_ip_; }
-  std::string_view scheme() const override { return "http"; }
+  const std::string& ip() const override { return session_.ip(); }
+  std::string_view scheme() const override { return session_.scheme(); }
+  std::string_view certificate_lines() const override { return session_.certificate_lines(); }
   std::string_view take_received() override;
   io::Task<BodyPiece> read_body(std::size_t most, Mono deadline) override;
   void set_observer(ClientObserver* observer) override;
@@ -66,8 +64,12 @@ class Http1Session final : public Session, private Client, private io::IdleObser
   BodyWriter::Mode response_mode(const http::Head& head, BodyForm form) const;
   void on_idle_activity(io::Socket& socket) override;
 
-  io::Socket socket_;
-  std::string client_ip_;
+  bool must_redirect() const;
+  io::Task<Fate> redirect(const http::Head& head);
+
+  Worker& worker_;
+  Session& session_;
+  io::Socket& socket_;
   std::string inbox_;          // received and not yet used
   std::size_t inspected_ = 0;  // how much of inbox_ has been tried as a head
   std::size_t head_size_ = 0;

@@ -12,8 +12,11 @@ constexpr std::size_t kInboxKept = 4 * 1024;  // an idle connection keeps no lar
 
 }  // namespace
 
-io::Task<Result<void>> Http1Upstream::connect(io::Address to, Mono deadline) {
-  co_return co_await socket_.connect(to, deadline);
+io::Task<Result<void>> Http1Upstream::connect(const EndpointPlan& to, Mono deadline) {
+  const std::shared_ptr<const io::TlsClient> tls = to.tls;
+  Result<void> connected = co_await socket_.connect(to.resolved, deadline);
+  if (!connected || !tls) co_return connected;
+  co_return co_await socket_.start_tls(*tls, deadline);
 }
 
 io::Task<io::IoResult> Http1Upstream::send_request(const OutgoingRequest& request, BodyPart first,
@@ -88,7 +91,8 @@ std::string_view Http1Upstream::take(std::string_view bytes) {
 }
 
 Side::Unseen Http1Upstream::unseen_source() {
-  const bool is_plain = !tunnel_ && response_.framing() == http::Framing::kLength;
+  const bool is_plain =
+      !tunnel_ && response_.framing() == http::Framing::kLength && socket_.tls() == nullptr;
   return {.socket = &socket_, .bytes = is_plain ? response_.bytes_left() : 0};
 }
 

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "planes/gateway/body.h"
+#include "planes/gateway/routing.h"
 #include "planes/gateway/upstream.h"
 
 namespace banyan::gateway {
@@ -11,7 +12,7 @@ namespace banyan::gateway {
 class Http1Upstream final : public Upstream, private io::IdleObserver {
  public:
   Http1Upstream(io::Loop& loop, Endpoint& endpoint) : Upstream(endpoint), socket_(loop) {}
-  io::Task<Result<void>> connect(io::Address to, Mono deadline);
+  io::Task<Result<void>> connect(const EndpointPlan& to, Mono deadline);
 
   io::Task<io::IoResult> send_request(const OutgoingRequest& request, BodyPart first,
                                       Mono deadline) override;
@@ -20,7 +21,7 @@ class Http1Upstream final : public Upstream, private io::IdleObserver {
   std::string_view take_received() override;
   io::Task<BodyPiece> read_body(std::size_t most, Mono deadline) override;
   bool has_partial_head() const override { return inbox_.size() > inbox_used_; }
-  bool is_quiet() const override { return socket_.is_quiet(); }
+  bool is_quiet() override { return socket_.is_quiet(); }
   bool is_reusable() const override;
   void set_idle(bool idle) override;
   Unseen unseen_source() override;

@@ -11,7 +11,10 @@ Endpoint::Endpoint(io::Loop& loop, std::string backend, const EndpointPlan& plan
   load.local = plan.local;
 }
 
+// Connections that were made in another way are not used again.
 void Endpoint::adopt(const EndpointPlan& plan) {
+  if (plan_.tls_options() != plan.tls_options() || plan_.protocol != plan.protocol)
+    close_idle(io::kNever);
   plan_ = plan;
   load.local = plan.local;
   retired = false;
@@ -40,7 +43,7 @@ std::unique_ptr<Upstream> Endpoint::take_idle() {
 
 io::Task<Result<std::unique_ptr<Upstream>>> Endpoint::connect(Mono deadline) {
   auto upstream = std::make_unique<Http1Upstream>(loop_, *this);
-  const Result<void> connected = co_await upstream->connect(plan_.resolved, deadline);
+  const Result<void> connected = co_await upstream->connect(plan_, deadline);
   if (!connected) co_return std::unexpected(connected.error());
   co_return std::unique_ptr<Upstream>(std::move(upstream));
 }

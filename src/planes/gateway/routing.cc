@@ -9,6 +9,38 @@
 namespace banyan::gateway {
 namespace {
 
+std::string host_of(const std::string& address) {
+  return std::string(host_without_port(address));
+}
+
+// Null for a backend without TLS. Instances of one backend share it unless their names differ.
+Result<std::shared_ptr<const io::TlsClient>> plan_tls(const BackendSpec& spec,
+                                                      const std::string& address) {
+  if (!spec.tls) return std::shared_ptr<const io::TlsClient>{};
+  const std::string& name = spec.tls->server_name;
+  TRY(auto client, io::TlsClient::create({.ca = spec.tls->ca,
+                                          .server_name = name.empty() ? host_of(address) : name,
+                                          .http2 = spec.protocol == BackendProtocol::kH2}));
+  return std::shared_ptr<const io::TlsClient>(std::move(client));
+}
+
+Result<std::shared_ptr<const ListenerPlan>> plan_listener(const std::string& name,
+                                                          const RouteSnapshot& snapshot,
+                                                          const Routing::TlsSource& tls) {
+  auto plan = std::make_shared<ListenerPlan>();
+  plan->name = name;
+  if (const auto found = snapshot.listeners.find(name); found != snapshot.listeners.end())
+    plan->spec = found->second;
+  if (plan->spec.tls) {
+    TRY(plan->tls, with_context(tls(*plan->spec.tls), fmt::format("listener {}", name)));
+  }
+  if (plan->spec.hsts_s != 0) {
+    plan->hsts_value = fmt::format("max-age={}", plan->spec.hsts_s);
+    plan->hsts = fmt::format("strict-transport-security: {}\r\n", plan->hsts_value);
+  }
+  return std::shared_ptr<const ListenerPlan>(std::move(plan));
+}
+
 Result<BackendPlan> plan_backend(const std::string& name, const BackendSpec& spec,
                                  const RouteSnapshot& snapshot) {
   BackendPlan plan{.name = name,
@@ -22,12 +54,15 @@ Result<BackendPlan> plan_backend(const std::string& name, const BackendSpec& spe
   for (const EndpointSpec& endpoint : spec.endpoints) {
     TRY(io::Address resolved,
         with_context(io::Address::resolve(endpoint.address), fmt::format("backend {}", name)));
+    TRY(auto tls, with_context(plan_tls(spec, endpoint.address), fmt::format("backend {}", name)));
     plan.endpoints.push_back({.address = endpoint.address,
                               .zone = endpoint.zone,
                               .local = snapshot.zone && endpoint.zone == *snapshot.zone,
                               .weight = endpoint.weight,
                               .backup = endpoint.backup,
-                              .resolved = resolved});
+                              .resolved = resolved,
+                              .protocol = spec.protocol,
+                              .tls = std::move(tls)});
   }
   return plan;
 }
@@ -56,10 +91,11 @@ RoutePlan plan_route(const std::vector<BackendPlan>& backends, const RouteSpec& 
 
 }  // namespace
 
-Result<std::shared_ptr<const Routing>> Routing::create(RouteSnapshot snapshot) {
+Result<std::shared_ptr<const Routing>> Routing::create(RouteSnapshot snapshot,
+                                                       const TlsSource& tls) {
   RouteTable table(snapshot.routes);
   auto routing =
-      std::make_shared<Routing>(Routing{std::move(snapshot), std::move(table), {}, {}, {}});
+      std::make_shared<Routing>(Routing{std::move(snapshot), std::move(table), {}, {}, {}, {}});
   for (const auto& [name, spec] : routing->snapshot.backends) {
     TRY(BackendPlan plan, plan_backend(name, spec, routing->snapshot));
     routing->backends.push_back(std::move(plan));
@@ -69,8 +105,16 @@ Result<std::shared_ptr<const Routing>> Routing::create(RouteSnapshot snapshot) {
   for (const std::string& address : routing->snapshot.listen) {
     TRY(io::Address resolved, with_context(io::Address::resolve(address), "listen"));
     routing->listen.push_back(resolved);
+    TRY(auto listener, plan_listener(address, routing->snapshot, tls));
+    routing->listeners.push_back(std::move(listener));
   }
   return std::shared_ptr<const Routing>(std::move(routing));
+}
+
+std::shared_ptr<const ListenerPlan> Routing::listener(const std::string& name) const {
+  const auto found =
+      std::ranges::find_if(listeners, [&](const auto& plan) { return plan->name == name; });
+  return found == listeners.end() ? nullptr : *found;
 }
 
 }  // namespace banyan::gateway

@@ -2,11 +2,14 @@
 // Routing: a RouteSnapshot made ready to serve: routes compiled, addresses resolved. Immutable;
 // shared by all workers and by the requests that began under it.
 
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "io/address.h"
+#include "io/tls.h"
 #include "planes/gateway/route_table.h"
 #include "planes/gateway/snapshot.h"
 
@@ -19,6 +22,21 @@ struct EndpointPlan {
   int weight = 1;
   bool backup = false;
   io::Address resolved;
+  BackendProtocol protocol = BackendProtocol::kHttp1;
+  std::shared_ptr<const io::TlsClient> tls;  // null: plain
+
+  std::optional<io::TlsClientOptions> tls_options() const {
+    return tls ? std::optional(tls->options()) : std::nullopt;
+  }
+};
+
+// One address of `listen`, ready to use.
+struct ListenerPlan {
+  std::string name;
+  ListenerSpec spec;
+  std::shared_ptr<io::TlsServer> tls;
+  std::string hsts;        // the header's line, or empty
+  std::string hsts_value;  // the same without its name
 };
 
 inline constexpr std::size_t kNoBackend = ~std::size_t{0};
@@ -47,9 +65,15 @@ struct Routing {
   std::vector<BackendPlan> backends;
   std::vector<RoutePlan> plans;  // by Route::index
   std::vector<io::Address> listen;
+  std::vector<std::shared_ptr<const ListenerPlan>> listeners;  // as snapshot.listen
 
-  // Asks the resolver; never on a worker.
-  static Result<std::shared_ptr<const Routing>> create(RouteSnapshot snapshot);
+  using TlsSource =
+      std::function<Result<std::shared_ptr<io::TlsServer>>(const io::TlsServerOptions&)>;
+  // Asks the resolver and reads certificates; never on a worker.
+  static Result<std::shared_ptr<const Routing>> create(
+      RouteSnapshot snapshot, const TlsSource& tls = io::TlsServer::create);
+  // Null when the address is not of this snapshot.
+  std::shared_ptr<const ListenerPlan> listener(const std::string& name) const;
 };
 
 }  // namespace banyan::gateway

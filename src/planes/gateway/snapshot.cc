@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <set>
 #include <string_view>
 
@@ -43,6 +44,10 @@ class SnapshotReader {
   void check_backend(Reader& reader, std::string_view key, const std::string& name);
   void check_targets(Reader& reader, const RouteSpec& route);
   void read_limits(const json* in);
+  void read_listeners(const json* in);
+  ListenerSpec read_listener(const json& in, const std::string& path);
+  io::TlsServerOptions read_tls(const json& in, const std::string& path);
+  void read_protocol(Reader& reader, const std::string& path, BackendSpec& out);
 
   RouteSnapshot out_;
   std::vector<std::string> problems_;
@@ -82,8 +87,84 @@ BackendSpec SnapshotReader::read_backend(const json& in, const std::string& path
   if (const json* health = reader.member("health"))
     out.health = read_health(*health, path + ".health");
   spec::read(reader, out.traffic);
+  read_protocol(reader, path, out);
   reader.refuse_unknown();
   return out;
+}
+
+constexpr std::array<std::string_view, 3> kProtocols = {"http1", "h2c", "h2"};
+
+void SnapshotReader::read_protocol(Reader& reader, const std::string& path, BackendSpec& out) {
+  const std::string name = reader.optional_text("protocol").value_or("http1");
+  const auto found = std::ranges::find(kProtocols, name);
+  if (found == kProtocols.end()) return reader.problem("protocol", "must be http1, h2c or h2");
+  out.protocol = static_cast<BackendProtocol>(found - kProtocols.begin());
+  if (out.protocol == BackendProtocol::kH2) out.tls.emplace();
+  const json* tls = reader.member("tls");
+  if (tls == nullptr) return;
+  if (out.protocol == BackendProtocol::kH2c)
+    return reader.problem("tls", "h2c is without TLS; write protocol h2");
+  Reader inner(*tls, path + ".tls", problems_);
+  out.tls = BackendTlsSpec{.ca = inner.optional_text("ca").value_or(""),
+                           .server_name = inner.optional_text("server_name").value_or("")};
+  inner.refuse_unknown();
+}
+
+constexpr std::array<std::string_view, 3> kClientCertificates = {"off", "optional", "required"};
+
+io::TlsServerOptions SnapshotReader::read_tls(const json& in, const std::string& path) {
+  Reader reader(in, path, problems_);
+  io::TlsServerOptions out;
+  const json* certificates = reader.member("certificates");
+  const bool some = certificates != nullptr && certificates->is_array() && !certificates->empty();
+  if (!some) reader.problem("certificates", "must name at least one certificate");
+  for (std::size_t i = 0; some && i < certificates->size(); ++i) {
+    Reader item((*certificates)[i], fmt::format("{}.certificates[{}]", path, i), problems_);
+    out.certificates.push_back({.certificate = item.required_text("certificate"),
+                                .key = item.required_text("key"),
+                                .ocsp = item.optional_text("ocsp").value_or("")});
+    item.refuse_unknown();
+  }
+  const std::string clients = reader.optional_text("client_certificates").value_or("off");
+  const auto found = std::ranges::find(kClientCertificates, clients);
+  if (found == kClientCertificates.end())
+    reader.problem("client_certificates", "must be off, optional or required");
+  else
+    out.client_certificates =
+        static_cast<io::ClientCertificates>(found - kClientCertificates.begin());
+  out.client_ca = reader.optional_text("client_ca").value_or("");
+  if (out.client_certificates != io::ClientCertificates::kOff && out.client_ca.empty())
+    reader.problem("client_ca", "is required to verify client certificates");
+  reader.flag({"http2", "Offer HTTP/2"}, out.http2);
+  reader.refuse_unknown();
+  return out;
+}
+
+ListenerSpec SnapshotReader::read_listener(const json& in, const std::string& path) {
+  Reader reader(in, path, problems_);
+  ListenerSpec out;
+  if (const json* tls = reader.member("tls")) out.tls = read_tls(*tls, path + ".tls");
+  out.redirect_https_port = static_cast<int>(reader.integer("redirect_https_port", 0, {0, 65535}));
+  if (out.tls && out.redirect_https_port != 0)
+    reader.problem("redirect_https_port", "is for listeners without TLS");
+  out.hsts_s = reader.integer("hsts_s", 0, {0, std::int64_t{1} << 32});
+  if (!out.tls && out.hsts_s != 0) reader.problem("hsts_s", "is for listeners with TLS");
+  reader.refuse_unknown();
+  return out;
+}
+
+void SnapshotReader::read_listeners(const json* in) {
+  if (in == nullptr) return;
+  if (!in->is_object()) {
+    problems_.emplace_back("listeners: must be an object of address to options");
+    return;
+  }
+  for (const auto& item : in->items()) {
+    const std::string path = fmt::format("listeners[{}]", item.key());
+    if (std::ranges::find(out_.listen, item.key()) == out_.listen.end())
+      problems_.push_back(path + ": is no address of listen");
+    out_.listeners[item.key()] = read_listener(item.value(), path);
+  }
 }
 
 void SnapshotReader::read_backends(const json* in) {
@@ -190,6 +271,7 @@ Result<RouteSnapshot> SnapshotReader::read(const json& in) {
   Reader top(in, "", problems_);
   if (in.is_object()) {
     read_top(top);
+    read_listeners(top.member("listeners"));
     read_backends(top.member("backends"));
     read_routes(top);
     read_limits(top.member("limits"));
@@ -213,6 +295,10 @@ json backend_json(const BackendSpec& backend) {
     out["endpoints"].push_back(std::move(one));
   }
   if (backend.traffic != spec::Traffic{}) spec::write(backend.traffic, out);
+  if (backend.protocol != BackendProtocol::kHttp1)
+    out["protocol"] = kProtocols.at(static_cast<std::size_t>(backend.protocol));
+  if (backend.tls)
+    out["tls"] = {{"ca", backend.tls->ca}, {"server_name", backend.tls->server_name}};
   if (backend.health) {
     const HealthSpec& health = *backend.health;
     out["health"] = {{"path", health.path},
@@ -222,6 +308,22 @@ json backend_json(const BackendSpec& backend) {
                      {"rise", health.rise},
                      {"fall", health.fall}};
   }
+  return out;
+}
+
+json listener_json(const ListenerSpec& listener) {
+  json out{{"redirect_https_port", listener.redirect_https_port}, {"hsts_s", listener.hsts_s}};
+  if (!listener.tls) return out;
+  const io::TlsServerOptions& tls = *listener.tls;
+  json certificates = json::array();
+  for (const io::CertificateFiles& files : tls.certificates)
+    certificates.push_back(
+        {{"certificate", files.certificate}, {"key", files.key}, {"ocsp", files.ocsp}});
+  const auto clients = static_cast<std::size_t>(tls.client_certificates);
+  out["tls"] = {{"certificates", std::move(certificates)},
+                {"client_certificates", kClientCertificates.at(clients)},
+                {"client_ca", tls.client_ca},
+                {"http2", tls.http2}};
   return out;
 }
 
@@ -246,6 +348,9 @@ json RouteSnapshot::to_json() const {
            {"routes", json::array()},
            {"limits", json::object()}};
   spec::write(limits, out["limits"]);
+  if (!listeners.empty()) out["listeners"] = json::object();
+  for (const auto& [address, listener] : listeners)
+    out["listeners"][address] = listener_json(listener);
   for (const auto& [name, backend] : backends) out["backends"][name] = backend_json(backend);
   for (const RouteSpec& route : routes) {
     json one = {{"id", route.id},

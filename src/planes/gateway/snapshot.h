@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "io/tls.h"
 #include "spec/traffic.h"
 
 namespace banyan::gateway {
@@ -37,10 +38,21 @@ struct HealthSpec {
   bool operator==(const HealthSpec&) const = default;
 };
 
+// What a backend's instances speak: HTTP/1.1, or HTTP/2 without and with TLS.
+enum class BackendProtocol : std::uint8_t { kHttp1, kH2c, kH2 };
+
+struct BackendTlsSpec {
+  std::string ca = {};           // PEM file; empty: the system's
+  std::string server_name = {};  // empty: the endpoint's host
+  bool operator==(const BackendTlsSpec&) const = default;
+};
+
 struct BackendSpec {
   std::vector<EndpointSpec> endpoints;
   std::optional<HealthSpec> health;
   spec::Traffic traffic = {};
+  BackendProtocol protocol = BackendProtocol::kHttp1;
+  std::optional<BackendTlsSpec> tls = std::nullopt;  // always there with h2, never with h2c
   bool operator==(const BackendSpec&) const = default;
 };
 
@@ -56,9 +68,18 @@ struct RouteSpec {
 
 using LimitsSpec = spec::Limits;  // in JSON under "limits", all optional
 
+// How connections to one address of `listen` are treated; plain HTTP when it is not named.
+struct ListenerSpec {
+  std::optional<io::TlsServerOptions> tls = std::nullopt;
+  int redirect_https_port = 0;  // not 0: every request is sent to https on this port
+  std::int64_t hsts_s = 0;      // not 0: Strict-Transport-Security with this age
+  bool operator==(const ListenerSpec&) const = default;
+};
+
 struct RouteSnapshot {
   std::uint64_t epoch = 0;
   std::vector<std::string> listen;
+  std::map<std::string, ListenerSpec> listeners = {};  // by address of `listen`
   std::optional<std::string> public_host;
   std::optional<std::string> access_log;
   std::vector<std::string> access_log_fields;  // empty: all but the query; see AccessLine

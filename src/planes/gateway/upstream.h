@@ -39,7 +39,7 @@ class Upstream : public Side {
   // Of the present answer; tells a connection that died from one that talks nonsense.
   virtual bool has_partial_head() const = 0;
   // The other side has neither ended nor said anything; asks the kernel.
-  virtual bool is_quiet() const = 0;
+  virtual bool is_quiet() = 0;
   // After a complete exchange: another request may follow.
   virtual bool is_reusable() const = 0;
   // Kept for the next request: the endpoint is told when the connection changes.

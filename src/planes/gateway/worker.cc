@@ -7,7 +7,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
-#include "planes/gateway/http1_session.h"
+#include "planes/gateway/session.h"
 
 namespace banyan::gateway {
 namespace {
@@ -133,8 +133,10 @@ Result<void> Worker::open_listener(const std::string& name, const io::Address& a
 }
 
 void Worker::start_accepting() {
-  for (auto& [name, named] : listeners_)
-    if (!std::exchange(named.accepting, true)) accept_on(*named.listener);
+  for (auto& [name, named] : listeners_) {
+    named.plan = routing_->listener(name);
+    if (!std::exchange(named.accepting, true)) accept_on(name, *named.listener);
+  }
 }
 
 Result<void> Worker::inherit_listener(const std::string& name, io::Descriptor socket) {
@@ -163,7 +165,7 @@ Worker::Listeners::iterator Worker::close_listener(Listeners::iterator at) {
   // Whoever has connected is served: closing would reset those that wait to be accepted.
   if (named.accepting)
     for (int fd = named.listener->accept_now(); fd >= 0; fd = named.listener->accept_now())
-      open_session(fd);
+      open_session(fd, named.plan);
   let_go(named);
   return listeners_.erase(at);
 }
@@ -174,7 +176,7 @@ void Worker::let_go(NamedListener& named) {
   closed_listeners_.push_back(std::move(named.listener));
 }
 
-io::Detached Worker::accept_on(io::Listener& listener) {
+io::Detached Worker::accept_on(std::string name, io::Listener& listener) {
   ++running_;
   while (true) {
     const int fd = co_await listener.accept();
@@ -183,12 +185,12 @@ io::Detached Worker::accept_on(io::Listener& listener) {
       co_await loop_.sleep_until(loop_.now() + kDescriptorWait);
       continue;
     }
-    open_session(fd);
+    open_session(fd, listeners_.find(name)->second.plan);
   }
   --running_;
 }
 
-void Worker::open_session(int fd) {
+void Worker::open_session(int fd, const std::shared_ptr<const ListenerPlan>& listener) {
   ++metrics_.connections_accepted;
   const auto limit = static_cast<std::size_t>(routing_->snapshot.limits.connections);
   if (sessions_.size() >= std::max<std::size_t>(1, limit / options_.workers)) {
@@ -196,7 +198,7 @@ void Worker::open_session(int fd) {
     ::close(fd);
     return;
   }
-  Http1Session::serve(*this, fd);
+  Session::serve(*this, fd, listener);
 }
 
 io::Detached Worker::keep_house() {

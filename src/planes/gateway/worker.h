@@ -116,6 +116,7 @@ class Worker {
 
   struct NamedListener {
     std::unique_ptr<io::Listener> listener;
+    std::shared_ptr<const ListenerPlan> plan = {};  // of the last snapshot that named it
     bool accepting = false;
   };
 
@@ -124,8 +125,8 @@ class Worker {
   void start_accepting();
   Listeners::iterator close_listener(Listeners::iterator at);
   void let_go(NamedListener& named);
-  io::Detached accept_on(io::Listener& listener);
-  void open_session(int fd);
+  io::Detached accept_on(std::string name, io::Listener& listener);
+  void open_session(int fd, const std::shared_ptr<const ListenerPlan>& listener);
   io::Detached keep_house();
   Endpoint& endpoint(const std::string& backend, const EndpointPlan& plan);
   void adopt_access_log();

@@ -202,7 +202,7 @@ std::string_view upstream_host(const Head& request, const UpstreamRewrite& rewri
 std::size_t upstream_head_bytes_max(const Head& request, const UpstreamRewrite& rewrite) {
   return request.raw.size() + request.authority.size() + rewrite.client_ip.size() +
          rewrite.scheme.size() + rewrite.host.size() + rewrite.host_if_none.size() +
-         2 * request.field_count_ + kOverheadMax;
+         rewrite.more.size() + 2 * request.field_count_ + kOverheadMax;
 }
 
 std::size_t write_upstream_head(const Head& request, const UpstreamRewrite& rewrite, char* out) {
@@ -219,7 +219,7 @@ std::size_t write_upstream_head(const Head& request, const UpstreamRewrite& rewr
   out = put_upgrade(out, request);
   out = put_forwarded(out, request, rewrite);
   out = put_trace(out, request, *rewrite.trace);
-  out = put_all(out, kVia, std::string_view("\r\n"));
+  out = put_all(out, rewrite.more, kVia, std::string_view("\r\n"));
   return static_cast<std::size_t>(out - start);
 }
 
@@ -235,7 +235,7 @@ std::size_t write_client_head(const Head& response, const ClientRewrite& rewrite
   });
   const bool is_http10 = rewrite.client_minor_version == 0;
   out = put_client_framing(out, response, is_http10);
-  if (response.status / 100 != 1) out = put(out, kVia);
+  if (response.status / 100 != 1) out = put_all(out, kVia, rewrite.hsts);
   if (response.is_upgrade) {
     out = put_upgrade(out, response);
   } else if (response.status / 100 != 1) {
@@ -260,6 +260,12 @@ std::string own_reply(const OwnReply& reply) {
   out += "\r\n";
   if (reply.answers != Answers::kHead) out += reply.body;
   return out;
+}
+
+std::string own_redirect(int status, std::string_view location, Persist persist) {
+  return fmt::format("HTTP/1.1 {} {}\r\nlocation: {}\r\ncontent-length: 0\r\n{}{}\r\n", status,
+                     reason_phrase(status), location, kVia,
+                     persist == Persist::kClose ? "connection: close\r\n" : "");
 }
 
 std::string_view reason_phrase(int status) {

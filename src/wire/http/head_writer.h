@@ -48,6 +48,7 @@ struct UpstreamRewrite {
   const TraceContext* trace = nullptr;          // required
   Trust trust_forwarded = Trust::kNo;           // keep the client's X-Forwarded-Proto and -Host
   Expect expect = Expect::kDrop;
+  std::string_view more = {};  // complete lines of the gateway's own, each ending in CRLF
 };
 
 // Upper bound of what write_upstream_head writes.
@@ -60,6 +61,7 @@ enum class Persist : std::uint8_t { kKeepAlive, kClose };
 struct ClientRewrite {
   Persist persist = Persist::kKeepAlive;
   int client_minor_version = 1;  // an HTTP/1.0 client never sees Transfer-Encoding
+  std::string_view hsts = {};    // a Strict-Transport-Security line, ending in CRLF
 };
 
 std::size_t client_head_bytes_max(const Head& response);
@@ -77,6 +79,8 @@ struct OwnReply {
   Answers answers = Answers::kOther;
 };
 std::string own_reply(const OwnReply& reply);
+// Sends the client elsewhere, without a body.
+std::string own_redirect(int status, std::string_view location, Persist persist);
 // "Bad Gateway" for 502; "" for what is not known.
 std::string_view reason_phrase(int status);
 

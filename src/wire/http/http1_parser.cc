@@ -118,7 +118,15 @@ bool contains_underscore(std::string_view name) {
   return std::memchr(name.data(), '_', name.size()) != nullptr;
 }
 
+// What the gateway itself says about a client's certificate must not come from a client.
+bool is_client_certificate(std::string_view name) {
+  constexpr std::string_view kPrefix = "x-client-cert";
+  return name.size() >= kPrefix.size() && (name[0] | 0x20) == 'x' && (name[2] | 0x20) == 'c' &&
+         equals_as_cgi(name.substr(0, kPrefix.size()), kPrefix);
+}
+
 FieldId classify(std::string_view name) {
+  if (is_client_certificate(name)) return FieldId::kSpoofed;
   if (name.size() > kKnownNameMax) return FieldId::kOther;
   std::uint32_t entries = kByLength.entries[name.size()];
   for (; entries != 0; entries &= entries - 1) {

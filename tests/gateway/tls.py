@@ -1,0 +1,302 @@
+"""TLS on both sides of the gateway, with real clients: certificates by name, tickets, stapling, reload."""
+import asyncio
+import contextlib
+import os
+import pathlib
+import re
+import ssl
+import subprocess
+import tempfile
+
+from harness import Backend, RpcError, free_port, main, snapshot, until
+
+
+class Authority:
+    """Certificates made by `banyan cert`."""
+
+    def __init__(self, gateway):
+        self.binary, self.dir = gateway.binary, tempfile.TemporaryDirectory()
+        self.folder = pathlib.Path(self.dir.name)
+        self.run("dev-ca", str(self.folder))
+        self.ca = str(self.folder / "ca.pem")
+
+    def run(self, *args):
+        subprocess.run([self.binary, "cert", *args], check=True, capture_output=True)
+
+    def issue(self, *names, client=False, days=90):
+        self.run("issue", str(self.folder), *names, "--days", str(days), *(["--client"] if client else []))
+        stem = str(self.folder / names[0].replace("*", "_"))
+        return {"certificate": f"{stem}.pem", "key": f"{stem}-key.pem"}
+
+    def trust(self):
+        return ssl.create_default_context(cafile=self.ca)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.dir.cleanup()
+
+
+def with_tls(gateway, backend, tls, epoch=1, more=None, **options):
+    base = snapshot(gateway.port, {"b": [backend.address]}, epoch)
+    base["listeners"] = {f"127.0.0.1:{gateway.port}": {"tls": tls, **options}}
+    return base | (more or {})
+
+
+async def https(gateway, context, name="shop.example", request=b"GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n"):
+    """The certificate's names and the answer's first bytes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port, ssl=context, server_hostname=name)
+    try:
+        names = [value for _, value in writer.get_extra_info("peercert").get("subjectAltName", ())]
+        writer.write(request)
+        return names, await reader.readuntil(b"\r\n\r\n"), writer.get_extra_info("ssl_object").version()
+    finally:
+        writer.close()
+
+
+def s_client(gateway, *args, name="shop.example", send=""):
+    done = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{gateway.port}", "-servername", name, *args],
+                          input=send, capture_output=True, text=True, timeout=30)
+    return done.stdout + done.stderr
+
+
+async def names_choose_the_certificate(gateway):
+    with Authority(gateway) as authority:
+        async with Backend() as backend:
+            certificates = [authority.issue(n) for n in ("first.example", "*.shop.example", "api.shop.example")]
+            await gateway.verb("snapshot.put", snapshot=with_tls(gateway, backend, {"certificates": certificates}))
+            for asked, got in (("first.example", "first.example"), ("www.shop.example", "*.shop.example"),
+                               ("api.shop.example", "api.shop.example")):
+                names, head, version = await https(gateway, authority.trust(), asked)
+                assert names == [got], (asked, names)
+                assert head.startswith(b"HTTP/1.1 200") and version == "TLSv1.3", (head, version)
+            out = await asyncio.to_thread(s_client, gateway, name="unknown.example")
+            assert "CN = first.example" in out, out
+            assert backend.requests[0].field("x-forwarded-proto") == "https"
+
+
+async def only_tls_1_2_and_1_3_are_spoken(gateway):
+    with Authority(gateway) as authority:
+        async with Backend() as backend:
+            tls = {"certificates": [authority.issue("shop.example")]}
+            await gateway.verb("snapshot.put", snapshot=with_tls(gateway, backend, tls))
+            assert "Protocol  : TLSv1.2" in await asyncio.to_thread(s_client, gateway, "-tls1_2")
+            for old in ("-tls1_1", "-tls1"):
+                out = await asyncio.to_thread(s_client, gateway, old, "-cipher", "DEFAULT@SECLEVEL=0")
+                assert "alert protocol version" in out or "no protocols available" in out, out
+            assert "ALPN protocol: http/1.1" in await asyncio.to_thread(s_client, gateway, "-alpn", "http/1.1,spdy/1")
+
+
+async def sessions_resume_by_ticket(gateway):
+    with Authority(gateway) as authority:
+        async with Backend() as backend:
+            tls = {"certificates": [authority.issue("shop.example")]}
+            await gateway.verb("snapshot.put", snapshot=with_tls(gateway, backend, tls))
+            for version in ("-tls1_2", "-tls1_3"):
+                kept = str(authority.folder / f"session{version}")
+                ask = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+                out = await asyncio.to_thread(s_client, gateway, version, "-ign_eof", "-sess_out", kept, send=ask)
+                assert "New, TLSv1" in out, out
+                gateway.epoch = 2
+                out = await asyncio.to_thread(s_client, gateway, version, "-ign_eof", "-sess_in", kept, send=ask)
+                assert "Reused, TLSv1" in out, out
+
+
+async def an_ocsp_answer_is_stapled(gateway):
+    with Authority(gateway) as authority:
+        async with Backend() as backend:
+            files = authority.issue("shop.example")
+            request, answer = str(authority.folder / "req.der"), str(authority.folder / "ocsp.der")
+            index = authority.folder / "index.txt"
+            serial = subprocess.run(["openssl", "x509", "-in", files["certificate"], "-noout", "-serial"], check=True,
+                                    capture_output=True, text=True).stdout.strip().split("=")[1]
+            index.write_text(f"V\t401231235959Z\t\t{serial}\tunknown\t/CN=shop.example\n")
+            ca = ["-issuer", authority.ca, "-cert", files["certificate"]]
+            subprocess.run(["openssl", "ocsp", *ca, "-no_nonce", "-reqout", request], check=True, capture_output=True)
+            subprocess.run(["openssl", "ocsp", "-index", str(index), "-CA", authority.ca, "-rsigner", authority.ca,
+                            "-rkey", str(authority.folder / "ca-key.pem"), "-reqin", request, "-respout", answer,
+                            "-ndays", "1"], check=True, capture_output=True)
+            tls = {"certificates": [files | {"ocsp": answer}]}
+            await gateway.verb("snapshot.put", snapshot=with_tls(gateway, backend, tls))
+            out = await asyncio.to_thread(s_client, gateway, "-status")
+            assert "OCSP Response Status: successful" in out and "Cert Status: good" in out, out
+
+
+async def client_certificates_are_verified_and_forwarded(gateway):
+    with Authority(gateway) as authority:
+        async with Backend() as backend:
+            server, person = authority.issue("shop.example"), authority.issue("anna", client=True)
+            tls = {"certificates": [server], "client_certificates": "optional", "client_ca": authority.ca}
+            await gateway.verb("snapshot.put", snapshot=with_tls(gateway, backend, tls))
+            spoof = (b"GET / HTTP/1.1\r\nHost: a\r\nX-Client-Cert-Subject: CN=root\r\n"
+                     b"x_client_cert_sha256: 00\r\nX-Client-Cert: x\r\n\r\n")
+            await https(gateway, authority.trust(), request=spoof)
+            names = {name.lower().replace("_", "-") for name, _ in backend.requests[-1].fields}
+            assert not any(name.startswith("x-client-cert") for name in names), names
+            known = authority.trust()
+            known.load_cert_chain(person["certificate"], person["key"])
+            await https(gateway, known, request=spoof)
+            assert backend.requests[-1].all("x-client-cert-subject") == ["CN=anna"]
+            assert re.fullmatch("[0-9a-f]{64}", backend.requests[-1].field("x-client-cert-sha256"))
+            tls["client_certificates"] = "required"
+            await gateway.verb("snapshot.put", snapshot=with_tls(gateway, backend, tls, epoch=2))
+            served = len(backend.requests)
+            with contextlib.suppress(ssl.SSLError, OSError, asyncio.IncompleteReadError):
+                await https(gateway, authority.trust())
+            assert len(backend.requests) == served, "served without a certificate"
+            assert (await https(gateway, known))[1].startswith(b"HTTP/1.1 200")
+
+
+async def changed_files_are_taken_and_bad_ones_refused(gateway):
+    with Authority(gateway) as authority:
+        async with Backend() as backend:
+            files = authority.issue("shop.example", days=10)
+            await gateway.verb("snapshot.put", snapshot=with_tls(gateway, backend, {"certificates": [files]}))
+
+            async def expiry_days():
+                text = (await gateway.verb("metrics"))["text"]
+                return int(re.search(r"certificate_expires_seconds\{.*?\} (\d+)", text)[1]) // 86400
+
+            assert await expiry_days() in (9, 10)
+            # A client that is connected stays on the certificate it has seen.
+            reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port, ssl=authority.trust(),
+                                                           server_hostname="shop.example")
+            pathlib.Path(files["key"]).write_text("nonsense")
+
+            async def refused():
+                return "certificates_refused_total 1" in (await gateway.verb("metrics"))["text"]
+
+            await until(refused, "the bad key to be refused")
+            assert (await https(gateway, authority.trust()))[1].startswith(b"HTTP/1.1 200")
+            authority.issue("shop.example", days=80)
+
+            async def renewed():
+                return await expiry_days() in (79, 80)
+
+            await until(renewed, "the new certificate")
+            assert (await https(gateway, authority.trust()))[1].startswith(b"HTTP/1.1 200")
+            writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+            writer.close()
+            try:
+                broken = {"certificates": [{"certificate": "/nonexistent.pem", "key": files["key"]}]}
+                await gateway.verb("snapshot.put", snapshot=with_tls(gateway, backend, broken, epoch=5))
+                raise AssertionError("a snapshot without its certificate was taken")
+            except RpcError as error:
+                assert "/nonexistent.pem" in str(error), error
+
+
+async def plain_requests_are_sent_to_https(gateway):
+    with Authority(gateway) as authority:
+        async with Backend() as backend:
+            plain = free_port()
+            base = with_tls(gateway, backend, {"certificates": [authority.issue("shop.example")]}, hsts_s=600)
+            base["listen"].append(f"127.0.0.1:{plain}")
+            base["listeners"][f"127.0.0.1:{plain}"] = {"redirect_https_port": 8443}
+            await gateway.verb("snapshot.put", snapshot=base)
+            reader, writer = await asyncio.open_connection("127.0.0.1", plain)
+            for _ in range(2):  # the connection is kept
+                writer.write(b"GET /a?b=%2F HTTP/1.1\r\nHost: shop.example:8080\r\n\r\n")
+                head = await reader.readuntil(b"\r\n\r\n")
+                assert b" 308 " in head and b"location: https://shop.example:8443/a?b=%2F\r\n" in head, head
+            writer.close()
+            assert not backend.requests
+            _, head, _ = await https(gateway, authority.trust())
+            assert b"strict-transport-security: max-age=600\r\n" in head, head
+
+
+async def large_bodies_pass_through_tls(gateway):
+    with Authority(gateway) as authority:
+        async with Backend() as backend:
+            tls = {"certificates": [authority.issue("shop.example")]}
+            await gateway.verb("snapshot.put", snapshot=with_tls(gateway, backend, tls))
+            body = os.urandom(3_000_000)
+            reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port, ssl=authority.trust(),
+                                                           server_hostname="shop.example")
+            for _ in range(3):
+                writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+                await reader.readuntil(b"\r\n\r\n")
+                assert await reader.readexactly(len(body)) == body
+            writer.close()
+
+
+async def a_silent_handshake_ends_at_its_deadline(gateway):
+    with Authority(gateway) as authority:
+        async with Backend() as backend:
+            tls = {"certificates": [authority.issue("shop.example")]}
+            more = {"limits": {"head_ms": 300}}
+            await gateway.verb("snapshot.put", snapshot=with_tls(gateway, backend, tls, more=more))
+            reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+            writer.write(b"\x16\x03")
+            assert await asyncio.wait_for(reader.read(), 30) == b""
+            writer.close()
+            reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+            writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")  # no TLS at all
+            with contextlib.suppress(OSError):
+                assert b"200" not in await asyncio.wait_for(reader.read(), 30)
+            writer.close()
+            assert not backend.requests
+
+
+async def upstream_certificates_are_verified(gateway):
+    with Authority(gateway) as authority, Authority(gateway) as other:
+        files = authority.issue("backend.example")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(files["certificate"], files["key"])
+        backend = Backend()
+        server = await asyncio.start_server(backend._serve, "127.0.0.1", 0, ssl=context)
+        backend.writers = set()
+        address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+        async def status(epoch, ca, name, body=b"x" * 100_000):
+            base = snapshot(gateway.port, {"b": [address]}, epoch)
+            base["backends"]["b"]["tls"] = {"ca": ca, "server_name": name}
+            await gateway.verb("snapshot.put", snapshot=base)
+            async with gateway.client() as client:
+                answers = [await client.request("POST", body=body) for _ in range(3)]
+                assert all(a.body == body for a in answers if a.status == 200)
+                return answers[-1].status
+
+        assert await status(1, authority.ca, "backend.example") == 200
+        assert backend.connections == 1, "the connection was not kept"
+        assert await status(2, other.ca, "backend.example") == 502
+        assert await status(3, authority.ca, "other.example") == 502
+        assert await status(4, authority.ca, "backend.example") == 200
+        for writer in list(backend.writers):
+            writer.transport.abort()
+        server.close()
+
+
+async def an_idle_tls_connection_is_small(gateway):
+    with Authority(gateway) as authority:
+        async with Backend() as backend:
+            tls = {"certificates": [authority.issue("shop.example")]}
+            await gateway.verb("snapshot.put", snapshot=with_tls(gateway, backend, tls))
+
+            def resident():
+                return int(re.search(r"VmRSS:\s+(\d+)", pathlib.Path(f"/proc/{gateway.process.pid}/status").read_text())[1])
+
+            context, kept = authority.trust(), []
+
+            async def connect(count):
+                for _ in range(count):
+                    kept.append(await asyncio.open_connection("127.0.0.1", gateway.port, ssl=context,
+                                                              server_hostname="shop.example"))
+                    kept[-1][1].write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                    await kept[-1][0].readuntil(b"\r\n\r\n")
+
+            await connect(100)
+            before = resident()
+            await connect(400)
+            each = (resident() - before) / 400
+            print(f"        {each:.1f} KB per idle TLS connection")
+            assert each <= 20, each  # the bar is 14, measured by the benchmark
+            for _, writer in kept:
+                writer.transport.abort()
+
+
+main([names_choose_the_certificate, only_tls_1_2_and_1_3_are_spoken, sessions_resume_by_ticket,
+      an_ocsp_answer_is_stapled, client_certificates_are_verified_and_forwarded,
+      changed_files_are_taken_and_bad_ones_refused, plain_requests_are_sent_to_https, large_bodies_pass_through_tls,
+      a_silent_handshake_ends_at_its_deadline, upstream_certificates_are_verified, an_idle_tls_connection_is_small])
