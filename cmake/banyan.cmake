@@ -54,7 +54,8 @@ function(banyan_library folder)
 endfunction()
 
 # The decoder under test is compiled again with coverage: the fuzzer names it with
-# `// FUZZ SOURCES: file.cc other.cc` (relative to src/), and its corpus is tests/fuzz/<name>/.
+# `// FUZZ SOURCES: file.cc other.cc` (relative to src/), a library with `// FUZZ LINK: name`, and
+# its corpus is tests/fuzz/<name>/.
 function(banyan_fuzzer file folder)
   get_filename_component(fuzz_name ${file} NAME_WE)
   file(STRINGS ${file} marker REGEX "^// FUZZ SOURCES:")
@@ -66,7 +67,9 @@ function(banyan_fuzzer file folder)
   target_include_directories(${fuzz_name} PRIVATE ${CMAKE_SOURCE_DIR}/src)
   target_compile_options(${fuzz_name} PRIVATE -g -O1 -fsanitize=fuzzer,address,undefined)
   target_link_options(${fuzz_name} PRIVATE -fuse-ld=lld-19 -fsanitize=fuzzer,address,undefined)
-  target_link_libraries(${fuzz_name} PRIVATE fmt::fmt)
+  file(STRINGS ${file} libraries REGEX "^// FUZZ LINK:")
+  string(REGEX REPLACE "^// FUZZ LINK: *" "" libraries "${libraries}")
+  target_link_libraries(${fuzz_name} PRIVATE fmt::fmt ${libraries})
   add_test(NAME ${fuzz_name} COMMAND ${CMAKE_SOURCE_DIR}/tests/fuzz/run $<TARGET_FILE:${fuzz_name}>
            ${CMAKE_SOURCE_DIR}/tests/fuzz/${fuzz_name})
 endfunction()

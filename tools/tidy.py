@@ -12,11 +12,12 @@ ALLOWED = {
     "store": "base",
     "io": "base",
     "wire/http": "base io",
+    "wire/h2": "base",
     "wire/pg": "base",
     "wire/redis": "base",
     "wire/s3": "base store",
     "wire/rpc": "base",
-    "planes/gateway": "base spec io wire/http",
+    "planes/gateway": "base spec io wire/http wire/h2",
     "planes/replication": "base spec store wire/pg",
     "planes/files": "base spec store wire/s3",
     "planes/sessions": "base spec store wire/redis wire/pg",
@@ -27,7 +28,7 @@ ALLOWED = {
 }
 # third-party header -> the only folders that may include it
 CONFINED = {
-    "sys/epoll.h": "io", "openssl/ssl.h": "io", "libpq-fe.h": "wire/pg", "nghttp2": "wire/http",
+    "sys/epoll.h": "io", "openssl/ssl.h": "io", "libpq-fe.h": "wire/pg", "nghttp2": "wire/h2",
     "sqlite3.h": "store", "hiredis": "wire/redis", "yaml.h": "spec", "curl/curl.h": "wire/s3",
     "CLI/CLI.hpp": "app", "httplib.h": "wire/rpc wire/s3 planes/gateway control",
 }

@@ -254,9 +254,12 @@ async def upstream_certificates_are_verified(gateway):
             base["backends"]["b"]["tls"] = {"ca": ca, "server_name": name}
             await gateway.verb("snapshot.put", snapshot=base)
             async with gateway.client() as client:
-                answers = [await client.request("POST", body=body) for _ in range(3)]
-                assert all(a.body == body for a in answers if a.status == 200)
-                return answers[-1].status
+                for _ in range(3):
+                    answer = await client.request("POST", body=body)
+                    if answer.status != 200:
+                        break
+                    assert answer.body == body
+                return answer.status
 
         assert await status(1, authority.ca, "backend.example") == 200
         assert backend.connections == 1, "the connection was not kept"
@@ -296,7 +299,8 @@ async def an_idle_tls_connection_is_small(gateway):
                 writer.transport.abort()
 
 
-main([names_choose_the_certificate, only_tls_1_2_and_1_3_are_spoken, sessions_resume_by_ticket,
-      an_ocsp_answer_is_stapled, client_certificates_are_verified_and_forwarded,
-      changed_files_are_taken_and_bad_ones_refused, plain_requests_are_sent_to_https, large_bodies_pass_through_tls,
-      a_silent_handshake_ends_at_its_deadline, upstream_certificates_are_verified, an_idle_tls_connection_is_small])
+if __name__ == "__main__":
+    main([names_choose_the_certificate, only_tls_1_2_and_1_3_are_spoken, sessions_resume_by_ticket,
+          an_ocsp_answer_is_stapled, client_certificates_are_verified_and_forwarded,
+          changed_files_are_taken_and_bad_ones_refused, plain_requests_are_sent_to_https, large_bodies_pass_through_tls,
+          a_silent_handshake_ends_at_its_deadline, upstream_certificates_are_verified, an_idle_tls_connection_is_small])

@@ -42,7 +42,8 @@ io::Task<void> Http1Session::run() {
   Fate fate = Fate::kPersist;
   while (fate == Fate::kPersist) {
     const HeadEnd end = co_await receive_head();
-    if (end == HeadEnd::kGone) co_return;
+    speaks_http2_ = end == HeadEnd::kHttp2;
+    if (end == HeadEnd::kGone || speaks_http2_) co_return;
     if (end == HeadEnd::kComplete) {
       fate = co_await answer();
     } else if (end == HeadEnd::kRefused) {
@@ -82,6 +83,7 @@ Http1Session::HeadEnd Http1Session::parse_head() {
   if (!http::head_may_be_complete(inbox_, seen, limits)) return HeadEnd::kGone;
   const http::Parsed parsed = http::parse_request(inbox_, worker_.head(), limits);
   if (parsed.outcome == http::Outcome::kIncomplete) return HeadEnd::kGone;
+  if (parsed.outcome == http::Outcome::kRefused && is_http2_preface()) return HeadEnd::kHttp2;
   inspected_ = 0;
   head_size_ = parsed.size;
   refused_status_ = parsed.status;
@@ -89,7 +91,14 @@ Http1Session::HeadEnd Http1Session::parse_head() {
   return parsed.outcome == http::Outcome::kComplete ? HeadEnd::kComplete : HeadEnd::kRefused;
 }
 
+// Prior knowledge (RFC 9113 section 3.3): only as the first bytes, and only without TLS.
+bool Http1Session::is_http2_preface() const {
+  return !served_ && !session_.listener().tls && !must_redirect() &&
+         inbox_.starts_with("PRI * HTTP/2.0\r\n\r\n");
+}
+
 void Http1Session::begin_request(const http::Head& head) {
+  served_ = true;
   request_body_ = BodyFollower(head);
   const bool chunked = head.framing == http::Framing::kChunked;
   incoming_ = {.form = chunked ? BodyForm::kChunked : BodyForm::kPlain,

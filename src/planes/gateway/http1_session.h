@@ -20,11 +20,13 @@ class Http1Session final : public Protocol, private Client, private io::IdleObse
   Http1Session(Worker& worker, Session& session);
 
   io::Task<void> run();
+  // After `run`: what the client sent instead of a first request, when it speaks HTTP/2.
+  std::string take_preface() { return speaks_http2_ ? std::move(inbox_) : std::string(); }
   void close_if_idle() override;
   void cancel() override;  // of Protocol and of Side: everything ends now
 
  private:
-  enum class HeadEnd : std::uint8_t { kComplete, kRefused, kLate, kGone };
+  enum class HeadEnd : std::uint8_t { kComplete, kRefused, kLate, kGone, kHttp2 };
   // What becomes of the connection after a request.
   enum class Fate : std::uint8_t {
     kPersist,
@@ -35,6 +37,7 @@ class Http1Session final : public Protocol, private Client, private io::IdleObse
   // Leaves the parsed head in worker.head(), whose views point into inbox_.
   io::Task<HeadEnd> receive_head();
   HeadEnd parse_head();
+  bool is_http2_preface() const;
   void begin_request(const http::Head& head);
   io::Task<Fate> answer();
   io::Task<Fate> refuse(int status, const char* reason);
@@ -76,6 +79,8 @@ class Http1Session final : public Protocol, private Client, private io::IdleObse
   int refused_status_ = 0;
   const char* refused_reason_ = "";
   bool idle_ = false;  // between two requests
+  bool served_ = false;
+  bool speaks_http2_ = false;
   Exchange* exchange_ = nullptr;
 
   // The request that is being answered.

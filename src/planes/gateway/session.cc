@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "planes/gateway/http1_session.h"
+#include "planes/gateway/http2_session.h"
 #include "planes/gateway/worker.h"
 
 namespace banyan::gateway {
@@ -37,6 +38,10 @@ Session::~Session() {
   worker_.delist(*this);
 }
 
+void Session::begin_drain() {
+  if (protocol_ != nullptr) protocol_->begin_drain();
+}
+
 void Session::close_if_idle() {
   if (protocol_ != nullptr) protocol_->close_if_idle();
 }
@@ -48,7 +53,9 @@ void Session::cancel() {
 
 io::Task<void> Session::run() {
   if (listener_->tls && !co_await start_tls()) co_return;
-  co_await speak_http1();
+  if (listener_->tls && io::alpn_of(*socket_.tls()) == "h2") co_return co_await speak_http2({});
+  std::string received = co_await speak_http1();
+  if (!received.empty()) co_await speak_http2(std::move(received));
 }
 
 io::Task<bool> Session::start_tls() {
@@ -63,10 +70,18 @@ io::Task<bool> Session::start_tls() {
   co_return true;
 }
 
-io::Task<void> Session::speak_http1() {
+io::Task<std::string> Session::speak_http1() {
   Http1Session http1(worker_, *this);
   protocol_ = &http1;
   co_await http1.run();
+  protocol_ = nullptr;
+  co_return http1.take_preface();
+}
+
+io::Task<void> Session::speak_http2(std::string received) {
+  Http2Session http2(worker_, *this);
+  protocol_ = &http2;
+  co_await http2.run(std::move(received));
   protocol_ = nullptr;
 }
 

@@ -20,7 +20,9 @@ class Worker;
 // What a session speaks.
 class Protocol {
  public:
-  // The worker drains: leaves when nothing is being answered.
+  // The worker drains: asks the client to send no more requests.
+  virtual void begin_drain() {}
+  // Leaves when nothing is being answered.
   virtual void close_if_idle() = 0;
   // Ends now.
   virtual void cancel() = 0;
@@ -40,6 +42,7 @@ class Session {
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
+  void begin_drain();
   void close_if_idle();
   void cancel();
 
@@ -53,7 +56,9 @@ class Session {
  private:
   io::Task<void> run();
   io::Task<bool> start_tls();
-  io::Task<void> speak_http1();
+  // What was received of a connection that turned out to speak HTTP/2.
+  io::Task<std::string> speak_http1();
+  io::Task<void> speak_http2(std::string received);
 
   Worker& worker_;
   Listened listener_;

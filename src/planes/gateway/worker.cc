@@ -212,12 +212,17 @@ io::Detached Worker::keep_house() {
 }
 
 void Worker::drain() {
-  draining_ = true;
+  begin_drain();
   while (!listeners_.empty()) close_listener(listeners_.begin());
 }
 
-void Worker::retire() {
+void Worker::begin_drain() {
   draining_ = true;
+  for (Session* session : sessions_) session->begin_drain();
+}
+
+void Worker::retire() {
+  begin_drain();
   for (auto& [name, named] : listeners_) let_go(named);
   listeners_.clear();
 }

@@ -122,6 +122,7 @@ class Worker {
 
   using Listeners = std::multimap<std::string, NamedListener>;
 
+  void begin_drain();
   void start_accepting();
   Listeners::iterator close_listener(Listeners::iterator at);
   void let_go(NamedListener& named);
