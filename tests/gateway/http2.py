@@ -208,6 +208,8 @@ async def a_broken_answer_resets_its_stream_only(gateway):
             assert (await client.answer(await client.begin("GET", "/cut"))).reset == 2
             assert (await client.request("GET", "/ok")).body == b"fine"
             await gateway.route_to(f"127.0.0.1:{free_port()}")
+            answer = await client.request("HEAD", "/nobody")
+            assert answer.status == 502 and answer.body == b"" and answer.field("content-length")
             answer = await client.request("GET", "/nobody")
             assert answer.status == 502 and b"cannot be reached" in answer.body
 

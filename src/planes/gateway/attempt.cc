@@ -160,8 +160,9 @@ io::Task<AttemptEnd> Attempt::receive_response() {
   status_ = head.status;
   answered_at_ = worker_.loop().now();
   const http::Field* const type = head.find(http::FieldId::kContentType);
-  is_event_stream_ = type != nullptr && type->value.starts_with("text/event-stream");
-  if (is_event_stream_ || status_ == 101) order_.pass.become_stream();
+  const bool events = type != nullptr && type->value.starts_with("text/event-stream");
+  may_be_silent_ = events || (type != nullptr && type->value.starts_with("application/grpc"));
+  if (events || status_ == 101) order_.pass.become_stream();
   if (order_.edits != nullptr && !edit_head()) {
     status_ = 0;
     co_return AttemptEnd::kBadResponse;
@@ -221,7 +222,7 @@ io::Task<AttemptEnd> Attempt::relay_response() {
 }
 
 io::Task<AttemptEnd> Attempt::relay_rest() {
-  const Duration idle = is_event_stream_ ? limits_.stream_idle_ms : limits_.body_idle_ms;
+  const Duration idle = may_be_silent_ ? limits_.stream_idle_ms : limits_.body_idle_ms;
   const BodyProgress& body = upstream_.incoming();
   if (can_pass_by()) {
     const io::IoStatus passed = co_await pass_by(idle);

@@ -70,7 +70,7 @@ class Attempt final : private ClientObserver {
   Mono answered_at() const { return answered_at_; }
   std::uint64_t bytes_out() const { return bytes_out_; }
   // Nothing of the request can have been seen by the upstream.
-  bool sent_nothing() const { return sent_bytes_ == 0; }
+  bool sent_nothing() const { return sent_bytes_ == 0 || upstream_.is_unprocessed(); }
   // A part of the body went by that is not kept: there can be no other attempt.
   bool began_upload() const { return uploading_; }
   bool is_reusable() const {
@@ -119,7 +119,7 @@ class Attempt final : private ClientObserver {
   Mono answered_at_{};
   std::uint64_t bytes_out_ = 0;
   std::string edited_head_;
-  bool is_event_stream_ = false;
+  bool may_be_silent_ = false;  // an event stream, or gRPC
   Mono last_pumped_{};
 };
 

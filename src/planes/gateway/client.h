@@ -29,6 +29,7 @@ struct OwnAnswer {
   int retry_after_s = 0;         // 0: no such field
   std::string_view type = {};    // Content-Type; empty: plain text
   std::string_view fields = {};  // further ones, as lines that end in CRLF
+  int grpc_status = 0;           // not 0: the request is gRPC, which hears this and `text`
 };
 
 class Client : public Side {

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "planes/gateway/cohort.h"
+#include "planes/gateway/grpc.h"
 #include "planes/gateway/rewrite.h"
 #include "wire/http/path.h"
 
@@ -45,6 +46,10 @@ Exchange::Exchange(Worker& worker, Client& client, const http::Head& head)
   if (const auto path = http::normal_path(head.path, worker_.path_scratch())) path_ = *path;
   const http::Field* const id = head.find(http::FieldId::kRequestId);
   if (id != nullptr && id->value.size() <= kRequestIdMax) request_id_ = id->value;
+  const http::Field* const type = head.find(http::FieldId::kContentType);
+  is_grpc_ = type != nullptr && type->value.starts_with("application/grpc");
+  const http::Field* const patience = is_grpc_ ? head.find("grpc-timeout") : nullptr;
+  if (patience != nullptr) grpc_timeout_ = grpc_timeout(patience->value);
   write_request_head(head);
 }
 
@@ -144,6 +149,8 @@ Duration Exchange::response_time() const {
     const Duration left = *rules.timeout - (worker_.clock().now() - started_ - held_);
     out = std::clamp<Duration>(left, 1ms, out);
   }
+  if (grpc_timeout_)
+    out = std::clamp<Duration>(*grpc_timeout_ - (worker_.clock().now() - started_), 1ms, out);
   return out;
 }
 
@@ -161,8 +168,10 @@ io::Task<Answered> Exchange::reply(Problem problem) {
   worker_.metrics().count_own_reply(problem.status);
   const std::string text =
       fmt::format("{} {}: {}\n", problem.status, http::reason_phrase(problem.status), problem.text);
-  co_return co_await send_own(
-      {.status = problem.status, .text = text, .retry_after_s = problem.retry_after_s});
+  co_return co_await send_own({.status = problem.status,
+                               .text = is_grpc_ ? std::string_view(problem.text) : text,
+                               .retry_after_s = problem.retry_after_s,
+                               .grpc_status = is_grpc_ ? grpc_status_of(problem.status) : 0});
 }
 
 // What the route's redirect or fixed response says.

@@ -105,6 +105,8 @@ class Exchange final : private ClientObserver {
   http::Answers answers_;
   http::Framing framing_;
   bool is_upgrade_;
+  bool is_grpc_ = false;
+  std::optional<Duration> grpc_timeout_;  // how long the client waits, from its request on
   Mono started_;
 
   // The gate.

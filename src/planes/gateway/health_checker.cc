@@ -74,7 +74,9 @@ io::Task<bool> HealthChecker::probe(Check& check) {
   io::Socket socket(loop_);
   check.socket = &socket;
   const Mono deadline = loop_.now() + check.rule.timeout;
-  const Result<void> connected = co_await socket.connect(check.endpoint.resolved, deadline);
+  Result<void> connected = co_await socket.connect(check.endpoint.resolved, deadline);
+  const std::shared_ptr<const io::TlsClient> tls = check.endpoint.tls;
+  if (connected && tls) connected = co_await socket.start_tls(*tls, deadline);
   const bool success = connected && co_await ask(check, socket, deadline);
   check.socket = nullptr;
   co_return success;

@@ -7,8 +7,7 @@ namespace banyan::gateway {
 namespace {
 
 constexpr std::size_t kRead = 64 * 1024;
-constexpr std::size_t kWrite = 64 * 1024;
-constexpr Duration kGoodbyeTime = 2s;  // for the last frames, before the connection is closed
+constexpr Duration kLingerTime = 2s;  // for the client to read the last frames while it sends
 constexpr std::size_t kLingerBytes = 1 << 20;
 
 h2::Options options_of(const LimitsSpec& limits) {
@@ -23,8 +22,7 @@ Http2Session::Http2Session(Worker& worker, Session& session)
     : worker_(worker),
       session_(session),
       connection_(options_of(worker.routing()->snapshot.limits), *this),
-      output_(worker.loop()),
-      writer_done_(worker.loop()),
+      writer_(session.socket(), connection_, worker.routing()->snapshot.limits.body_idle_ms),
       all_served_(worker.loop()) {}
 
 Http2Session::~Http2Session() = default;
@@ -50,20 +48,18 @@ void Http2Session::lose_streams() {
 }
 
 io::Task<void> Http2Session::run(std::string received) {
-  write();
+  writer_.run();
   if (received.empty() || take(received)) co_await read();
   lose_streams();
   if (!streams_.empty()) (void)co_await all_served_.wait();
-  ending_ = true;
-  wake_writer();
-  (void)co_await writer_done_.wait();
+  co_await writer_.finish();
   co_await linger();
 }
 
 // A connection that is closed while bytes arrive is reset, and its last frames are lost.
 io::Task<void> Http2Session::linger() {
   session_.socket().shutdown_send();
-  const Mono deadline = worker_.loop().now() + kGoodbyeTime;
+  const Mono deadline = worker_.loop().now() + kLingerTime;
   for (std::size_t read = 0; read < kLingerBytes;) {
     const io::IoResult got = co_await session_.socket().recv(worker_.loop().scratch(), deadline);
     if (!got.ok()) co_return;
@@ -91,28 +87,6 @@ io::Task<void> Http2Session::read() {
     if (got.status == io::IoStatus::kTimeout) connection_.end();
     if (!got.ok() || !take({scratch.data(), got.bytes})) co_return;
   }
-}
-
-io::Detached Http2Session::write() {
-  std::string out;
-  while (true) {
-    out.clear();
-    connection_.output(out, kWrite);
-    if (out.empty()) {
-      if (ending_) break;
-      out.shrink_to_fit();
-      output_.reset();
-      (void)co_await output_.wait();
-      continue;
-    }
-    const Duration time =
-        ending_ ? kGoodbyeTime : Duration(worker_.routing()->snapshot.limits.body_idle_ms);
-    const io::IoResult sent = co_await session_.socket().send(out, worker_.loop().now() + time);
-    if (sent.ok()) continue;
-    session_.socket().cancel();
-    break;
-  }
-  writer_done_.set();
 }
 
 io::Detached Http2Session::serve(std::unique_ptr<Http2Stream> stream) {

@@ -13,6 +13,7 @@
 
 #include "io/event.h"
 #include "io/task.h"
+#include "planes/gateway/http2_writer.h"
 #include "planes/gateway/session.h"
 #include "wire/h2/connection.h"
 
@@ -37,9 +38,8 @@ class Http2Session final : public Protocol, private h2::Handler {
   bool take(std::string_view bytes);
   io::Task<void> read();
   io::Task<void> linger();
-  io::Detached write();
   io::Detached serve(std::unique_ptr<Http2Stream> stream);
-  void wake_writer() { output_.set(); }
+  void wake_writer() { writer_.wake(); }
   void lose_streams();
 
   void on_head(h2::StreamId stream, const h2::Head& head) override;
@@ -56,10 +56,8 @@ class Http2Session final : public Protocol, private h2::Handler {
   h2::Connection connection_;
   std::unordered_map<h2::StreamId, Http2Stream*> streams_;  // that are served, or about to be
   std::vector<std::unique_ptr<Http2Stream>> arrived_;
-  io::Event output_;  // there may be something to write
-  io::Event writer_done_;
+  Http2Writer writer_;
   io::Event all_served_;
-  bool ending_ = false;  // the writer ends when nothing is left to write
   bool leaving_ = false;
 };
 

@@ -5,13 +5,16 @@
 #include <algorithm>
 
 #include "planes/gateway/exchange.h"
+#include "planes/gateway/grpc.h"
 #include "planes/gateway/http2_session.h"
+#include "planes/gateway/http2_text.h"
 #include "planes/gateway/worker.h"
 
 namespace banyan::gateway {
 namespace {
 
 constexpr Duration kReplyTime = 5s;
+constexpr std::string_view kText = "text/plain; charset=utf-8";
 
 // A handshake of RFC 6455 needs a key; RFC 8441 has none, and nobody checks the answer to this one.
 constexpr std::string_view kUpgrade =
@@ -88,6 +91,7 @@ Http2Stream::Http2Stream(Http2Session& session, h2::StreamId id, const h2::Head&
       id_(id),
       head_text_(head.too_large ? "" : http1_text(head)),
       too_large_(head.too_large),
+      is_head_request_(pseudo_of(head.fields).method == "HEAD"),
       is_tunnel_request_(is_extended_connect(pseudo_of(head.fields))),
       readable_(session.worker_.loop()),
       writable_(session.worker_.loop()) {
@@ -143,8 +147,7 @@ void Http2Stream::add_data(std::string_view bytes) {
 }
 
 void Http2Stream::add_trailers(std::span<const h2::Field> fields) {
-  for (const h2::Field& field : fields)
-    trailers_.append(field.name).append(": ").append(field.value).append("\r\n");
+  append_lines(trailers_, fields);
 }
 
 void Http2Stream::end_data() {
@@ -243,18 +246,35 @@ io::Task<io::IoResult> Http2Stream::send_interim(const http::Head& head, Mono) {
   co_return state();
 }
 
+// An answer that is trailers only: gRPC knows no other failure.
+void Http2Stream::reply_grpc(const OwnAnswer& answer) {
+  const std::string status = std::to_string(answer.grpc_status);
+  const std::string message = grpc_message(answer.text);
+  const h2::Field fields[] = {{":status", "200"},
+                              {"content-type", "application/grpc"},
+                              {"grpc-status", status},
+                              {"grpc-message", message}};
+  session_.connection_.respond(id_, fields, h2::Ends::kYes);
+  session_.wake_writer();
+}
+
 io::Task<io::IoResult> Http2Stream::reply(OwnAnswer answer, Mono) {
+  if (answer.grpc_status != 0) {
+    reply_grpc(answer);
+    co_return state();
+  }
   const std::string status = std::to_string(answer.status);
   const std::string length = std::to_string(answer.text.size());
   const std::string retry = std::to_string(answer.retry_after_s);
   std::vector<h2::Field> fields = {{":status", status},
-                                   {"content-type", "text/plain; charset=utf-8"},
+                                   {"content-type", answer.type.empty() ? kText : answer.type},
                                    {"content-length", length},
                                    {"cache-control", "no-store"},
                                    {"via", "1.1 banyan"}};
   if (answer.retry_after_s > 0) fields.push_back({"retry-after", retry});
-  session_.connection_.respond(id_, fields, h2::Ends::kNo);
-  session_.connection_.send(id_, answer.text, h2::Ends::kYes);
+  for (const h2::Field& field : fields_of_lines(answer.fields)) fields.push_back(field);
+  session_.connection_.respond(id_, fields, is_head_request_ ? h2::Ends::kYes : h2::Ends::kNo);
+  if (!is_head_request_) session_.connection_.send(id_, answer.text, h2::Ends::kYes);
   session_.wake_writer();
   co_return state();
 }
@@ -283,15 +303,7 @@ void Http2Stream::put(const BodyPart& part) {
   const bool ends = part.last && part.trailers.empty();
   session_.connection_.send(id_, body.first, ends ? h2::Ends::kYes : h2::Ends::kNo);
   if (!part.last || part.trailers.empty()) return;
-  std::vector<h2::Field> fields;
-  for (std::string_view rest = part.trailers; !rest.empty();) {
-    const std::string_view line = rest.substr(0, rest.find("\r\n"));
-    rest.remove_prefix(std::min(rest.size(), line.size() + 2));
-    const std::size_t colon = line.find(": ", 1);
-    if (colon != std::string_view::npos)
-      fields.push_back({line.substr(0, colon), line.substr(colon + 2)});
-  }
-  session_.connection_.send_trailers(id_, fields);
+  session_.connection_.send_trailers(id_, fields_of_lines(part.trailers));
 }
 
 io::Task<io::IoResult> Http2Stream::send_body(BodyPart part, Mono deadline) {

@@ -61,12 +61,14 @@ class Http2Stream final : public Client {
   std::string_view take_pending();
   void put(const BodyPart& part);
   io::Task<io::IoResult> drained(Mono deadline);
+  void reply_grpc(const OwnAnswer& answer);
   io::Task<void> refuse(int status, std::string_view why);
 
   Http2Session& session_;
   h2::StreamId id_;
   std::string head_text_;
   bool too_large_;
+  bool is_head_request_;
   bool is_tunnel_request_;  // extended CONNECT
   Exchange* exchange_ = nullptr;
   ClientObserver* observer_ = nullptr;

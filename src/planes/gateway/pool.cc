@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "planes/gateway/http1_upstream.h"
+#include "planes/gateway/http2_upstream.h"
 
 namespace banyan::gateway {
 
@@ -33,7 +34,10 @@ void Endpoint::note_answer() {
   passed_over_until_ = {};
 }
 
+Endpoint::~Endpoint() = default;
+
 std::unique_ptr<Upstream> Endpoint::take_idle() {
+  if (plan_.protocol != BackendProtocol::kHttp1) return open_stream();
   if (idle_.empty()) return nullptr;
   std::unique_ptr<Upstream> upstream = std::move(idle_.back());
   idle_.pop_back();
@@ -42,6 +46,13 @@ std::unique_ptr<Upstream> Endpoint::take_idle() {
 }
 
 io::Task<Result<std::unique_ptr<Upstream>>> Endpoint::connect(Mono deadline) {
+  if (plan_.protocol != BackendProtocol::kHttp1) {
+    auto link = std::make_shared<Http2Link>(loop_, plan_);
+    const Result<void> linked = co_await link->connect(deadline);
+    if (!linked) co_return std::unexpected(linked.error());
+    links_.push_back(link);
+    co_return std::unique_ptr<Upstream>(std::make_unique<Http2Upstream>(*this, std::move(link)));
+  }
   auto upstream = std::make_unique<Http1Upstream>(loop_, *this);
   const Result<void> connected = co_await upstream->connect(plan_, deadline);
   if (!connected) co_return std::unexpected(connected.error());
@@ -58,6 +69,24 @@ void Endpoint::give_back(std::unique_ptr<Upstream> upstream) {
 
 void Endpoint::close_idle(Mono idle_before) {
   std::erase_if(idle_, [&](const auto& upstream) { return upstream->idle_since_ < idle_before; });
+  std::erase_if(links_, [](const auto& link) { return link->is_over(); });
+  for (const auto& link : links_)
+    if (link->is_idle() && link->idle_since() < idle_before) link->leave();
+}
+
+std::unique_ptr<Upstream> Endpoint::open_stream() {
+  for (const auto& link : links_)
+    if (link->has_room()) return std::make_unique<Http2Upstream>(*this, link);
+  return nullptr;
+}
+
+void Endpoint::close_links() {
+  for (const auto& link : links_) link->cancel();
+}
+
+std::size_t Endpoint::links() const {
+  return static_cast<std::size_t>(
+      std::ranges::count_if(links_, [](const auto& link) { return link.use_count() > 1; }));
 }
 
 void Endpoint::drop_idle(const Upstream& upstream) {

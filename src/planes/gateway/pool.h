@@ -19,6 +19,8 @@
 
 namespace banyan::gateway {
 
+class Http2Link;
+
 class Endpoint {
  public:
   static constexpr Duration kIdleMax = 4s;
@@ -28,6 +30,7 @@ class Endpoint {
   static constexpr int kDoublingsMax = 5;
 
   Endpoint(io::Loop& loop, std::string backend, const EndpointPlan& plan);
+  ~Endpoint();
   Endpoint(const Endpoint&) = delete;
   Endpoint& operator=(const Endpoint&) = delete;
 
@@ -39,6 +42,9 @@ class Endpoint {
   // Something happened to an idle connection.
   void drop_idle(const Upstream& upstream);
   void close_idle(Mono idle_before);
+  // The worker ends: shared connections end too; `links` is 0 when they have.
+  void close_links();
+  std::size_t links() const;
 
   const std::string& backend() const { return backend_; }
   const std::string& address() const { return plan_.address; }
@@ -60,7 +66,10 @@ class Endpoint {
   int failures_ = 0;  // in a row
   int doublings_ = 0;
   Mono passed_over_until_{};
-  std::vector<std::unique_ptr<Upstream>> idle_;  // oldest first
+  std::unique_ptr<Upstream> open_stream();
+
+  std::vector<std::unique_ptr<Upstream>> idle_;    // oldest first
+  std::vector<std::shared_ptr<Http2Link>> links_;  // of an HTTP/2 backend, shared by requests
 };
 
 // Counts a request as active at its endpoint while it lives.

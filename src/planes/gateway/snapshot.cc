@@ -100,6 +100,8 @@ void SnapshotReader::read_protocol(Reader& reader, const std::string& path, Back
   if (found == kProtocols.end()) return reader.problem("protocol", "must be http1, h2c or h2");
   out.protocol = static_cast<BackendProtocol>(found - kProtocols.begin());
   if (out.protocol == BackendProtocol::kH2) out.tls.emplace();
+  if (out.protocol != BackendProtocol::kHttp1 && out.health)
+    reader.problem("health", "checks speak HTTP/1; leave it out for an HTTP/2 backend");
   const json* tls = reader.member("tls");
   if (tls == nullptr) return;
   if (out.protocol == BackendProtocol::kH2c)

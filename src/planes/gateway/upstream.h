@@ -38,6 +38,8 @@ class Upstream : public Side {
   virtual io::Task<HeadEnd> receive_head(http::Head& head, Mono deadline) = 0;
   // Of the present answer; tells a connection that died from one that talks nonsense.
   virtual bool has_partial_head() const = 0;
+  // The other side says that it has not looked at the request: another try cannot do it twice.
+  virtual bool is_unprocessed() const { return false; }
   // The other side has neither ended nor said anything; asks the kernel.
   virtual bool is_quiet() = 0;
   // After a complete exchange: another request may follow.
@@ -47,6 +49,8 @@ class Upstream : public Side {
 
  protected:
   explicit Upstream(Endpoint& endpoint) : endpoint_(endpoint) {}
+
+  void note_reuse() { ++served_; }
 
   Endpoint& endpoint_;
 

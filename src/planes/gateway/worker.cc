@@ -78,7 +78,10 @@ void Worker::sweep_retired() {
     retired_.push_back(std::move(it->second));
     it = endpoints_.erase(it);
   }
-  std::erase_if(retired_, [](const auto& endpoint) { return endpoint->load.active == 0; });
+  for (auto& endpoint : retired_) endpoint->close_idle(io::kNever);
+  std::erase_if(retired_, [](const auto& endpoint) {
+    return endpoint->load.active == 0 && endpoint->links() == 0;
+  });
 }
 
 void Worker::adopt_access_log() {
@@ -242,8 +245,16 @@ void Worker::cancel_sessions() {
 
 void Worker::stop() {
   hold_.stop();
+  for (auto& [key, endpoint] : endpoints_) endpoint->close_links();
+  for (auto& endpoint : retired_) endpoint->close_links();
   stop_.set();
   flush_access_log();
+}
+
+bool Worker::stopped() const {
+  const auto no_links = [](const auto& endpoint) { return endpoint->links() == 0; };
+  return running_ == 0 && sessions_.empty() && std::ranges::all_of(retired_, no_links) &&
+         std::ranges::all_of(endpoints_, [&](const auto& known) { return no_links(known.second); });
 }
 
 Endpoint* Worker::pick(std::size_t backend, std::span<Endpoint* const> tried) {

@@ -65,7 +65,7 @@ class Worker {
   std::size_t sessions() const { return sessions_.size(); }
   // Ends the housekeeping; nothing is suspended on the loop when `stopped` is true.
   void stop();
-  bool stopped() const { return running_ == 0 && sessions_.empty(); }
+  bool stopped() const;
 
   // For sessions.
   const std::shared_ptr<const Routing>& routing() const { return routing_; }
