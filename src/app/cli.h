@@ -45,6 +45,7 @@ void print_field(std::string_view label, std::string_view value);
 // Each adds its verbs to the command line.
 void add_declare_verbs(CLI::App& app, Cli& cli);
 void add_migrate_verbs(CLI::App& app, Cli& cli);
+void add_init_verb(CLI::App& app, Cli& cli);
 void add_run_verbs(CLI::App& app, Cli& cli);
 void add_route_verbs(CLI::App& app, Cli& cli);
 void add_watch_verbs(CLI::App& app, Cli& cli);

@@ -30,6 +30,7 @@ int main(int argc, char** argv) {
   add_common(app, cli);
   banyan::add_declare_verbs(app, cli);
   banyan::add_migrate_verbs(app, cli);
+  banyan::add_init_verb(app, cli);
   banyan::add_run_verbs(app, cli);
   banyan::add_route_verbs(app, cli);
   banyan::add_watch_verbs(app, cli);
