@@ -17,6 +17,7 @@ class Migration:
     def __init__(self, old, new, role, name=NAME):
         self.old, self.new, self.role, self.name = old, new, role, name
         self.epoch = 0
+        self.settings = ""  # under which both sides show their rows alike
         self.timings = {}  # step of the act -> milliseconds
 
     def side(self, name):
@@ -84,7 +85,7 @@ class Migration:
     def assert_equal(self, tables):
         """Both sides hold the same rows once the stream has passed what is there now."""
         def rows(server, table):
-            return server.run(f"select t::text from {table} t order by 1", self.name)
+            return server.run(f"{self.settings}select t::text from {table} t order by 1", self.name)
         for table in tables:
             try:
                 eventually(lambda: rows(self.old, table) == rows(self.new, table), table, timeout_s=60)

@@ -64,11 +64,12 @@ Result<void> prepare_session(pg::Connection& session, const std::string& migrati
   }
   TRY(const auto schemas, session.query(kExtensionSchemas));
   const auto path = schemas.text(0, 0).empty() ? "pg_catalog" : "pg_catalog," + schemas.str(0, 0);
+  if (session.server_version() >= 110000) TRY_VOID(session.exec("set jit = off"));
   if (session.server_version() >= 120000) {
     TRY_VOID(session.exec("set plan_cache_mode = force_generic_plan"));
   }
   return session.exec(
-      "set jit = off; set synchronous_commit = off; set enable_seqscan = off;"
+      "set synchronous_commit = off; set enable_seqscan = off;"
       "set enable_hashjoin = off; set enable_mergejoin = off; set search_path = " +
       path);
 }

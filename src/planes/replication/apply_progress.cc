@@ -10,7 +10,7 @@ std::string stream_name(const std::string& migration, SideName from) {
 
 Result<void> create_stream_table(pg::Connection& db) {
   return db.exec(
-      "select pg_advisory_xact_lock(hashtextextended('banyan.schema', 0));"
+      "select pg_advisory_xact_lock(hashtext('banyan.schema'));"
       "create table if not exists banyan.stream(stream text primary key, slot text not null,"
       " system_id text not null, stage text not null, snapshot text not null, start pg_lsn not "
       "null)");

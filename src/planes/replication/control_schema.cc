@@ -11,7 +11,7 @@ namespace {
 // once: "if not exists" alone races in the catalogs.
 constexpr std::string_view kSchema = R"sql(
 begin;
-select pg_advisory_xact_lock(hashtextextended('banyan.schema', 0));
+select pg_advisory_xact_lock(hashtext('banyan.schema'));
 set local client_min_messages = warning;
 create schema if not exists banyan;
 create table if not exists banyan.migration(

@@ -256,7 +256,7 @@ Result<std::string> Engine::remake_slot(SideName from, pg::ReplicationConnection
   const auto stem = slot_stem(from);
   TRY_VOID(connection.query(fmt::format(
       "select pg_catalog.pg_drop_replication_slot(slot_name) from pg_catalog.pg_replication_slots "
-      "where not active and pg_catalog.starts_with(slot_name::text, {})",
+      "where not active and pg_catalog.strpos(slot_name::text, {}) = 1",
       pg::quote_literal(stem))));
   return stem + nonce();
 }

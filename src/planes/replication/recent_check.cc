@@ -66,17 +66,21 @@ Result<Verdict> check_recent(pg::Connection& active, pg::Connection& passive,
                              const TableNames& tables, const std::vector<TouchedKey>& touched,
                              Duration budget) {
   const auto deadline = SystemClock().now() + budget;
-  TRY(const auto known, verified_tables(active, tables));
+  const auto form = float_form(active, passive);
+  TRY(const auto known, verified_tables(active, tables, form));
   Verdict verdict;
-  for (const auto& table : known) {
-    const auto keys = table.key.empty() ? Keys() : keys_of(table, touched);
-    if (keys.empty()) continue;
-    if (SystemClock().now() > deadline) break;
-    TRY(auto checked, check_table(active, passive, table, keys));
-    verdict.rows += checked.rows;
-    verdict.equal = verdict.equal && checked.equal;
-    verdict.tables.push_back(std::move(checked));
-  }
+  TRY_VOID(with_float_form({active, passive}, form, [&]() -> Result<void> {
+    for (const auto& table : known) {
+      const auto keys = table.key.empty() ? Keys() : keys_of(table, touched);
+      if (keys.empty()) continue;
+      if (SystemClock().now() > deadline) break;
+      TRY(auto checked, check_table(active, passive, table, keys));
+      verdict.rows += checked.rows;
+      verdict.equal = verdict.equal && checked.equal;
+      verdict.tables.push_back(std::move(checked));
+    }
+    return {};
+  }));
   return verdict;
 }
 

@@ -33,7 +33,8 @@ constexpr const char* kExtensionPath =
 
 class Repairer {
  public:
-  Repairer(pg::Connection& active, pg::Connection& passive) : active_(active), passive_(passive) {}
+  Repairer(pg::Connection& active, pg::Connection& passive)
+      : active_(active), passive_(passive), form_(float_form(active, passive)) {}
   Result<TableRepair> repair(const VerifiedTable& table, const TableVerdict& verdict);
 
  private:
@@ -45,6 +46,7 @@ class Repairer {
 
   pg::Connection& active_;
   pg::Connection& passive_;
+  const FloatForm form_;
 };
 
 Result<std::string> Repairer::writable_columns(const VerifiedTable& table) {
@@ -102,20 +104,24 @@ Result<void> Repairer::repair_rows(const VerifiedTable& table, const Keys& keys,
     TRY(const auto come, carry(table, where));
     done.written += come;
   }
-  for (const auto& [where, some] : groups) {
-    TRY(const auto verdict, compare_keys(active_, passive_, table, some));
-    if (!verdict.equal) return failure(Code::kCorruption, "the rows written are not those read");
-  }
-  return {};
+  return with_float_form({active_, passive_}, form_, [&]() -> Result<void> {
+    for (const auto& [where, some] : groups) {
+      TRY(const auto verdict, compare_keys(active_, passive_, table, some));
+      if (!verdict.equal) return failure(Code::kCorruption, "the rows written are not those read");
+    }
+    return {};
+  });
 }
 
 Result<void> Repairer::repair_whole(const VerifiedTable& table, TableRepair& done) {
   done.is_whole = true;
   TRY(done.removed, remove(table, "true"));
   TRY(done.written, carry(table, "true"));
-  TRY(const auto verdict, compare_table(active_, passive_, table));
-  if (!verdict.equal) return failure(Code::kCorruption, "the rows written are not those read");
-  return {};
+  return with_float_form({active_, passive_}, form_, [&]() -> Result<void> {
+    TRY(const auto verdict, compare_table(active_, passive_, table));
+    if (!verdict.equal) return failure(Code::kCorruption, "the rows written are not those read");
+    return {};
+  });
 }
 
 Result<TableRepair> Repairer::repair(const VerifiedTable& table, const TableVerdict& verdict) {
@@ -154,9 +160,10 @@ Result<pg::Connection> open_writer(const RepairPlan& plan) {
 
 Result<RepairReport> repair_tables(pg::Connection& active, const RepairPlan& plan,
                                    const Verdict& found) {
-  TRY(const auto tables, verified_tables(active, plan.verifier.tables));
   TRY_VOID(active.query(kExtensionPath));
   TRY(auto passive, open_writer(plan));
+  TRY(const auto tables,
+      verified_tables(active, plan.verifier.tables, float_form(active, passive)));
   RepairReport report;
   for (const auto& verdict : found.tables) {
     if (verdict.equal) continue;

@@ -156,11 +156,6 @@ std::vector<Difference> differences_of(const RowCounts& source, const RowCounts&
   return found;
 }
 
-struct SessionPairRef {
-  pg::Connection& active;
-  pg::Connection& passive;
-};
-
 // Runs the same statement on both sides at once: the wait is the longer one, not the sum.
 template <class Fn>
 auto on_both(pg::Connection& active, pg::Connection& passive, Fn read) {
@@ -209,16 +204,22 @@ bool has_extended_hash(const pg::Connection& active, const pg::Connection& passi
   return active.server_version() >= 110000 && passive.server_version() >= 110000;
 }
 
+constexpr std::string_view kFloatBytes =
+    "case a.atttypid when 700 then 'pg_catalog.float4send(%s)' when 701 then "
+    "'pg_catalog.float8send(%s)' when 1021 then 'pg_catalog.array_send(%s)' when 1022 then "
+    "'pg_catalog.array_send(%s)' else '%s' end";
+
 constexpr std::string_view kTables = R"sql(
-select t.qualified, pg_catalog.quote_ident(a.attname),
+select t.qualified,
+  pg_catalog.format({}, pg_catalog.quote_ident(a.attname)),
   exists (select 1 from pg_catalog.pg_index i where i.indrelid = t.oid and i.indisprimary
-          and a.attnum = any (i.indkey::int2[]))
+          and a.attnum = any (i.indkey::int2[])), pg_catalog.quote_ident(a.attname)
 from (select c.oid, pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname)
       from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
       where c.relkind = 'r' and c.relpersistence = 'p' and c.oid = any ('{{{}}}'::oid[])
      ) t(oid, qualified)
 left join pg_catalog.pg_attribute a on a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped
-order by 1, 2)sql";
+order by 1, 4)sql";
 
 // Pairs of sessions, each pair holding the same two snapshots.
 Result<std::vector<SessionPair>> open_pairs(const VerifierOptions& options) {
@@ -289,19 +290,37 @@ std::string key_condition(const VerifiedTable& table,
   return sql;
 }
 
-Result<std::vector<VerifiedTable>> verified_tables(pg::Connection& db, const TableNames& tables) {
+FloatForm float_form(const pg::Connection& active, const pg::Connection& passive) {
+  const bool same = (active.server_version() >= 120000) == (passive.server_version() >= 120000);
+  return same ? FloatForm::kText : FloatForm::kBytes;
+}
+
+Result<void> with_float_form(SessionPairRef sides, FloatForm form,
+                             const std::function<Result<void>()>& compare) {
+  if (form == FloatForm::kText) return compare();
+  for (auto* db : {&sides.active, &sides.passive}) TRY_VOID(db->exec("set extra_float_digits = 0"));
+  auto compared = compare();
+  for (auto* db : {&sides.active, &sides.passive}) {
+    if (compared) compared = db->exec("set extra_float_digits = 3");
+  }
+  return compared;
+}
+
+Result<std::vector<VerifiedTable>> verified_tables(pg::Connection& db, const TableNames& tables,
+                                                   FloatForm form) {
   TRY(const auto moved, fenced_tables(db, tables));
   std::string oids;
   for (const auto& table : moved) oids += fmt::format("{}{}", oids.empty() ? "" : ",", table.oid);
-  TRY(const auto rows, db.query(fmt::format(kTables, oids)));
+  TRY(const auto rows,
+      db.query(fmt::format(kTables, form == FloatForm::kBytes ? kFloatBytes : "'%s'", oids)));
   std::vector<VerifiedTable> found;
   for (std::size_t row = 0; row < rows.size(); row++) {
     if (found.empty() || found.back().qualified != rows.text(row, 0)) {
       found.push_back({rows.str(row, 0), {}, {}});
     }
-    if (rows.is_null(row, 1)) continue;  // a table without columns
+    if (rows.is_null(row, 3)) continue;  // a table without columns
     found.back().columns.push_back(rows.str(row, 1));
-    if (rows.boolean(row, 2)) found.back().key.push_back(rows.str(row, 1));
+    if (rows.boolean(row, 2)) found.back().key.push_back(rows.str(row, 3));
   }
   return found;
 }
@@ -338,16 +357,23 @@ Result<TableVerdict> compare_keys(pg::Connection& active, pg::Connection& passiv
 }
 
 Result<Verdict> compare_all(std::vector<SessionPair>& pairs, const VerifierOptions& options) {
-  TRY(const auto tables, verified_tables(pairs.front().active, options.tables));
-  TRY(const auto there, verified_tables(pairs.front().passive, options.tables));
+  const auto form = float_form(pairs.front().active, pairs.front().passive);
+  TRY(const auto tables, verified_tables(pairs.front().active, options.tables, form));
+  TRY(const auto there, verified_tables(pairs.front().passive, options.tables, form));
   std::vector<std::optional<Result<TableVerdict>>> results(tables.size());
   std::atomic<std::size_t> next = 0;
+  const auto compare = [&](SessionPair& pair, const VerifiedTable& table) -> Result<TableVerdict> {
+    if (std::ranges::find(there, table) == there.end()) return missing_table(table);
+    TableVerdict verdict;
+    TRY_VOID(with_float_form({pair.active, pair.passive}, form, [&]() -> Result<void> {
+      TRY(verdict, compare_table(pair.active, pair.passive, table, options.limits));
+      return {};
+    }));
+    return verdict;
+  };
   const auto work = [&](SessionPair& pair) {
     for (auto mine = next++; mine < tables.size() && !options.is_cancelled(); mine = next++) {
-      const bool exists = std::ranges::find(there, tables[mine]) != there.end();
-      results[mine] = exists
-                          ? compare_table(pair.active, pair.passive, tables[mine], options.limits)
-                          : Result<TableVerdict>(missing_table(tables[mine]));
+      results[mine] = compare(pair, tables[mine]);
     }
   };
   std::vector<std::thread> workers;

@@ -74,8 +74,22 @@ struct VerifierOptions {
 // Blocks for as long as it takes to read every row on both sides once.
 Result<Verdict> verify(const VerifierOptions& options);
 
+struct SessionPairRef {
+  pg::Connection& active;
+  pg::Connection& passive;
+};
+
+// Servers before 12 write floats with other digits than later ones. Between such two, columns of
+// floats are compared as bytes, and floats inside other types with 15 digits.
+enum class FloatForm : std::uint8_t { kText, kBytes };
+FloatForm float_form(const pg::Connection& active, const pg::Connection& passive);
+// Runs `compare` while both sessions write the floats that `form` asks for; then as before.
+Result<void> with_float_form(SessionPairRef sides, FloatForm form,
+                             const std::function<Result<void>()>& compare);
+
 // The permanent tables of a migration with their columns, ordered by name.
-Result<std::vector<VerifiedTable>> verified_tables(pg::Connection& db, const TableNames& tables);
+Result<std::vector<VerifiedTable>> verified_tables(pg::Connection& db, const TableNames& tables,
+                                                   FloatForm form = FloatForm::kText);
 
 // Compares one table between two sessions that each hold their snapshot.
 Result<TableVerdict> compare_table(pg::Connection& active, pg::Connection& passive,
