@@ -79,6 +79,7 @@ void scan_files(const std::vector<CodeFile>& files, Items& items) {
 
 json assess_code(const spec::Spec& spec, Items& items) {
   const auto& app = spec.source->app;
+  if (!spec.has_app()) return {{"note", "only data moves"}};
   if (app.root.empty()) {
     items.add({"code.root", Severity::kConfig, "the application's code was not looked at",
                "source.app.root", "what ties it to this machine would only show later",

@@ -163,7 +163,7 @@ std::vector<Gate> gates_for(const spec::Spec& spec, const spec::Migration& migra
   for (const auto& [name, files] : sight.files) gates.push_back(files_gate(name, files));
   if (migration.sessions) gates.push_back(sessions_gate(sight.sessions));
   if (to == Side::kOld) {
-    gates.push_back(backend_gate(sight.gateway, "source"));
+    if (spec.has_app()) gates.push_back(backend_gate(sight.gateway, "source"));
     return gates;
   }
   gates.push_back(verified_gate(record, now));

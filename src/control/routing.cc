@@ -118,7 +118,7 @@ json listeners_json(const spec::Gateway& gateway) {
 json route_snapshot(const spec::Spec& spec, const json& fleet, const Sides& sides,
                     std::int64_t epoch) {
   json backends = json::object();
-  if (spec.source) backends["source"] = source_backend(spec);
+  if (spec.has_app()) backends["source"] = source_backend(spec);
   for (const auto& [name, service] : spec.services) {
     json& backend = backends[name];
     backend["endpoints"] =

@@ -112,7 +112,7 @@ Database database(const std::string& name, Reader& reader) {
 
 Source Loader::source(Reader& reader) const {
   Source source;
-  reader.mapping({"app", "The application as it runs today", Need::kRequired},
+  reader.mapping({"app", "The application as it runs today (none: only data moves)"},
                  [&](Reader& inner) { source.app = source_app(inner); });
   reader.mapping({"database", "Its PostgreSQL"},
                  [&](Reader& inner) { source.database = database("source", inner); });
@@ -476,7 +476,7 @@ void fill_defaults(Spec& spec) {
   }
   for (Route& route : spec.routes) {
     if (route.before_switch.empty() && (!route.to.empty() || !route.rules.weights.empty()))
-      route.before_switch = spec.source ? "source" : route.to;
+      route.before_switch = spec.has_app() ? "source" : route.to;
   }
 }
 

@@ -136,9 +136,9 @@ class Settler {
   }
 
   void check_target(const std::string& name, const Use& use) {
-    if (name == "source" && spec_.source) return;
+    if (name == "source" && spec_.has_app()) return;
     auto known = names_of(spec_.services);
-    if (spec_.source) known.emplace_back("source");
+    if (spec_.has_app()) known.emplace_back("source");
     const bool found = std::ranges::find(known, name) != known.end();
     if (!name.empty() && !found) unknown(use, name, known, "service");
   }

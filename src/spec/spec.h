@@ -241,6 +241,9 @@ struct Spec {
   std::map<std::string, Bucket> buckets;
   std::vector<Route> routes;
   std::map<std::string, Migration> migrations;
+
+  // False when only data moves: nothing of HTTP is in front of what runs today.
+  bool has_app() const { return source && !source->app.listen.empty(); }
 };
 
 struct SpecOutcome {
