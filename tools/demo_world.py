@@ -106,8 +106,8 @@ def end_marked(directory, timeout_s=15):
 # ---- servers ------------------------------------------------------------------------------------
 
 class Postgres:
-    """One server of Debian's postgresql-15 with an application role that is no superuser: it owns its database, may
-    replicate, and may write without firing triggers, as the preflight asks. As root, the server runs as user postgres with its data outside of root's home."""
+    """One server of Debian's postgresql-15 with an application role that is no superuser: it owns its database and
+    may replicate. As root, the server runs as user postgres with its data outside of root's home."""
 
     ROLE, DATABASE = "eaglebox", "eaglebox"
     SETTINGS = {"wal_level": "logical", "max_wal_senders": "10", "max_replication_slots": "10",
@@ -133,7 +133,6 @@ class Postgres:
             f"{self.binaries}/postgres", "-D", data, "-p", str(self.port), "-k", str(self.home), *options], cwd="/")
         wait_until(self._is_ready, f"PostgreSQL {self.name}")
         self.sql(f"CREATE ROLE {self.ROLE} LOGIN REPLICATION PASSWORD '{self.password}'")
-        self.sql(f"GRANT SET ON PARAMETER session_replication_role TO {self.ROLE}")
         self.sql(f"CREATE DATABASE {self.DATABASE} OWNER {self.ROLE}")
         self.sql(f"ALTER SCHEMA public OWNER TO {self.ROLE}", self.DATABASE)
 

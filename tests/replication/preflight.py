@@ -112,11 +112,19 @@ def test_breaks(pair):
         print("ok  ", name, "|", found["detail"])
 
 
-def test_rights(pair):
-    pair.old.run("create role weak login; create role boss; "
-                 "create table forced(id int primary key); alter table forced force row level security, "
-                 "enable row level security", "shop")
+def test_replica_role_only_where_something_acts(pair):
+    pair.old.run("create role weak login", "shop")
     pair.new.run("create role weak login", "shop")
+    checks = check(pair, configuration(pair, "weak", "weak"))
+    for side in ("source", "target"):
+        note(checks[f"{side}.replica_role"], True)
+    print("ok   replica_role is not asked for where nothing acts")
+
+
+def test_rights(pair):
+    pair.old.run("create role boss; "
+                 "create table forced(id int primary key references t on delete cascade); alter table forced force row level security, "
+                 "enable row level security", "shop")
     checks = check(pair, configuration(pair, "weak", "weak"))
     for name in RIGHTS:
         found = note(checks[name], False)
@@ -185,7 +193,7 @@ def main():
     with Pair(sys.argv[1]) as pair:
         pair.old.psql(TABLES, "shop")
         names = test_healthy(pair)
-        for test in (test_breaks, test_rights, test_open_transaction, test_table_split, test_server_settings):
+        for test in (test_replica_role_only_where_something_acts, test_breaks, test_rights, test_open_transaction, test_table_split, test_server_settings):
             test(pair)
     for name in names:
         if name in ELSEWHERE:

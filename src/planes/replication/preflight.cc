@@ -50,8 +50,16 @@ Finding finding_of(const Question& question, SideName side, const Result<pg::Row
   return finding;
 }
 
-Finding ask(pg::Connection& db, const Question& question, SideName side,
-            const std::vector<FencedTable>& moved) {
+// What every question may ask about, as SQL.
+struct Subject {
+  std::string tables;  // oids, on the source
+  std::size_t table_count = 0;
+  // A condition: triggers or foreign keys of the tables change rows by themselves, so writing them
+  // again as an ordinary role would do so twice. Same schema, same answer on the target.
+  std::string acting;
+};
+
+Finding ask(pg::Connection& db, const Question& question, SideName side, const Subject& subject) {
   const int version = db.server_version();
   if (version < question.version_least || version >= question.version_before) {
     return finding_of(question, side, pg::Rows());  // such a server does not have the problem
@@ -59,9 +67,10 @@ Finding ask(pg::Connection& db, const Question& question, SideName side,
   // Before 15 there is no right to grant: only superusers may.
   const auto may_set =
       version >= 150000 ? "has_parameter_privilege('session_replication_role', 'set')" : "false";
-  const auto oids = side == SideName::kOld ? oid_array(moved) : oid_array({});
+  const auto oids = side == SideName::kOld ? subject.tables : oid_array({});
   auto sql = replaced(std::string(question.sql), "{tables}", oids);
-  sql = replaced(std::move(sql), "{table_count}", std::to_string(moved.size()));
+  sql = replaced(std::move(sql), "{table_count}", std::to_string(subject.table_count));
+  sql = replaced(std::move(sql), "{acting}", subject.acting);
   sql = replaced(std::move(sql), "{sessions}", std::to_string(kSessionsMost));
   return finding_of(question, side, db.query(replaced(std::move(sql), "{may_set}", may_set)));
 }
@@ -76,6 +85,19 @@ Finding compared(std::string id, Severity severity, std::string title, std::stri
 std::string value_of(pg::Connection& db, const std::string& sql) {
   auto rows = db.query(sql);
   return rows && !rows->empty() ? rows->str(0, 0) : "";
+}
+
+Subject subject_of(pg::Connection& source, const std::vector<FencedTable>& moved) {
+  const auto oids = oid_array(moved);
+  const auto answer = value_of(
+      source,
+      fmt::format("select exists (select from pg_trigger where tgrelid = any ({0}) and not "
+                  "tgisinternal and tgname !~ '^banyan_' and tgenabled in ('O', 'A')) or "
+                  "exists (select from pg_constraint where contype = 'f' and conrelid = any "
+                  "({0}) and (confdeltype in ('c', 'n', 'd') or confupdtype in ('c', 'n', "
+                  "'d')))",
+                  oids));
+  return {oids, moved.size(), answer == "f" ? "false" : "true"};
 }
 
 Finding check_encoding(pg::Connection& source, pg::Connection& target) {
@@ -186,12 +208,13 @@ Result<std::vector<Finding>> preflight(const Sides& sides, const TableNames& tab
   TRY(auto source, with_context(pg::Connection::open(sides.old_url), "connecting to the source"));
   TRY(auto target, with_context(pg::Connection::open(sides.new_url), "connecting to the target"));
   TRY(const auto moved, with_context(fenced_tables(source, tables), "finding the tables"));
+  const auto subject = subject_of(source, moved);
   std::vector<Finding> findings;
   for (const auto& question : preflight_questions()) {
     if (question.where != Asked::kTarget)
-      findings.push_back(ask(source, question, SideName::kOld, moved));
+      findings.push_back(ask(source, question, SideName::kOld, subject));
     if (question.where != Asked::kSource)
-      findings.push_back(ask(target, question, SideName::kNew, moved));
+      findings.push_back(ask(target, question, SideName::kNew, subject));
   }
   findings.push_back(check_encoding(source, target));
   findings.push_back(check_version(source, target));

@@ -91,7 +91,7 @@ constexpr Question kQuestions[] = {
      R"sql(select 'role ' || current_user || ' may not set session_replication_role: triggers and '
          || 'foreign keys would act twice', 'grant set on parameter session_replication_role to '
          || quote_ident(current_user) || ';'
-       where not (select rolsuper from pg_roles where rolname = current_user)
+       where {acting} and not (select rolsuper from pg_roles where rolname = current_user)
          and not {may_set})sql"},
     {kBoth, kMust, "create_schema", "Our role may create schema banyan on the {side}",
      R"sql(select 'no CREATE on database ' || current_database(), 'grant create on database ' ||

@@ -5,6 +5,7 @@
 //   {tables}   the oids of the moved tables, on the source; an empty array on the target
 //   {table_count} how many they are              {may_set}  may we set session_replication_role
 //   {sessions} how many connections we open there at most
+//   {acting}   do triggers or foreign keys of the moved tables change rows by themselves
 
 #include <span>
 #include <string_view>
