@@ -1,6 +1,8 @@
 // FUZZ SOURCES: spec/document.cc spec/reader.cc spec/value.cc spec/load.cc spec/load_route.cc
-// spec/cidr.cc spec/traffic_json.cc spec/json_reader.cc spec/references.cc Any bytes are read
-// without a crash; what they mean wrongly is a problem with a place and a remedy.
+// FUZZ SOURCES: spec/cidr.cc spec/traffic_json.cc spec/json_reader.cc spec/references.cc
+//
+// Any bytes are read without a crash; what they mean wrongly is a problem with a place and a
+// remedy.
 #include <cstddef>
 #include <cstdint>
 #include <string_view>

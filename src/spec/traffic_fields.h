@@ -180,7 +180,6 @@ void describe(V& v, Eject& eject) {
 
 template <class V>
 void describe(V& v, Circuit& circuit) {
-  v.integer({"connections", "Connections at once (0: no limit)"}, kAny, circuit.connections);
   v.integer({"requests", "Requests at once (0: no limit)"}, kAny, circuit.requests);
   v.integer({"pending", "Requests that may wait for a place"}, kAny, circuit.pending);
   v.duration({"wait", "How long one waits for a place"}, kTimeMs, circuit.wait);

@@ -194,8 +194,9 @@ def snapshot(port, backends, epoch=1, routes=None, limits=None, access_log=None,
 class Gateway(Banyan):
     """The role process with its calls made asynchronous."""
 
-    def __init__(self, binary):
+    def __init__(self, binary, args=()):
         super().__init__(binary, "gateway")
+        self.args = args
         self.port = free_port()
         self.epoch = 0
 
@@ -226,14 +227,14 @@ async def until(condition, what):
     raise TimeoutError(f"gave up waiting for {what}")
 
 
-def main(tests):
+def main(tests, args=()):
     """Runs `async def test(gateway)` functions, each with a fresh gateway; argv: binary [name...]."""
     binary, wanted = os.path.abspath(sys.argv[1]), sys.argv[2:]
     failures = 0
     for test in tests:
         if wanted and test.__name__ not in wanted:
             continue
-        with Gateway(binary) as gateway:
+        with Gateway(binary, args) as gateway:
             try:
                 asyncio.run(asyncio.wait_for(test(gateway), GUARD_S * 5))
                 print(f"ok      {test.__name__}", flush=True)

@@ -259,6 +259,8 @@ def rpc(path, verb, body=None, timeout_s=WAIT_S):
 class Banyan:
     """One role process: `banyan <role> --socket <s> --state-dir <d>`; the state survives kill9 and start."""
 
+    args = ()  # further ones of the command line
+
     def __init__(self, binary, role, directory=None):
         self.binary, self.role = os.path.abspath(binary), role
         self.directory = directory
@@ -284,7 +286,8 @@ class Banyan:
         state = os.path.join(self.directory, "state")
         os.makedirs(state, exist_ok=True)
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen([self.binary, self.role, "--socket", self.socket, "--state-dir", state],
+            self.process = subprocess.Popen([self.binary, self.role, "--socket", self.socket, "--state-dir", state,
+                                             *self.args],
                                             stdout=log, stderr=log, cwd=self.directory)
         eventually(self._answers, f"role {self.role}")
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "planes/gateway/min_rate.h"
 #include "planes/gateway/rewrite.h"
 #include "planes/gateway/worker.h"
 
@@ -15,6 +16,17 @@ constexpr Duration kReplyTime = 10s;
 constexpr std::uint64_t kBatch = 256 * 1024;
 constexpr Duration kBatchWait = 5ms;  // a body that comes more slowly is passed on as it comes
 constexpr std::uint64_t kPassByLeast = 128 * 1024;  // shorter ones are not worth a pipe
+
+// The delay in seconds of a Retry-After; a date counts as none.
+Duration seconds_of(const http::Field* field) {
+  if (field == nullptr || field->value.empty() || field->value.size() > 6) return {};
+  int seconds = 0;
+  for (const char c : field->value) {
+    if (c < '0' || c > '9') return {};
+    seconds = seconds * 10 + (c - '0');
+  }
+  return std::chrono::seconds(seconds);
+}
 
 }  // namespace
 
@@ -40,6 +52,7 @@ void Attempt::on_client_activity() {
 }
 
 io::Task<AttemptEnd> Attempt::run() {
+  began_at_ = answered_at_ = worker_.loop().now();
   const bool last = client_.incoming().done;
   const BodyPart first{.bytes = order_.first_body, .last = last, .trailers = client_.trailers()};
   const io::IoResult sent =
@@ -73,8 +86,12 @@ std::optional<AttemptEnd> Attempt::upload_problem() const {
 }
 
 io::Detached Attempt::upload() {
+  MinRate rate(limits_.body_rate, limits_.body_grace_ms);
   for (int turn = 1; !stop_upload_ && !client_.incoming().done; ++turn) {
-    const BodyPiece got = co_await client_.read_body(kAnySize, after(limits_.body_idle_ms));
+    const Mono asked = worker_.loop().now();
+    const Duration patience = rate.allowance(client_.incoming().bytes, limits_.body_idle_ms);
+    const BodyPiece got = co_await client_.read_body(kAnySize, asked + patience);
+    rate.waited(worker_.loop().now() - asked);
     if (!got.ok() && !client_.incoming().done) {
       if (stop_upload_) break;
       upload_end_ =
@@ -159,6 +176,7 @@ io::Task<AttemptEnd> Attempt::receive_response() {
   }
   status_ = head.status;
   answered_at_ = worker_.loop().now();
+  if (status_ == 503 || status_ == 429) retry_after_ = seconds_of(head.find("retry-after"));
   const http::Field* const type = head.find(http::FieldId::kContentType);
   const bool events = type != nullptr && type->value.starts_with("text/event-stream");
   may_be_silent_ = events || (type != nullptr && type->value.starts_with("application/grpc"));

@@ -29,6 +29,7 @@ enum class AttemptEnd : std::uint8_t {
   kClientGone,
   kNoRoute,
   kOwnAnswer,  // by the snapshot now in force the gateway itself answers
+  kNoPlace,    // the backend, or the route, has as many requests inside as it may
   kNoEndpoint,
   kUnreachable,  // no connection: nothing was sent
   kDied,         // the connection ended before the first byte of an answer
@@ -73,6 +74,9 @@ class Attempt final : private ClientObserver {
   bool sent_nothing() const { return sent_bytes_ == 0 || upstream_.is_unprocessed(); }
   // A part of the body went by that is not kept: there can be no other attempt.
   bool began_upload() const { return uploading_; }
+  // Until the answer began, and what it asked for in Retry-After.
+  Duration took() const { return answered_at_ - began_at_; }
+  Duration retry_after() const { return retry_after_; }
   bool is_reusable() const {
     return !stopped_upload_ && client_.incoming().done && upstream_.is_reusable();
   }
@@ -120,6 +124,8 @@ class Attempt final : private ClientObserver {
   std::uint64_t bytes_out_ = 0;
   std::string edited_head_;
   bool may_be_silent_ = false;  // an event stream, or gRPC
+  Mono began_at_{};
+  Duration retry_after_{};
   Mono last_pumped_{};
 };
 

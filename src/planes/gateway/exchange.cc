@@ -81,6 +81,8 @@ void Exchange::cancel() {
 
 io::Task<Answered> Exchange::run() {
   const Answered answered = co_await answer();
+  route_place_.leave();
+  place_.leave();
   pass_.leave();
   record();
   co_return answered;
@@ -89,6 +91,7 @@ io::Task<Answered> Exchange::run() {
 io::Task<Answered> Exchange::answer() {
   if (path_.empty()) co_return co_await reply({400, "the path is malformed"});
   if (!find_route()) co_return co_await reply({404, "nothing is published at this address"});
+  if (const auto problem = over_rate()) co_return co_await reply(*problem);
   if (answers_itself()) co_return co_await answer_by_rule();
   if (!client_.incoming().done) first_body_ = client_.take_received();
   if (const auto problem = body_problem()) co_return co_await reply(*problem);
@@ -314,18 +317,23 @@ void Exchange::on_client_activity() {
 // ---- forwarding
 
 io::Task<Answered> Exchange::forward() {
+  route_load_ = routing_ == worker_.routing() ? worker_.route_load(route_->index) : nullptr;
+  if (route_load_ != nullptr &&
+      route_load_->places.enter(route_place_, priority()) != PlaceQueue::State::kInside)
+    co_return co_await reply(problem_of(AttemptEnd::kNoPlace));
   while (true) {
     const AttemptEnd end = co_await attempt();
     if (end == AttemptEnd::kAnswered) co_return Answered::kFully;
     if (end == AttemptEnd::kClientGone || end == AttemptEnd::kCutOff) co_return Answered::kNotFully;
     if (end == AttemptEnd::kOwnAnswer) co_return co_await answer_by_rule();
-    if (!may_try_again(end)) {
+    if (!may_try_again(end) || !takes_retry()) {
       if (!fall_back(end)) co_return co_await reply(problem_of(end));
       if (answers_itself()) co_return co_await answer_by_rule();
       continue;
     }
     ++retries_;
     ++worker_.metrics().retries;
+    if (!co_await back_off(end)) co_return Answered::kNotFully;
   }
 }
 
@@ -339,15 +347,16 @@ bool Exchange::may_try_again(AttemptEnd end) {
 // only where that cannot do it twice.
 bool Exchange::fall_back(AttemptEnd end) {
   const auto& fallback = route_->spec.rules.fallback;
-  const bool service_failed = end == AttemptEnd::kNoEndpoint || end == AttemptEnd::kUnreachable ||
-                              end == AttemptEnd::kDied || end == AttemptEnd::kLate ||
-                              end == AttemptEnd::kBadResponse;
+  const bool service_failed = end == AttemptEnd::kNoEndpoint || end == AttemptEnd::kNoPlace ||
+                              end == AttemptEnd::kUnreachable || end == AttemptEnd::kDied ||
+                              end == AttemptEnd::kLate || end == AttemptEnd::kBadResponse;
   if (!fallback || !service_failed || answers_itself()) return false;
   if (fallback->respond) {
     backend_ = kNoBackend;
     return true;
   }
-  const bool was_sent = end != AttemptEnd::kNoEndpoint && end != AttemptEnd::kUnreachable;
+  const bool was_sent = end != AttemptEnd::kNoEndpoint && end != AttemptEnd::kNoPlace &&
+                        end != AttemptEnd::kUnreachable;
   if (backend_ == plan().fallback || body_went_by_ || (was_sent && !is_safe())) return false;
   backend_ = plan().fallback;
   tried_.clear();
@@ -360,6 +369,8 @@ Exchange::Problem Exchange::problem_of(AttemptEnd end) {
   switch (end) {
     case AttemptEnd::kNoRoute:
       return {404, "nothing is published at this address"};
+    case AttemptEnd::kNoPlace:
+      return {503, "the service is at its limit; try again shortly", 1};
     case AttemptEnd::kNoEndpoint:
       return {503, "no instance of the service is available; try again shortly", 1};
     case AttemptEnd::kUnreachable:
@@ -380,25 +391,31 @@ Exchange::Problem Exchange::problem_of(AttemptEnd end) {
 }
 
 io::Task<AttemptEnd> Exchange::attempt() {
-  if (routing_ != worker_.routing() && !find_route()) co_return AttemptEnd::kNoRoute;
-  if (answers_itself()) co_return AttemptEnd::kOwnAnswer;
-  Endpoint* const same = std::exchange(again_, nullptr);
-  Endpoint* const endpoint = same != nullptr ? same : worker_.pick(backend_, tried_);
+  AttemptEnd entered = enter_backend();
+  if (place_.state() == PlaceQueue::State::kWaiting) entered = co_await wait_for_place();
+  if (entered != AttemptEnd::kAnswered) co_return entered;
+  const bool fresh = again_ != nullptr;  // on a new connection
+  Endpoint* const endpoint = next_endpoint();
   if (endpoint == nullptr) co_return AttemptEnd::kNoEndpoint;
-  if (same == nullptr && std::ranges::find(tried_, endpoint) != tried_.end()) {
+  if (!fresh && std::ranges::find(tried_, endpoint) != tried_.end()) {
     retries_ = retries_max();  // nobody else to ask
     co_return AttemptEnd::kUnreachable;
   }
   const EndpointUse use(*endpoint);
   upstream_address_ = endpoint->address();
-  upstream_ = same == nullptr ? reuse(*endpoint) : nullptr;
+  upstream_ = fresh ? nullptr : reuse(*endpoint);
   if (!upstream_ && !co_await connect(*endpoint)) {
     tried_.push_back(endpoint);
-    if (!client_gone_) endpoint->note_failure();
+    if (!client_gone_) at_->note_failure(*endpoint, worker_.loop().now());
     co_return client_gone_ ? AttemptEnd::kClientGone : AttemptEnd::kUnreachable;
   }
   ++endpoint->requests;
   co_return co_await converse(*endpoint);
+}
+
+Endpoint* Exchange::next_endpoint() {
+  if (again_ != nullptr) return std::exchange(again_, nullptr);
+  return at_->pick(tried_, hash_key(), worker_.ids(), worker_.loop().now());
 }
 
 io::Task<AttemptEnd> Exchange::converse(Endpoint& endpoint) {
@@ -426,8 +443,12 @@ io::Task<AttemptEnd> Exchange::converse(Endpoint& endpoint) {
   if (status_ != 0) first_byte_ = attempt.answered_at() - started_;
   bytes_out_ = attempt.bytes_out();
   body_went_by_ |= attempt.began_upload();
-  if (status_ != 0) endpoint.note_answer();
-  if (end == AttemptEnd::kDied && !upstream_->is_reused()) endpoint.note_failure();
+  const Mono now = worker_.loop().now();
+  if (status_ != 0)
+    at_->note_answer(endpoint, {status_, attempt.took(), attempt.retry_after()}, now);
+  if (status_ != 0 && route_load_ != nullptr) route_load_->note_answer(attempt.took());
+  if (end == AttemptEnd::kDied && !upstream_->is_reused()) at_->note_failure(endpoint, now);
+  if (end == AttemptEnd::kLate) at_->note_failure(endpoint, now);
   if (end == AttemptEnd::kDied) choose_repeat(endpoint, attempt);
   if (attempt.is_reusable()) endpoint.give_back(std::move(upstream_));
   upstream_.reset();

@@ -8,6 +8,7 @@
 //
 // A request is sent a second time only when that cannot do it twice: when nothing of it was sent,
 // or when its method is safe and a reused connection died before the first byte of an answer.
+// (exchange_limits.cc: rates, places, and when it is tried again.)
 
 #include <cstdint>
 #include <memory>
@@ -74,6 +75,16 @@ class Exchange final : private ClientObserver {
 
   io::Task<Answered> forward();
   bool may_try_again(AttemptEnd end);
+  bool takes_retry();
+  io::Task<bool> back_off(AttemptEnd end);
+  io::Task<bool> pause(Mono until, const PlaceQueue::Place* place);
+  std::optional<Problem> over_rate();
+  Duration rate_wait(const spec::RateLimit& rate);
+  Priority priority() const;
+  std::uint64_t hash_key();
+  AttemptEnd enter_backend();
+  io::Task<AttemptEnd> wait_for_place();
+  Endpoint* next_endpoint();
   static Problem problem_of(AttemptEnd end);
   io::Task<AttemptEnd> attempt();
   io::Task<AttemptEnd> converse(Endpoint& endpoint);
@@ -118,6 +129,13 @@ class Exchange final : private ClientObserver {
   HoldRefusal refusal_{};
   bool body_room_ = true;
   bool client_gone_ = false;
+
+  // Places taken; the loads outlive them.
+  RouteLoad* route_load_ = nullptr;
+  PlaceQueue::Place route_place_;
+  Backend* at_ = nullptr;
+  PlaceQueue::Place place_;  // in `at_`
+  RetryTokens::Token retry_token_;
 
   // The attempts.
   std::unique_ptr<Upstream> upstream_;

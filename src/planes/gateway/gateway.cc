@@ -58,7 +58,10 @@ Result<void> Gateway::start_workers() {
   std::vector<std::uint64_t> seeds(threads_->size());
   for (std::uint64_t& seed : seeds) seed = (std::uint64_t{random()} << 32) | random();
   threads_->run_on_all([&](std::size_t i) {
-    const WorkerOptions options{.workers = threads_->size(), .seed = seeds[i]};
+    const WorkerOptions options{.workers = threads_->size(),
+                                .seed = seeds[i],
+                                .client_rates = &client_rates_,
+                                .client_connections = &client_connections_};
     workers_[i] = std::make_unique<Worker>(threads_->loop(i), clock_, options);
   });
   health_ = std::make_unique<HealthChecker>(
@@ -357,17 +360,33 @@ void Gateway::report_endpoints(const Worker& worker, Report& report) {
   }
 }
 
+void Gateway::report_backends(Worker& worker, Report& report) {
+  const auto backends = worker.current_backends();
+  for (std::size_t i = 0; i < backends.size(); ++i) {
+    Backend& backend = *backends[i];
+    BackendGauge& gauge = report.backends[backend.name()];
+    gauge = {.panic = backend.in_panic(worker.loop().now()),
+             .inside = backend.places.inside(),
+             .waiting = backend.places.waiting(),
+             .shed = backend.places.shed(),
+             .retries_refused = backend.retries.refused()};
+    for (const Endpoint* endpoint : worker.backends()[i]) gauge.ejections += endpoint->ejections();
+  }
+}
+
 Gateway::Report Gateway::report() {
   std::vector<Report> reports(workers_.size());
   threads_->run_on_all([&](std::size_t i) {
     reports[i].metrics = workers_[i]->metrics();
     reports[i].hold = workers_[i]->hold().stats();
     report_endpoints(*workers_[i], reports[i]);
+    report_backends(*workers_[i], reports[i]);
   });
   Report sum = std::move(reports.front());
   for (std::size_t i = 1; i < reports.size(); ++i) {
     sum.metrics.merge(reports[i].metrics);
     sum.hold += reports[i].hold;
+    for (const auto& [name, gauge] : reports[i].backends) sum.backends[name] += gauge;
     for (std::size_t e = 0; e < std::min(sum.endpoints.size(), reports[i].endpoints.size()); ++e) {
       sum.endpoints[e].gauge.healthy &= reports[i].endpoints[e].gauge.healthy;
       sum.endpoints[e].gauge.active += reports[i].endpoints[e].gauge.active;
@@ -377,9 +396,9 @@ Gateway::Report Gateway::report() {
   return sum;
 }
 
-json Gateway::backends_json(const std::vector<EndpointReport>& endpoints) {
+json Gateway::backends_json(const Report& report) {
   std::map<std::string, json> by_name;
-  for (const EndpointReport& endpoint : endpoints) {
+  for (const EndpointReport& endpoint : report.endpoints) {
     json& list = by_name.try_emplace(endpoint.backend, json::array()).first->second;
     list.push_back({{"address", endpoint.gauge.address},
                     {"zone", endpoint.zone},
@@ -389,7 +408,15 @@ json Gateway::backends_json(const std::vector<EndpointReport>& endpoints) {
                     {"requests", endpoint.gauge.requests}});
   }
   json out = json::array();
-  for (auto& [name, list] : by_name) out.push_back({{"name", name}, {"endpoints", list}});
+  for (auto& [name, list] : by_name) {
+    const auto gauge = report.backends.find(name);
+    json one = {{"name", name}, {"endpoints", list}};
+    if (gauge != report.backends.end())
+      one.update({{"panic", gauge->second.panic},
+                  {"waiting", gauge->second.waiting},
+                  {"shed", gauge->second.shed}});
+    out.push_back(std::move(one));
+  }
   return out;
 }
 
@@ -423,7 +450,7 @@ json Gateway::status() {
   out["requests_total"] = now.metrics.requests_total();
   out["failures_total"] = now.metrics.failures_total();
   out["connections"] = now.metrics.connections_open;
-  out["backends"] = backends_json(now.endpoints);
+  out["backends"] = backends_json(now);
   return out;
 }
 
@@ -431,7 +458,7 @@ std::string Gateway::metrics() {
   const Report now = report();
   std::vector<EndpointGauge> gauges;
   for (const EndpointReport& endpoint : now.endpoints) gauges.push_back(endpoint.gauge);
-  return prometheus_text(now.metrics, now.hold, gauges) + certificate_metrics();
+  return prometheus_text(now.metrics, now.hold, gauges, now.backends) + certificate_metrics();
 }
 
 std::string Gateway::certificate_metrics() {

@@ -121,6 +121,7 @@ class Gateway {
     GatewayMetrics metrics;
     HoldStats hold;
     std::vector<EndpointReport> endpoints;
+    BackendGauges backends;
   };
 
   Result<void> start_workers();
@@ -142,12 +143,15 @@ class Gateway {
   Result<void> record_draining(const EndpointName& endpoint, bool draining);
   Report report();
   static void report_endpoints(const Worker& worker, Report& report);
-  static nlohmann::json backends_json(const std::vector<EndpointReport>& endpoints);
+  static void report_backends(Worker& worker, Report& report);
+  static nlohmann::json backends_json(const Report& report);
   std::string certificate_metrics();
   void wait_for_sessions(Duration at_most);
 
   GatewayOptions options_;
   SystemClock clock_;
+  ClientRates client_rates_;
+  ClientConnections client_connections_;
   StateFile state_file_;
   TlsKeeper tls_;
   Guarded<Current> current_;

@@ -106,6 +106,8 @@ void put_gateway(Text& text, const GatewayMetrics& metrics) {
   counter("banyan_gateway_upstream_reuses_total", "Requests on a kept connection.",
           metrics.upstream_reuses);
   counter("banyan_gateway_retries_total", "Requests sent again elsewhere.", metrics.retries);
+  counter("banyan_gateway_fallbacks_total", "Requests sent to a route's fallback service.",
+          metrics.fallbacks);
   text.family("banyan_gateway_connections", "gauge", "Connections now open.");
   text.sample("", static_cast<double>(metrics.connections_open));
   text.family("banyan_gateway_upstream_connect_seconds", "histogram", "Time to connect.");
@@ -145,6 +147,27 @@ void put_endpoints(Text& text, const std::vector<EndpointGauge>& endpoints) {
   for (const auto& endpoint : endpoints) {
     text.sample(label(endpoint), static_cast<double>(endpoint.requests));
   }
+}
+
+void put_backends(Text& text, const BackendGauges& backends) {
+  const auto family = [&](std::string_view name, std::string_view kind, std::string_view help,
+                          auto value) {
+    text.family(name, kind, help);
+    for (const auto& [backend, gauge] : backends)
+      text.sample(Text::label("backend", backend), static_cast<double>(value(gauge)));
+  };
+  family("banyan_gateway_backend_panic", "gauge", "1 while health is not believed.",
+         [](const BackendGauge& gauge) { return gauge.panic ? 1 : 0; });
+  family("banyan_gateway_backend_inside", "gauge", "Requests that have a place.",
+         [](const BackendGauge& gauge) { return gauge.inside; });
+  family("banyan_gateway_backend_waiting", "gauge", "Requests that wait for a place.",
+         [](const BackendGauge& gauge) { return gauge.waiting; });
+  family("banyan_gateway_backend_shed_total", "counter", "Requests sent away: no place.",
+         [](const BackendGauge& gauge) { return gauge.shed; });
+  family("banyan_gateway_backend_retries_refused_total", "counter", "Retries over the budget.",
+         [](const BackendGauge& gauge) { return gauge.retries_refused; });
+  family("banyan_gateway_backend_ejections_total", "counter", "Endpoints passed over, per worker.",
+         [](const BackendGauge& gauge) { return gauge.ejections; });
 }
 
 }  // namespace
@@ -244,13 +267,25 @@ void GatewayMetrics::merge(const GatewayMetrics& other) {
   upstream_connect.merge(other.upstream_connect);
 }
 
+BackendGauge& BackendGauge::operator+=(const BackendGauge& other) {
+  panic |= other.panic;
+  inside += other.inside;
+  waiting += other.waiting;
+  shed += other.shed;
+  retries_refused += other.retries_refused;
+  ejections += other.ejections;
+  return *this;
+}
+
 std::string prometheus_text(const GatewayMetrics& metrics, const HoldStats& hold,
-                            const std::vector<EndpointGauge>& endpoints) {
+                            const std::vector<EndpointGauge>& endpoints,
+                            const BackendGauges& backends) {
   Text text;
   put_routes(text, metrics);
   put_gateway(text, metrics);
   put_hold(text, metrics, hold);
   put_endpoints(text, endpoints);
+  put_backends(text, backends);
   return text.take();
 }
 

@@ -77,8 +77,20 @@ struct EndpointGauge {
   std::uint64_t requests = 0;
 };
 
+struct BackendGauge {
+  bool panic = false;  // on one worker at least: health is not believed
+  std::int64_t inside = 0;
+  std::int64_t waiting = 0;
+  std::uint64_t shed = 0;  // sent away because it was full
+  std::uint64_t retries_refused = 0;
+  std::uint64_t ejections = 0;
+  BackendGauge& operator+=(const BackendGauge& other);
+};
+using BackendGauges = std::map<std::string, BackendGauge>;
+
 // Prometheus text exposition format 0.0.4.
 std::string prometheus_text(const GatewayMetrics& metrics, const HoldStats& hold,
-                            const std::vector<EndpointGauge>& endpoints);
+                            const std::vector<EndpointGauge>& endpoints,
+                            const BackendGauges& backends = {});
 
 }  // namespace banyan::gateway

@@ -54,9 +54,15 @@ io::Detached HealthChecker::run(std::unique_ptr<Check> check) {
     const bool success = co_await probe(*check);
     if (check->stop.is_set()) break;
     note(*check, success);
-    (void)co_await check->stop.wait(loop_.now() + check->rule.interval);
+    (void)co_await check->stop.wait(loop_.now() + jittered(check->rule.interval));
   }
   --running_;
+}
+
+// Checks that began together do not stay together.
+Duration HealthChecker::jittered(Duration interval) {
+  const auto spread = static_cast<std::uint64_t>(std::max<Duration::rep>(1, interval.count() / 5));
+  return interval * 9 / 10 + Duration(static_cast<Duration::rep>(ids_.next() % spread));
 }
 
 void HealthChecker::note(Check& check, bool success) {

@@ -3,7 +3,8 @@
 // the public Host header, and reports when an endpoint changes between healthy and not.
 //
 // An endpoint is believed healthy until `fall` checks in a row fail, and again after `rise` that
-// succeed (status 200 to 399 within the timeout). Belongs to one loop.
+// succeed (status 200 to 399 within the timeout).
+// Belongs to one loop.
 
 #include <functional>
 #include <map>
@@ -16,6 +17,7 @@
 #include "io/socket.h"
 #include "io/task.h"
 #include "planes/gateway/routing.h"
+#include "wire/http/head_writer.h"
 
 namespace banyan::gateway {
 
@@ -57,6 +59,7 @@ class HealthChecker {
   static void end(Check& check);
   io::Detached run(std::unique_ptr<Check> check);
   void note(Check& check, bool success);
+  Duration jittered(Duration interval);
   io::Task<bool> probe(Check& check);
   io::Task<bool> ask(Check& check, io::Socket& socket, Mono deadline);
 
@@ -64,6 +67,7 @@ class HealthChecker {
   OnChange on_change_;
   std::map<Key, Check*> checks_;  // owned by their coroutines
   int running_ = 0;
+  http::IdSource ids_{0x5eed};
 };
 
 }  // namespace banyan::gateway

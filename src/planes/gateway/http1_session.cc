@@ -78,7 +78,8 @@ io::Task<Http1Session::HeadEnd> Http1Session::receive_head() {
 // kGone stands for "not yet complete".
 Http1Session::HeadEnd Http1Session::parse_head() {
   const http::HeadLimits limits{
-      .head_bytes_max = static_cast<std::size_t>(worker_.routing()->snapshot.limits.head_bytes)};
+      .head_bytes_max = static_cast<std::size_t>(worker_.routing()->snapshot.limits.head_bytes),
+      .fields_max = static_cast<std::size_t>(worker_.routing()->snapshot.limits.fields)};
   const std::size_t seen = std::exchange(inspected_, inbox_.size());
   if (!http::head_may_be_complete(inbox_, seen, limits)) return HeadEnd::kGone;
   const http::Parsed parsed = http::parse_request(inbox_, worker_.head(), limits);

@@ -8,8 +8,8 @@
 namespace banyan::gateway {
 
 Endpoint::Endpoint(io::Loop& loop, std::string backend, const EndpointPlan& plan)
-    : loop_(loop), backend_(std::move(backend)), plan_(plan) {
-  load.local = plan.local;
+    : loop_(loop), backend_(std::move(backend)), ewma_(loop.now()) {
+  adopt(plan);
 }
 
 // Connections that were made in another way are not used again.
@@ -18,20 +18,30 @@ void Endpoint::adopt(const EndpointPlan& plan) {
     close_idle(io::kNever);
   plan_ = plan;
   load.local = plan.local;
+  load.backup = plan.backup;
+  load.identity = balance_key(plan.address);
   retired = false;
 }
 
-void Endpoint::note_failure() {
-  if (++failures_ < kFailuresMax) return;
-  failures_ = 0;
-  passed_over_until_ = loop_.now() + kPassedOverFirst * (1 << doublings_);
-  doublings_ = std::min(doublings_ + 1, kDoublingsMax);
+void Endpoint::note_failure(bool may_eject) {
+  ejection_.note_failure(loop_.now(), may_eject);
+  ewma_.observe_failure(Duration::zero(), Duration::zero(), loop_.now());
 }
 
-void Endpoint::note_answer() {
-  failures_ = 0;
-  doublings_ = 0;
-  passed_over_until_ = {};
+void Endpoint::note_answer(const EndpointAnswer& answer, bool may_eject) {
+  ejection_.note_answer(answer.status, loop_.now(), may_eject);
+  if (answer.status >= 500 || answer.status == 429)
+    ewma_.observe_failure(answer.took, answer.retry_after, loop_.now());
+  else
+    ewma_.observe(answer.took, loop_.now());
+}
+
+float Endpoint::weight(Duration slow_start, Mono now) const {
+  const auto full = static_cast<float>(plan_.weight);
+  const Duration age = now - started_;
+  if (started_ == Mono{} || age >= slow_start) return full;
+  const float share = static_cast<float>(age.count()) / static_cast<float>(slow_start.count());
+  return full * std::max(0.1F, share);
 }
 
 Endpoint::~Endpoint() = default;

@@ -3,8 +3,8 @@
 //
 // An idle connection is watched: when the other side closes it, or says something unasked, it is
 // gone at once. It is also closed after kIdleMax, before common servers' own timers run out.
-// An endpoint that failed kFailuresMax times in a row is passed over for a while, each time longer,
-// whether or not it has health checks; one answer makes it trusted again.
+// An endpoint that fails is passed over for a while (ejection.h), whether or not it has health
+// checks.
 
 #include <cstdint>
 #include <memory>
@@ -13,7 +13,9 @@
 
 #include "io/loop.h"
 #include "io/task.h"
+#include "planes/gateway/ejection.h"
 #include "planes/gateway/load_balancer.h"
+#include "planes/gateway/peak_ewma.h"
 #include "planes/gateway/routing.h"
 #include "planes/gateway/upstream.h"
 
@@ -21,13 +23,17 @@ namespace banyan::gateway {
 
 class Http2Link;
 
+// How an endpoint answered.
+struct EndpointAnswer {
+  int status = 200;
+  Duration took{};         // until the answer began
+  Duration retry_after{};  // what it asked for; zero: nothing
+};
+
 class Endpoint {
  public:
   static constexpr Duration kIdleMax = 4s;
   static constexpr std::size_t kIdleConnectionsMax = 1024;
-  static constexpr int kFailuresMax = 3;
-  static constexpr Duration kPassedOverFirst = 1s;
-  static constexpr int kDoublingsMax = 5;
 
   Endpoint(io::Loop& loop, std::string backend, const EndpointPlan& plan);
   ~Endpoint();
@@ -50,10 +56,17 @@ class Endpoint {
   const std::string& address() const { return plan_.address; }
   const std::string& zone() const { return plan_.zone; }
   void adopt(const EndpointPlan& plan);
-  // It could not be connected to, or died before it answered.
-  void note_failure();
-  void note_answer();
-  bool is_usable() const { return load.healthy && loop_.now() >= passed_over_until_; }
+  // It could not be connected to, or died before it answered. `may_eject`: enough others are in.
+  void note_failure(bool may_eject);
+  void note_answer(const EndpointAnswer& answer, bool may_eject);
+  bool is_usable() const { return load.healthy && ejection_.may_take(loop_.now(), load.active); }
+  bool is_ejected(Mono now) const { return ejection_.is_out(now); }
+  std::uint64_t ejections() const { return ejection_.ejections(); }
+  void adopt_rules(const spec::Traffic& traffic) { ejection_.adopt(traffic.eject); }
+  // It is new among others, or healthy again: its share grows from a tenth.
+  void start_slowly() { started_ = loop_.now(); }
+  float weight(Duration slow_start, Mono now) const;
+  float cost(Mono now) const { return static_cast<float>(ewma_.cost(now)); }
 
   EndpointLoad load;           // `tried` is not used here
   std::uint64_t requests = 0;  // dispatched since the endpoint is known
@@ -63,11 +76,11 @@ class Endpoint {
   io::Loop& loop_;
   std::string backend_;
   EndpointPlan plan_;
-  int failures_ = 0;  // in a row
-  int doublings_ = 0;
-  Mono passed_over_until_{};
   std::unique_ptr<Upstream> open_stream();
 
+  Ejection ejection_{spec::Eject{}};
+  PeakEwma ewma_;
+  Mono started_{};
   std::vector<std::unique_ptr<Upstream>> idle_;    // oldest first
   std::vector<std::shared_ptr<Http2Link>> links_;  // of an HTTP/2 backend, shared by requests
 };

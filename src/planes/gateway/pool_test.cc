@@ -15,7 +15,7 @@ class EndpointTest : public testing::Test {
     return made;
   }
   void fail(int times) {
-    for (int i = 0; i < times; ++i) endpoint_.note_failure();
+    for (int i = 0; i < times; ++i) endpoint_.note_failure(true);
   }
 
   std::unique_ptr<io::Loop> loop_ = *io::Loop::create();
@@ -23,18 +23,25 @@ class EndpointTest : public testing::Test {
 };
 
 TEST_F(EndpointTest, IsPassedOverAfterFailuresInARow) {
-  fail(Endpoint::kFailuresMax - 1);
+  fail(2);
   EXPECT_TRUE(endpoint_.is_usable());
   fail(1);
   EXPECT_FALSE(endpoint_.is_usable());
 }
 
 TEST_F(EndpointTest, AnAnswerMakesItTrustedAgain) {
-  fail(Endpoint::kFailuresMax);
-  endpoint_.note_answer();
+  fail(2);
+  endpoint_.note_answer({.status = 200}, true);
+  fail(2);
   EXPECT_TRUE(endpoint_.is_usable());
-  fail(Endpoint::kFailuresMax - 1);
-  EXPECT_TRUE(endpoint_.is_usable());
+}
+
+TEST_F(EndpointTest, StartsWithATenthOfItsShare) {
+  EXPECT_FLOAT_EQ(endpoint_.weight(10s, loop_->now()), 1);
+  endpoint_.start_slowly();
+  EXPECT_FLOAT_EQ(endpoint_.weight(10s, loop_->now()), 0.1F);
+  EXPECT_FLOAT_EQ(endpoint_.weight(10s, loop_->now() + 5s), 0.5F);
+  EXPECT_FLOAT_EQ(endpoint_.weight(10s, loop_->now() + 11s), 1);
 }
 
 TEST_F(EndpointTest, CountsTheRequestsInsideIt) {

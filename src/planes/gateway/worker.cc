@@ -52,6 +52,8 @@ void Worker::adopt(std::shared_ptr<const Routing> routing) {
     for (const EndpointPlan& plan : backend.endpoints)
       endpoints.push_back(&endpoint(backend.name, plan));
   }
+  adopt_backends();
+  adopt_route_loads();
   sweep_retired();
   hold_.adopt(routing_->table);
   rearm_hold();
@@ -62,7 +64,10 @@ void Worker::adopt(std::shared_ptr<const Routing> routing) {
 
 Endpoint& Worker::endpoint(const std::string& backend, const EndpointPlan& plan) {
   std::unique_ptr<Endpoint>& known = endpoints_[{backend, plan.address}];
-  if (known == nullptr) known = std::make_unique<Endpoint>(loop_, backend, plan);
+  if (known == nullptr) {
+    known = std::make_unique<Endpoint>(loop_, backend, plan);
+    if (known_backends_.contains(backend)) known->start_slowly();
+  }
   known->adopt(plan);
   return *known;
 }
@@ -201,6 +206,11 @@ void Worker::open_session(int fd, const std::shared_ptr<const ListenerPlan>& lis
     ::close(fd);
     return;
   }
+  if (!takes_client(fd)) {
+    metrics_.count_refused("too many connections of one client");
+    ::close(fd);
+    return;
+  }
   Session::serve(*this, fd, listener);
 }
 
@@ -257,21 +267,64 @@ bool Worker::stopped() const {
          std::ranges::all_of(endpoints_, [&](const auto& known) { return no_links(known.second); });
 }
 
-Endpoint* Worker::pick(std::size_t backend, std::span<Endpoint* const> tried) {
-  const std::vector<Endpoint*>& endpoints = backends_[backend];
-  load_scratch_.clear();
-  for (Endpoint* endpoint : endpoints) {
-    EndpointLoad& load = load_scratch_.emplace_back(endpoint->load);
-    load.healthy = endpoint->is_usable();
-    load.tried = std::ranges::find(tried, endpoint) != tried.end();
+void Worker::adopt_backends() {
+  current_backends_.clear();
+  for (auto& [name, backend] : known_backends_) backend->retire();
+  for (std::size_t i = 0; i < routing_->backends.size(); ++i) {
+    const BackendPlan& plan = routing_->backends[i];
+    std::unique_ptr<Backend>& known = known_backends_[plan.name];
+    if (known == nullptr) known = std::make_unique<Backend>(plan.name);
+    for (Endpoint* endpoint : backends_[i]) endpoint->adopt_rules(plan.traffic);
+    known->adopt(plan, backends_[i], options_.workers);
+    current_backends_.push_back(known.get());
   }
-  const std::optional<std::size_t> picked = pick_endpoint(load_scratch_, ids_);
-  return picked ? endpoints[*picked] : nullptr;
+  std::erase_if(known_backends_, [&](const auto& known) {
+    return known.second->is_unused() &&
+           std::ranges::find(current_backends_, known.second.get()) == current_backends_.end();
+  });
+}
+
+void Worker::adopt_route_loads() {
+  route_loads_.assign(routing_->table.routes().size(), nullptr);
+  for (const Route& route : routing_->table.routes()) {
+    const spec::RouteLimits& limits = route.spec.rules.limits;
+    if (limits.requests == 0 && !limits.adaptive) continue;
+    std::unique_ptr<RouteLoad>& known = known_route_loads_[route.spec.id];
+    if (known == nullptr) known = std::make_unique<RouteLoad>();
+    known->adopt(limits, options_.workers);
+    route_loads_[route.index] = known.get();
+  }
+  std::erase_if(known_route_loads_, [&](const auto& known) {
+    return known.second->places.inside() == 0 &&
+           std::ranges::find(route_loads_, known.second.get()) == route_loads_.end();
+  });
+}
+
+void Worker::enlist(Session& session) {
+  sessions_.insert(&session);
+  if (lease_) leases_.emplace(&session, std::exchange(lease_, {}));
+}
+
+void Worker::delist(Session& session) {
+  sessions_.erase(&session);
+  if (!leases_.empty()) leases_.erase(&session);
+}
+
+// False: this client has as many connections as it may.
+bool Worker::takes_client(int fd) {
+  const std::int64_t most = routing_->snapshot.limits.client_connections;
+  if (most == 0 || options_.client_connections == nullptr) return true;
+  const auto address = spec::parse_ip(io::Address::of_peer(fd).host());
+  if (!address) return true;
+  lease_ = options_.client_connections->enter(*address, most);
+  return static_cast<bool>(lease_);
 }
 
 void Worker::set_health(const std::string& backend, const std::string& address, bool healthy) {
   const auto found = endpoints_.find({backend, address});
-  if (found != endpoints_.end()) found->second->load.healthy = healthy;
+  if (found == endpoints_.end()) return;
+  if (healthy && !found->second->load.healthy) found->second->start_slowly();
+  found->second->load.healthy = healthy;
 }
 
 void Worker::set_draining(const std::string& backend, const std::string& address, bool draining) {

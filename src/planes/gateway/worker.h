@@ -19,9 +19,12 @@
 #include "io/pipe.h"
 #include "io/task.h"
 #include "planes/gateway/access_log.h"
+#include "planes/gateway/backend.h"
+#include "planes/gateway/client_rates.h"
 #include "planes/gateway/gateway_metrics.h"
 #include "planes/gateway/hold.h"
 #include "planes/gateway/pool.h"
+#include "planes/gateway/route_load.h"
 #include "planes/gateway/routing.h"
 #include "planes/gateway/tap.h"
 #include "wire/http/head_writer.h"
@@ -33,6 +36,8 @@ class Session;
 struct WorkerOptions {
   std::size_t workers = 1;  // bounds of the whole gateway are divided by it
   std::uint64_t seed = 0;
+  ClientRates* client_rates = nullptr;              // of the whole gateway
+  ClientConnections* client_connections = nullptr;  // likewise
 };
 
 class Worker {
@@ -85,10 +90,13 @@ class Worker {
   std::string& path_scratch() { return path_scratch_; }
   // For a head to be sent at once: an idle connection keeps nothing of it.
   std::string& head_scratch() { return head_scratch_; }
-  void enlist(Session& session) { sessions_.insert(&session); }
-  void delist(Session& session) { sessions_.erase(&session); }
-  // The endpoint of this backend for a request; null when there is none to try.
-  Endpoint* pick(std::size_t backend, std::span<Endpoint* const> tried);
+  void enlist(Session& session);
+  void delist(Session& session);
+  // Of the routing now in force; stays while a place in it is taken.
+  Backend& backend(std::size_t index) { return *current_backends_[index]; }
+  // What a route's limits count; null when it has none. Stays while a place in it is taken.
+  RouteLoad* route_load(std::size_t route) { return route_loads_[route]; }
+  ClientRates& client_rates() { return *options_.client_rates; }
 
   // An empty pipe for a long body; null when there is none to be had.
   std::unique_ptr<io::Pipe> borrow_pipe();
@@ -100,6 +108,7 @@ class Worker {
   void set_health(const std::string& backend, const std::string& address, bool healthy);
   void set_draining(const std::string& backend, const std::string& address, bool draining);
   const std::vector<std::vector<Endpoint*>>& backends() const { return backends_; }
+  std::span<Backend* const> current_backends() const { return current_backends_; }
 
  private:
   // Wakes the hold when something in it is due.
@@ -130,6 +139,9 @@ class Worker {
   void open_session(int fd, const std::shared_ptr<const ListenerPlan>& listener);
   io::Detached keep_house();
   Endpoint& endpoint(const std::string& backend, const EndpointPlan& plan);
+  void adopt_backends();
+  void adopt_route_loads();
+  bool takes_client(int fd);
   void adopt_access_log();
   void open_access_log();
   void sweep_retired();
@@ -141,11 +153,16 @@ class Worker {
   std::map<EndpointKey, std::unique_ptr<Endpoint>> endpoints_;
   std::vector<std::unique_ptr<Endpoint>> retired_;
   std::vector<std::vector<Endpoint*>> backends_;  // as in routing_->backends
-  std::vector<EndpointLoad> load_scratch_;
-  Listeners listeners_;  // by name
+  std::map<std::string, std::unique_ptr<Backend>> known_backends_;
+  std::vector<Backend*> current_backends_;  // as in routing_->backends
+  std::map<std::string, std::unique_ptr<RouteLoad>> known_route_loads_;
+  std::vector<RouteLoad*> route_loads_;  // by Route::index
+  Listeners listeners_;                  // by name
   std::vector<std::unique_ptr<io::Listener>> closed_listeners_;
   std::vector<std::unique_ptr<io::Pipe>> pipes_;  // empty ones, kept for the next body
   std::set<Session*> sessions_;
+  ClientConnections::Lease lease_;  // of the session that is being opened
+  std::map<const Session*, ClientConnections::Lease> leases_;
   Hold hold_;
   HoldTimer hold_timer_;
   GatewayMetrics metrics_;
