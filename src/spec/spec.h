@@ -192,10 +192,10 @@ struct DatabaseMove {
   std::vector<std::string> tables;  // empty: all
   // Application names, roles or addresses that may write before the switch; empty: anybody.
   std::vector<std::string> writers;
-  int jobs = 2;          // workers of the copy
-  std::string copy;      // auto, table or chunk: what the copy reads under (table_copy.h)
-  std::string ddl;       // stop, freeze or apply_safe: when the schema changes meanwhile
-  int max_mb_per_s = 0;  // of the copy; 0: no limit
+  int jobs = 2;               // workers of the copy
+  std::string copy = "auto";  // or table, chunk: what the copy reads under (table_copy.h)
+  std::string ddl = "stop";   // or freeze, apply_safe: when the schema changes meanwhile
+  int max_mb_per_s = 0;       // of the copy; 0: no limit
 };
 
 struct FilesMove {

@@ -131,6 +131,17 @@ TEST(Spec, LiteralSecretsAreRefused) {
                  "BY-0320", "services.web.env.SECRET_KEY");
 }
 
+TEST(Spec, TheShortFormOfAMoveHasTheDefaultsOfTheLongOne) {
+  const SpecOutcome all = parse_with("database: all", "database: all");
+  const SpecOutcome named = parse_with("database: all", "database: { to: main }");
+  const auto& short_form = *all.spec.migrations.at("lift").database;
+  const auto& long_form = *named.spec.migrations.at("lift").database;
+  EXPECT_EQ(short_form.copy, long_form.copy);
+  EXPECT_EQ(short_form.ddl, long_form.ddl);
+  EXPECT_EQ(short_form.jobs, long_form.jobs);
+  EXPECT_EQ(short_form.max_mb_per_s, long_form.max_mb_per_s);
+}
+
 TEST(Spec, ReferencesToNothingAreProblems) {
   expect_problem(parse_with("to: web", "to: wbe"), "BY-0330",
                  "routes[0].to: no service is named \"wbe\"");
