@@ -29,7 +29,7 @@ struct CertOptions {
 }  // namespace
 
 void add_cert_verbs(CLI::App& app, Cli& cli) {
-  CLI::App* const cert = app.add_subcommand("cert", "Certificates for development");
+  CLI::App* const cert = app.add_subcommand("cert", "certificates for development");
   cert->require_subcommand(1);
   auto options = std::make_shared<CertOptions>();
 

@@ -129,20 +129,22 @@ class NginxImport {
   explicit NginxImport(Imported& out) : out_(out) {}
 
   void top(const Directives& directives) {
+    const auto is_http = [](const auto& directive) { return directive.name == "http"; };
+    if (std::ranges::none_of(directives, is_http)) {
+      // A file of sites-enabled stands inside http.
+      NginxDirective whole;
+      whole.block = directives;
+      return http(whole);
+    }
     static const std::set<std::string> kOfTheProcess = {
         "user",   "worker_processes",     "pid",        "error_log",
         "events", "worker_rlimit_nofile", "load_module"};
     for (const NginxDirective& directive : directives) {
-      if (directive.name == "http")
+      if (is_http(directive))
         http(directive);
       else if (!kOfTheProcess.contains(directive.name))
         leave(directive, "Banyan's gateway carries HTTP only; keep nginx for this");
     }
-    // A file of sites-enabled stands inside http.
-    NginxDirective whole;
-    whole.block = directives;
-    if (std::ranges::none_of(directives, [](const auto& d) { return d.name == "http"; }))
-      http(whole);
   }
 
  private:

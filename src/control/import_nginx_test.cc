@@ -97,6 +97,14 @@ TEST(ImportNginx, SaysWhatWasLeftWithItsLine) {
   EXPECT_FALSE(left(in, "nginx.conf:15", ""));
 }
 
+TEST(ImportNginx, AFileOfSitesEnabledStandsInsideHttp) {
+  const Imported in = imported(
+      "upstream app { server 127.0.0.1:8000; }\nserver { location / { proxy_pass http://app; } }");
+  EXPECT_NE(find(in, "/*"), nullptr);
+  EXPECT_FALSE(left(in, "nginx.conf:1", ""));
+  EXPECT_FALSE(left(in, "nginx.conf:2", ""));
+}
+
 TEST(ImportNginx, ReadsWhatIsIncluded) {
   const auto folder = std::filesystem::temp_directory_path() / "banyan-import-nginx-test";
   std::filesystem::create_directories(folder / "sites");
