@@ -86,7 +86,7 @@ def kill_after_each_chunk(pair, kills):
         pair.role.kill9()
         killed += 1
         now = chunks(pair)
-        whole = {row[0] for row in now if row[1] == -1}
+        whole = {row[0] for row in kept if row[1] == -1}
         lost = {row for row in kept if row not in now and row[2]}
         assert not lost, f"finished chunks are gone: {lost}"
         assert {row for row in kept if row[0] in whole} <= now, "a finished table was touched"
