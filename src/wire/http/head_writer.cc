@@ -13,8 +13,7 @@ constexpr std::string_view kVia = "via: 1.1 banyan\r\n";
 constexpr std::size_t kOverheadMax = 512;
 
 char* put(char* out, std::string_view text) {
-  std::memcpy(out, text.data(), text.size());
-  return out + text.size();
+  return std::copy(text.begin(), text.end(), out);  // an empty text may have no data
 }
 
 template <class... Parts>
