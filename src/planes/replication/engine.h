@@ -16,7 +16,6 @@
 //
 // Methods may be called from any thread.
 
-#include <filesystem>
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -28,28 +27,12 @@
 #include "base/guarded.h"
 #include "planes/replication/act.h"
 #include "planes/replication/catalog.h"
-#include "planes/replication/copy_throttle.h"
+#include "planes/replication/engine_config.h"
 #include "planes/replication/schema_watch.h"
 #include "planes/replication/stream.h"
 #include "planes/replication/table_copy.h"
 
 namespace banyan::replication {
-
-struct EngineConfig {
-  std::string name;
-  Sides sides;
-  TableNames tables;  // empty: all
-  int jobs = 2;
-  Mapping mapping;
-  std::filesystem::path spool;  // directory for transactions that are still in progress
-  BatchWriter::Way apply_way = BatchWriter::Way::kSets;
-  std::string slot_prefix = "banyan_";
-  CopyMode copy_mode = CopyMode::kAuto;
-  std::int64_t chunk_bytes = 64 << 20;
-  ThrottleLimits throttle;
-  DdlPolicy ddl = DdlPolicy::kStop;
-  Duration ddl_every = 30s;  // between two looks at the schemas
-};
 
 // The schema's steps, done by others. Each may be called again after a crash in its middle.
 struct SchemaSteps {

@@ -26,14 +26,6 @@
 
 namespace banyan::replication {
 
-// The configuration of the verb `start`: {source, target, tables: "all"|[..], jobs, slot_prefix?,
-// map? (mapping.h), apply?: "sets"|"rows", copy_mode?: "auto"|"table"|"chunk", chunk_bytes?,
-// throttle?: {bytes_per_s?, ...}, ddl?: "stop"|"freeze"|"apply_safe", ddl_every_ms?}.
-Result<EngineConfig> parse_engine_config(const std::string& name, const nlohmann::json& config);
-
-// Keeps the configuration in the migration's directory, before anything is done by it.
-Result<void> write_config(const std::filesystem::path& directory, const nlohmann::json& config);
-
 class Job {
  public:
   Job(EngineConfig config, std::filesystem::path directory);

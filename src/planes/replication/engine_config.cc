@@ -1,0 +1,63 @@
+#include "planes/replication/engine_config.h"
+
+#include <algorithm>
+
+#include "planes/replication/durable_file.h"
+
+namespace banyan::replication {
+using nlohmann::json;
+
+namespace {
+
+Result<CopyMode> parse_copy_mode(const std::string& name) {
+  if (name == "auto") return CopyMode::kAuto;
+  if (name == "table") return CopyMode::kTable;
+  if (name == "chunk") return CopyMode::kChunk;
+  return failure(Code::kInvalidArgument, "copy_mode is auto, table or chunk, not " + name);
+}
+
+}  // namespace
+
+ThrottleLimits parse_throttle(const json& limits, ThrottleLimits now) {
+  now.bytes_per_s = limits.value("bytes_per_s", now.bytes_per_s);
+  now.source_latency =
+      std::chrono::milliseconds(limits.value("source_latency_ms", to_ms(now.source_latency)));
+  now.replica_lag =
+      std::chrono::milliseconds(limits.value("replica_lag_ms", to_ms(now.replica_lag)));
+  return now;
+}
+
+Result<EngineConfig> parse_engine_config(const std::string& name, const json& config) {
+  EngineConfig parsed;
+  parsed.name = name;
+  if (!config.contains("source") || !config["source"].is_string() || !config.contains("target") ||
+      !config["target"].is_string()) {
+    return failure(Code::kInvalidArgument, "config needs source and target, two PostgreSQL URLs");
+  }
+  parsed.sides = {config["source"], config["target"]};
+  const auto tables = config.value("tables", json("all"));
+  for (const auto& table : tables.is_array() ? tables : json::array()) {
+    if (!table.is_string()) return failure(Code::kInvalidArgument, "tables are names");
+    const auto named = table.get<std::string>();
+    parsed.tables.push_back(named.contains('.') ? named : "public." + named);
+  }
+  parsed.jobs = config.value("jobs", 2);
+  TRY(parsed.copy_mode, parse_copy_mode(config.value("copy_mode", "auto")));
+  parsed.chunk_bytes = std::max<std::int64_t>(1, config.value("chunk_bytes", parsed.chunk_bytes));
+  parsed.throttle = parse_throttle(config.value("throttle", json::object()), {});
+  TRY(parsed.ddl, parse_ddl_policy(config.value("ddl", "stop")));
+  parsed.ddl_every =
+      std::chrono::milliseconds(config.value("ddl_every_ms", to_ms(parsed.ddl_every)));
+  TRY(parsed.mapping, Mapping::parse(config.value("map", json())));
+  if (config.value("apply", "sets") == "rows") parsed.apply_way = BatchWriter::Way::kRows;
+  parsed.slot_prefix = config.value("slot_prefix", parsed.slot_prefix);
+  return parsed;
+}
+
+Result<void> write_config(const std::filesystem::path& directory, const json& config) {
+  std::error_code trouble;
+  std::filesystem::create_directories(directory, trouble);
+  return write_durably(directory / "config.json", config.dump(2));
+}
+
+}  // namespace banyan::replication

@@ -1,0 +1,45 @@
+#pragma once
+// EngineConfig: what one migration was started with.
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "planes/replication/act.h"
+#include "planes/replication/batch_writer.h"
+#include "planes/replication/copy_throttle.h"
+#include "planes/replication/schema_watch.h"
+#include "planes/replication/table_copy.h"
+
+namespace banyan::replication {
+
+struct EngineConfig {
+  std::string name;
+  Sides sides;
+  TableNames tables;  // empty: all
+  int jobs = 2;
+  Mapping mapping;
+  std::filesystem::path spool;  // directory for transactions that are still in progress
+  BatchWriter::Way apply_way = BatchWriter::Way::kSets;
+  std::string slot_prefix = "banyan_";
+  CopyMode copy_mode = CopyMode::kAuto;
+  std::int64_t chunk_bytes = 64 << 20;
+  ThrottleLimits throttle;
+  DdlPolicy ddl = DdlPolicy::kStop;
+  Duration ddl_every = 30s;  // between two looks at the schemas
+};
+
+// The configuration of the verb `start`: {source, target, tables: "all"|[..], jobs, slot_prefix?,
+// map? (mapping.h), apply?: "sets"|"rows", copy_mode?: "auto"|"table"|"chunk", chunk_bytes?,
+// throttle?: {bytes_per_s?, ...}, ddl?: "stop"|"freeze"|"apply_safe", ddl_every_ms?}.
+Result<EngineConfig> parse_engine_config(const std::string& name, const nlohmann::json& config);
+
+// Keeps the configuration in the migration's directory, before anything is done by it.
+Result<void> write_config(const std::filesystem::path& directory, const nlohmann::json& config);
+
+// What `limits` does not say stays as it is: {bytes_per_s?, source_latency_ms?, replica_lag_ms?}.
+ThrottleLimits parse_throttle(const nlohmann::json& limits, ThrottleLimits now);
+
+}  // namespace banyan::replication

@@ -1,0 +1,35 @@
+#pragma once
+// What the files of Engine share, and nobody else.
+
+#include <array>
+#include <mutex>
+
+#include "planes/replication/engine.h"
+#include "planes/replication/wal_guard.h"
+
+namespace banyan::replication {
+
+Result<pg::Connection> connect(const std::string& url);
+
+// Between the new slot and the last row of a repair the sides are not copies of one another.
+Result<void> check_repaired(const StreamRecord& record);
+
+// What the threads share. Streams are made once and live as long as the engine.
+struct Engine::Shared {
+  struct Report {
+    std::string state = "prepared";
+    std::optional<Error> error;
+    bool is_running = false;
+    bool has_caught_up = false;
+    std::optional<Error> schema_error;
+  };
+  mutable Guarded<Report> report;
+  mutable Guarded<CopyProgress> tables;
+  mutable Guarded<CopyRate> rate;
+  CopyThrottle throttle;
+  Guarded<std::array<std::unique_ptr<Stream>, 2>> streams;
+  Guarded<std::array<std::optional<WalStanding>, 2>> wal;  // by side
+  std::mutex making_opposite;
+};
+
+}  // namespace banyan::replication
