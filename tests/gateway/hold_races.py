@@ -61,13 +61,13 @@ class Conductor:
                                 max_ms=5 if watchdog else 60_000)
         await asyncio.sleep(self.chance.random() / 50)
         if self.chance.random() < 0.4 and not watchdog:
-            await self.gateway.verb("hold.open", epoch=self.gateway.epoch)
+            await self.release()
             self.outcomes["aborted"] += 1
         elif await self.commit(epoch):
             await self.flip()
             self.outcomes["switched"] += 1
         else:
-            await self.gateway.verb("hold.open", epoch=self.gateway.epoch)
+            await self.release()
             self.outcomes["opened by itself"] += 1
 
     async def commit(self, epoch):
@@ -87,6 +87,9 @@ class Conductor:
         after = [len(backend.requests) for backend in self.backends]
         assert before == after, ("passed a committed hold", before, after)
         self.at = 1 - self.at
+        await self.release()
+
+    async def release(self):
         await self.gateway.route_to(self.backends[self.at].address)
         await self.gateway.verb("hold.open", epoch=self.gateway.epoch)
 

@@ -181,6 +181,13 @@ void Gateway::adopt(const std::shared_ptr<const Routing>& routing) {
 
 // ---- the hold
 
+// An order that was sent to a process that was stopped may arrive when another act is under way.
+Result<void> Gateway::refuse_stale(const Current& current, std::uint64_t epoch) {
+  if (current.order.phase == Phase::kOpen || epoch >= current.order.epoch) return {};
+  return failure(Code::kConflict, fmt::format("the hold of epoch {} is closed, not one of {}",
+                                              current.order.epoch, epoch));
+}
+
 Result<void> Gateway::close_hold(const HoldRequest& request) {
   return current_.with([&](Current& current) -> Result<void> {
     TRY_VOID(may_order(current));
@@ -189,6 +196,7 @@ Result<void> Gateway::close_hold(const HoldRequest& request) {
       return failure(Code::kConflict,
                      fmt::format("the hold of epoch {} is committed", current.order.epoch));
     }
+    TRY_VOID(refuse_stale(current, request.epoch));
     Current next = current;
     next.order = {.phase = Phase::kRevocable,
                   .epoch = request.epoch,
@@ -274,6 +282,7 @@ HoldStats Gateway::open_on_workers(const Current& current, double pace_per_s) {
 Result<HoldStats> Gateway::open_hold(std::uint64_t epoch, double pace_per_s) {
   return current_.with([&](Current& current) -> Result<HoldStats> {
     TRY_VOID(may_order(current));
+    TRY_VOID(refuse_stale(current, epoch));
     const std::uint64_t in_force = current.routing ? current.routing->snapshot.epoch : 0;
     if (in_force < epoch)
       return failure(Code::kConflict,

@@ -129,6 +129,7 @@ class Gateway {
   Result<void> inherit(Inheritance inheritance);
   std::vector<EndpointName> unhealthy();
   static Result<void> may_order(const Current& current);
+  static Result<void> refuse_stale(const Current& current, std::uint64_t epoch);
   Result<std::shared_ptr<const Routing>> create_routing(RouteSnapshot snapshot);
   Result<void> persist(const Current& current) const;
   Result<void> install(Current& current, std::shared_ptr<const Routing> routing);

@@ -68,6 +68,17 @@ TEST_F(Gateways, ACommittedHoldIsStillClosedAfterARestart) {
   EXPECT_EQ(gateway->status()["hold_epoch"], 2);
 }
 
+TEST_F(Gateways, OrdersOfAnOlderActAreRefusedWhileAHoldIsClosed) {
+  auto gateway = started();
+  ASSERT_TRUE(gateway->put_snapshot(snapshot(5)));
+  ASSERT_TRUE(gateway->close_hold({.epoch = 7}));
+  EXPECT_EQ(gateway->close_hold({.epoch = 6}).error().code(), Code::kConflict);
+  ASSERT_TRUE(gateway->commit_hold(7));
+  ASSERT_TRUE(gateway->put_snapshot(snapshot(6)));
+  EXPECT_EQ(gateway->open_hold(6, 0).error().code(), Code::kConflict);
+  EXPECT_EQ(gateway->status()["phase"], "committed");
+}
+
 TEST_F(Gateways, ARevocableHoldDoesNotSurviveARestart) {
   {
     auto gateway = started();
@@ -97,7 +108,8 @@ TEST_F(Gateways, OrdersMayBeRepeated) {
   for (int i = 0; i < 2; ++i) EXPECT_TRUE(gateway->commit_hold(2));
   EXPECT_TRUE(gateway->close_hold({.epoch = 2}));
   EXPECT_EQ(gateway->status()["phase"], "committed");
-  for (int i = 0; i < 2; ++i) EXPECT_TRUE(gateway->open_hold(1, 0));
+  ASSERT_TRUE(gateway->put_snapshot(snapshot(2)));
+  for (int i = 0; i < 2; ++i) EXPECT_TRUE(gateway->open_hold(2, 0));
 }
 
 TEST_F(Gateways, AnotherHoldIsRefusedWhileOneIsCommitted) {
