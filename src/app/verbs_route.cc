@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "app/cli.h"
+#include "control/gateways.h"
 #include "control/routing.h"
 #include "planes/gateway/route_table.h"
 #include "spec/spec.h"
@@ -26,10 +29,21 @@ void print_routes(const json& out) {
   }
 }
 
+std::int64_t epoch_of(const json& out) {
+  const json& snapshot = out.at("snapshot");
+  return snapshot.is_object() ? snapshot.value("epoch", std::int64_t{0}) : 0;
+}
+
+// {snapshot} of the gateway that has the newest one.
+Result<json> newest_snapshot(const control::Layout& layout) {
+  TRY(const auto snapshots, control::Gateways(layout).tell("snapshot.get", json::object(), {}));
+  return *std::ranges::max_element(snapshots, {}, epoch_of);
+}
+
 Exit list(const Cli& cli) {
   const auto layout = cli.layout();
   if (!layout) return cli.show(layout.error());
-  const auto out = rpc::Client("gateway", layout->socket("gateway")).call("snapshot.get");
+  const auto out = newest_snapshot(*layout);
   if (!out) return cli.show(out.error());
   return cli.show(*out, print_routes);
 }
@@ -37,12 +51,9 @@ Exit list(const Cli& cli) {
 // The routes in force; those of the spec while no gateway runs.
 Result<gateway::RouteSnapshot> routes_to_explain(const Cli& cli) {
   TRY(const auto layout, cli.layout());
-  const rpc::Client gateway("gateway", layout.socket("gateway"));
-  if (gateway.is_listening()) {
-    TRY(const json out, gateway.call("snapshot.get"));
-    if (out.contains("snapshot") && !out.at("snapshot").is_null())
-      return gateway::RouteSnapshot::from_json(out.at("snapshot"));
-  }
+  const auto out = newest_snapshot(layout);
+  if (out && out->at("snapshot").is_object())
+    return gateway::RouteSnapshot::from_json(out->at("snapshot"));
   TRY(const auto spec, spec::require_spec(cli.spec_file));
   return gateway::RouteSnapshot::from_json(control::route_snapshot(spec, json::object(), {}, 0));
 }

@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <fstream>
 #include <thread>
@@ -11,6 +12,7 @@
 #include "app/cli.h"
 #include "app/supervisor.h"
 #include "base/log.h"
+#include "control/gateways.h"
 #include "control/project.h"
 
 namespace banyan {
@@ -27,8 +29,22 @@ constexpr Duration kUpgradePatience = 60s;
 
 RoleCommand role_command(const control::Layout& layout, const std::string& role) {
   return {.name = role,
-          .argv = {role, "--socket", layout.socket(role), "--state-dir", layout.role_dir(role)},
-          .socket = role == "gateway" ? layout.socket(role) : ""};
+          .argv = {role, "--socket", layout.socket(role), "--state-dir", layout.role_dir(role)}};
+}
+
+// Several share the machine's cores.
+Result<void> add_gateways(const control::Layout& layout, int count,
+                          std::vector<RoleCommand>& roles) {
+  TRY_VOID(layout.set_gateways(count));
+  const int workers = std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / count);
+  for (const std::string& name : layout.gateways()) {
+    RoleCommand gateway = role_command(layout, name);
+    gateway.argv.front() = "gateway";
+    if (count > 1) gateway.argv.insert(gateway.argv.end(), {"--workers", std::to_string(workers)});
+    gateway.socket = layout.socket(name);
+    roles.push_back(std::move(gateway));
+  }
+  return {};
 }
 
 Result<RoleCommand> objects_command(const control::Project& project, const spec::Spec& spec,
@@ -50,8 +66,8 @@ Result<std::vector<RoleCommand>> role_commands(const control::Layout& layout) {
     TRY(auto objects, objects_command(project, spec, bucket));
     roles.push_back(std::move(objects));
   }
-  for (const char* role : {"gateway", "replicate", "agent"})
-    roles.push_back(role_command(layout, role));
+  TRY_VOID(add_gateways(layout, spec.gateway.instances, roles));
+  for (const char* role : {"replicate", "agent"}) roles.push_back(role_command(layout, role));
   roles.push_back(
       {.name = "control",
        .argv = {"control", "--file", layout.spec_file(), "--state-dir", layout.state_dir()}});
@@ -119,24 +135,34 @@ Exit down(const Cli& cli, bool keep_instances) {
 
 // ---- upgrade
 
-int gateway_pid(const rpc::Client& gateway) {
-  const auto status = gateway.call("status");
-  return status ? status->value("pid", 0) : 0;
+int pid_of(const json& status) {
+  return status.value("pid", 0);
 }
 
-// Waits until another process answers for the gateway.
-Exit await_upgrade(const Cli& cli, const rpc::Client& gateway, int before) {
+json upgraded_json(const std::vector<json>& before, const std::vector<json>& now) {
+  json out = {{"upgraded", true}, {"from", pid_of(before[0])}, {"to", pid_of(now[0])}};
+  for (std::size_t i = 0; i < now.size(); ++i)
+    out["gateways"].push_back({{"from", pid_of(before[i])}, {"to", pid_of(now[i])}});
+  return out;
+}
+
+void print_upgraded(const json& out) {
+  for (const json& one : out.at("gateways"))
+    fmt::print("Upgraded: process {} took over from {}, which ends with its last connection.\n",
+               one.value("to", 0), one.value("from", 0));
+}
+
+// Waits until other processes answer for all gateways.
+Exit await_upgrade(const Cli& cli, const control::Gateways& gateways,
+                   const std::vector<json>& before) {
   const Mono deadline = SystemClock().now() + kUpgradePatience;
   while (SystemClock().now() < deadline) {
-    const int now = gateway_pid(gateway);
-    if (now != 0 && now != before)
-      return cli.show(json{{"upgraded", true}, {"from", before}, {"to", now}}, [&](const json&) {
-        fmt::print("Upgraded: process {} took over from {}, which ends with its last connection.\n",
-                   now, before);
-      });
+    const auto now = gateways.insist("status", json::object(), {});
+    if (now && std::ranges::equal(*now, before, std::ranges::not_equal_to(), pid_of, pid_of))
+      return cli.show(upgraded_json(before, *now), print_upgraded);
     std::this_thread::sleep_for(50ms);
   }
-  return cli.show(Error(Code::kTimeout, "no new gateway took over; the former one goes on")
+  return cli.show(Error(Code::kTimeout, "a gateway was not taken over from; the former one goes on")
                       .with_remedy("banyan logs gateway"));
 }
 
@@ -146,14 +172,15 @@ Exit upgrade_gateway(const Cli& cli) {
   const int supervisor = running_supervisor(*layout);
   if (supervisor == 0)
     return cli.show(Error(Code::kUnavailable, "banyan is not up").with_remedy("banyan up -d"));
-  const rpc::Client gateway("gateway", layout->socket("gateway"));
-  const auto status = gateway.call("status");
-  if (!status) return cli.show(status.error());
-  if (status->value("phase", "open") != "open")
+  const control::Gateways gateways(*layout);
+  const auto before = gateways.insist("status", json::object(), {});
+  if (!before) return cli.show(before.error());
+  const auto is_open = [](const json& one) { return one.value("phase", "open") == "open"; };
+  if (!std::ranges::all_of(*before, is_open))
     return cli.show(Error(Code::kConflict, "requests are being held: no upgrade now")
                         .with_remedy("wait until the switch has ended: banyan status"));
   request_upgrade(supervisor);
-  return await_upgrade(cli, gateway, status->value("pid", 0));
+  return await_upgrade(cli, gateways, *before);
 }
 
 // ---- looking

@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "app/cli.h"
+#include "control/gateways.h"
 
 namespace banyan {
 
@@ -10,10 +13,26 @@ using nlohmann::json;
 
 namespace {
 
-Result<json> ask_gateway(const Cli& cli, const std::string& verb, const json& in,
-                         Duration timeout = 10s) {
+// Of every gateway that answers.
+Result<std::vector<json>> tell_gateways(const Cli& cli, const std::string& verb, const json& in,
+                                        Duration timeout = 10s) {
   TRY(const auto layout, cli.layout());
-  return rpc::Client("gateway", layout.socket("gateway")).call(verb, in, timeout);
+  return control::Gateways(layout).tell(verb, in, {timeout});
+}
+
+// The lists under `key` of all answers as one, each element once.
+json joined(const std::vector<json>& answers, const char* key) {
+  json out = json::array();
+  for (const json& answer : answers)
+    for (const json& one : answer.value(key, json::array()))
+      if (std::ranges::find(out, one) == out.end()) out.push_back(one);
+  return out;
+}
+
+long sum_of(const std::vector<json>& answers, const char* key) {
+  long sum = 0;
+  for (const json& answer : answers) sum += answer.value(key, 0L);
+  return sum;
 }
 
 std::string human_us(const json& request, const char* key) {
@@ -38,10 +57,20 @@ void print_request(const json& request) {
   print_field("trace", request.value("trace", ""));
 }
 
+// All write one access log: each is asked because each first writes out what it still buffers.
 Exit why(const Cli& cli, const std::string& id) {
-  const auto out = ask_gateway(cli, "request.find", {{"id", id}}, 60s);
-  if (!out) return cli.show(out.error());
-  return cli.show(*out, [](const json& found) {
+  const auto layout = cli.layout();
+  if (!layout) return cli.show(layout.error());
+  std::vector<json> answers;
+  std::optional<Error> error;
+  for (auto& [name, out] : control::Gateways(*layout).ask("request.find", {{"id", id}}, {60s})) {
+    if (out)
+      answers.push_back(*std::move(out));
+    else
+      error = out.error();
+  }
+  if (answers.empty()) return cli.show(*error);
+  return cli.show(json{{"requests", joined(answers, "requests")}}, [](const json& found) {
     for (const json& request : found.at("requests")) print_request(request);
   });
 }
@@ -73,16 +102,18 @@ Exit tap(const Cli& cli, const std::string& route, const std::string& status, in
   if (!wanted) return cli.show(wanted.error());
   const json in = {{"route", route}, {"status", *wanted}, {"wait_ms", 1000}};
   for (int shown = 0; count == 0 || shown < count;) {
-    const auto out = ask_gateway(cli, "tap", in);
-    if (!out) return cli.show(out.error());
-    for (const json& line : out->at("lines")) {
-      if (count != 0 && shown++ >= count) break;
-      if (cli.as_json)
-        fmt::print("{}\n", line.get<std::string>());
-      else
-        print_tapped(line.get<std::string>());
+    const auto answers = tell_gateways(cli, "tap", in);
+    if (!answers) return cli.show(answers.error());
+    for (const json& answer : *answers) {
+      for (const json& line : answer.at("lines")) {
+        if (count != 0 && shown++ >= count) break;
+        if (cli.as_json)
+          fmt::print("{}\n", line.get<std::string>());
+        else
+          print_tapped(line.get<std::string>());
+      }
     }
-    if (const auto dropped = out->value("dropped", 0UL); dropped > 0)
+    if (const auto dropped = sum_of(*answers, "dropped"); dropped > 0)
       fmt::print(stderr, "({} more were not shown)\n", dropped);
     std::fflush(stdout);
   }
@@ -93,25 +124,27 @@ Exit tap(const Cli& cli, const std::string& route, const std::string& status, in
 
 Exit drain(const Cli& cli, const std::string& backend, const std::string& address, int timeout_s) {
   const json in = {{"backend", backend}, {"address", address}, {"timeout_ms", timeout_s * 1000L}};
-  const auto out = ask_gateway(cli, "endpoint.drain", in, std::chrono::seconds(timeout_s) + 10s);
-  if (!out) return cli.show(out.error());
-  const auto active = out->value("active", 0L);
+  const auto answers =
+      tell_gateways(cli, "endpoint.drain", in, std::chrono::seconds(timeout_s) + 10s);
+  if (!answers) return cli.show(answers.error());
+  const long active = sum_of(*answers, "active");
   if (active > 0)
     return cli.show(
         Error(Code::kTimeout,
               fmt::format("{} requests are still inside {}; it gets no new ones", active, address))
             .with_remedy("banyan drain again to wait longer, or banyan undrain"));
-  return cli.show(*out, [&](const json&) {
+  return cli.show(json{{"drained", true}, {"active", 0}}, [&](const json&) {
     fmt::print("{} is empty and gets no requests.\nNext: banyan undrain {} {}\n", address, backend,
                address);
   });
 }
 
 Exit undrain(const Cli& cli, const std::string& backend, const std::string& address) {
-  const auto out =
-      ask_gateway(cli, "endpoint.undrain", {{"backend", backend}, {"address", address}});
-  if (!out) return cli.show(out.error());
-  return cli.show(*out, [&](const json&) { fmt::print("{} gets requests again.\n", address); });
+  const auto answers =
+      tell_gateways(cli, "endpoint.undrain", {{"backend", backend}, {"address", address}});
+  if (!answers) return cli.show(answers.error());
+  return cli.show(json::object(),
+                  [&](const json&) { fmt::print("{} gets requests again.\n", address); });
 }
 
 struct EndpointArguments {

@@ -21,10 +21,11 @@ using store::EntryKind;
 
 namespace {
 
-// Acts whose effect cannot be seen afterwards; their receipt is their observation.
-constexpr std::array kReceiptActs = {Act::kPrepare,    Act::kAwaitBarrier,  Act::kSetSequences,
-                                     Act::kDrainFiles, Act::kCarrySessions, Act::kCheck,
-                                     Act::kTurn,       Act::kUnfence};
+// Acts whose effect cannot be seen afterwards; their receipt is their observation. (Of a gateway
+// that is lost later, that it has committed is known by the receipt.)
+constexpr std::array kReceiptActs = {Act::kPrepare,      Act::kCommitHold, Act::kAwaitBarrier,
+                                     Act::kSetSequences, Act::kDrainFiles, Act::kCarrySessions,
+                                     Act::kCheck,        Act::kTurn,       Act::kUnfence};
 
 bool leaves_receipt(Act act) {
   return std::ranges::find(kReceiptActs, act) != kReceiptActs.end();
@@ -119,6 +120,10 @@ void Conductor::tick(const Attempt& attempt, Progress& progress) {
     return;
   }
   seen->past_deadline = late;
+  if (seen->any_missing && !seen->handed_over) {
+    progress.intent = Intent::kAbort;
+    if (progress.why_not.empty()) progress.why_not = "a gateway was lost before it had committed";
+  }
   const Act act = next_act(progress.intent, *seen);
   if (act == Act::kDone) {
     progress.done = true;

@@ -26,6 +26,7 @@ class ModelWorld final : public migration::World {
     if (chance(5)) return failure(Code::kUnavailable, "not seen");
     Observation s = seen;
     migration::see_receipts(receipts, s);
+    s.any_closed = seen.door != Door::kOpen;
     s.unseen = chance(5);
     s.drained = seen.door != Door::kOpen && !chance(30);
     return s;
@@ -125,6 +126,7 @@ TEST(Conductor, AFailureBeforeTheDecisionSaysWhyAndLeavesTheOldSide) {
     Result<Observation> observe(const Attempt&, const Receipts& receipts) override {
       seen.prepared = receipts.contains(Act::kPrepare);
       seen.drained = true;
+      seen.any_closed = seen.door != Door::kOpen;
       return seen;
     }
     Result<json> perform(const Attempt&, Act act) override {

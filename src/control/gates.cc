@@ -19,9 +19,14 @@ constexpr long kDirtyMax = 100;
 constexpr Duration kVerifiedFor = 1h;
 constexpr Duration kWriterFor = 1h;
 
-json ask(const rpc::Client& role, const std::string& verb, const json& in) {
-  auto answer = role.call(verb, in, 3s);
+constexpr Duration kPatience = 3s;
+
+json report_of(const Result<json>& answer) {
   return answer ? *answer : json{{"error", answer.error().message()}};
+}
+
+json ask(const rpc::Client& role, const std::string& verb, const json& in) {
+  return report_of(role.call(verb, in, kPatience));
 }
 
 bool has_error(const json& report) {
@@ -111,10 +116,13 @@ bool serves(const json& gateway, const std::string& backend) {
   return false;
 }
 
-Gate backend_gate(const json& gateway, const std::string& backend) {
-  if (has_error(gateway)) return {"gateway", false, error_text(gateway)};
-  const bool green = serves(gateway, backend);
-  return {"gateway to " + backend, green, green ? "healthy" : "no healthy endpoint"};
+// Every gateway must lead there: each is needed for a switch.
+Gate backend_gate(const Sight& sight, const std::string& backend) {
+  for (const auto& [name, gateway] : sight.gateways) {
+    if (has_error(gateway)) return {name, false, error_text(gateway)};
+    if (!serves(gateway, backend)) return {name + " to " + backend, false, "no healthy endpoint"};
+  }
+  return {"gateway to " + backend, true, "healthy"};
 }
 
 void add_new_side(const spec::Spec& spec, const spec::Migration& migration, const Sight& sight,
@@ -128,7 +136,7 @@ void add_new_side(const spec::Spec& spec, const spec::Migration& migration, cons
     });
     if (!moved) continue;
     if (!service.is_external()) gates.push_back(service_gate(service, sight.fleet));
-    gates.push_back(backend_gate(sight.gateway, name));
+    gates.push_back(backend_gate(sight, name));
   }
 }
 
@@ -145,7 +153,9 @@ Gate verified_gate(const MigrationRecord& record, Wall now) {
 Sight look(const Project& project, const spec::Migration& migration) {
   Sight sight;
   const json name = {{"name", migration.name}};
-  sight.gateway = ask(project.gateway(), "status", json::object());
+  for (const auto& [gateway, status] :
+       project.gateways().ask("status", json::object(), {kPatience}))
+    sight.gateways.emplace_back(gateway, report_of(status));
   sight.database = ask(project.replicate(), "status", name);
   sight.fleet = ask(project.agent(), "fleet.status", json::object());
   if (migration.sessions) sight.sessions = ask(project.agent(), "sessions.status", name);
@@ -163,7 +173,7 @@ std::vector<Gate> gates_for(const spec::Spec& spec, const spec::Migration& migra
   for (const auto& [name, files] : sight.files) gates.push_back(files_gate(name, files));
   if (migration.sessions) gates.push_back(sessions_gate(sight.sessions));
   if (to == Side::kOld) {
-    if (spec.has_app()) gates.push_back(backend_gate(sight.gateway, "source"));
+    if (spec.has_app()) gates.push_back(backend_gate(sight, "source"));
     return gates;
   }
   gates.push_back(verified_gate(record, now));
@@ -179,7 +189,9 @@ Parts parts_of(const Sight& sight, const MigrationRecord& record, Wall now) {
   parts.cancelled = record.cancelled;
   parts.completed = record.completed;
   parts.assessed = record.assessed;
-  parts.adopted = record.assessed && sight.gateway.value("epoch", 0L) > 0;
+  parts.adopted = record.assessed && std::ranges::any_of(sight.gateways, [](const auto& one) {
+                    return one.second.value("epoch", 0L) > 0;
+                  });
   parts.following = is_following(sight.database) && files_are_there;
   parts.copying = record.created && !parts.following && data != "failed";
   parts.verified = is_fresh(record, now) && parts.following;

@@ -13,7 +13,7 @@ namespace banyan::control {
 // Everything the roles say about one migration right now. A role that does not answer leaves
 // {"error": "..."} in its place.
 struct Sight {
-  nlohmann::json gateway;
+  std::vector<std::pair<std::string, nlohmann::json>> gateways;  // by name
   nlohmann::json database;
   nlohmann::json fleet;
   nlohmann::json sessions;

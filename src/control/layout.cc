@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
 #include <functional>
 
 namespace banyan::control {
@@ -21,6 +22,20 @@ Result<void> make_private(const std::string& path) {
   if (error) return failure(Code::kPermission, "cannot create " + path + ": " + error.message());
   ::chmod(path.c_str(), 0700);
   return {};
+}
+
+std::string count_file(const std::string& state_dir) {
+  return state_dir + "/gateways";
+}
+
+int count_of(const std::string& state_dir) {
+  int count = 1;
+  std::ifstream(count_file(state_dir)) >> count;
+  return std::max(count, 1);
+}
+
+std::string gateway_name(int number) {
+  return number == 1 ? "gateway" : fmt::format("gateway-{}", number);
 }
 
 std::string run_dir_for(const std::string& state_dir) {
@@ -44,6 +59,28 @@ Result<Layout> Layout::create(const std::string& spec_file, std::string state_di
         layout.role_dir("replicate"), layout.role_dir("agent")})
     TRY_VOID(make_private(path));
   return layout;
+}
+
+std::vector<std::string> Layout::gateways() const {
+  std::vector<std::string> names;
+  for (int number = 1; number <= count_of(state_dir_); ++number)
+    names.push_back(gateway_name(number));
+  return names;
+}
+
+Result<void> Layout::set_gateways(int count) const {
+  std::error_code ignored;  // what cannot be removed is not there
+  for (int number = count + 1; number <= count_of(state_dir_); ++number) {
+    fs::remove_all(role_dir(gateway_name(number)), ignored);
+    fs::remove(socket(gateway_name(number)), ignored);
+  }
+  for (int number = 2; number <= count; ++number)
+    TRY_VOID(make_private(role_dir(gateway_name(number))));
+  const std::string file = count_file(state_dir_);
+  std::ofstream(file + ".new") << count << std::endl;
+  if (std::rename((file + ".new").c_str(), file.c_str()) != 0)
+    return failure(Code::kPermission, "cannot write " + file);
+  return {};
 }
 
 }  // namespace banyan::control

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "migration/gateways.h"
+
 namespace banyan::control {
 
 using migration::Act;
@@ -25,12 +27,25 @@ Door door_of(const json& status) {
                                 : Door::kOpen;
 }
 
-void see_gateway(const json& status, const Attempt& attempt, Observation& seen) {
+migration::GatewaySeen gateway_seen(const json& status, const Attempt& attempt) {
   const bool ours = status.value("hold_epoch", std::int64_t{0}) == attempt.epoch;
+  migration::GatewaySeen seen;
   seen.door = door_of(status);
   if (seen.door == Door::kRevocable && !ours) seen.door = Door::kOpen;
   seen.drained = seen.door != Door::kOpen && status.value("in_flight", 1) == 0;
   seen.routed_to = status.value("epoch", std::int64_t{0}) >= attempt.epoch;
+  return seen;
+}
+
+json merged(const std::vector<json>& answers) {
+  json out = answers.front();
+  for (std::size_t i = 1; i < answers.size(); ++i) {
+    for (const char* key : {"in_flight", "reads", "writes", "streams", "held", "refused", "failed"})
+      if (answers[i].contains(key)) out[key] = out.value(key, 0L) + answers[i].value(key, 0L);
+    out["longest_hold_ms"] =
+        std::max(out.value("longest_hold_ms", 0L), answers[i].value("longest_hold_ms", 0L));
+  }
+  return out;
 }
 
 void see_database(const json& state, const Attempt& attempt, Observation& seen) {
@@ -48,10 +63,29 @@ const spec::Migration& LiveWorld::migration(const Attempt& attempt) const {
   return spec_.migrations.at(attempt.migration);
 }
 
+Result<void> LiveWorld::see_gateways(const Attempt& attempt, const Receipts& receipts,
+                                     Observation& seen) {
+  std::vector<migration::GatewaySeen> gateways;
+  std::set<std::string> lost;
+  std::optional<Error> error;
+  for (const auto& [name, status] : project_.gateways().ask("status", json::object(), patience_)) {
+    gateways.push_back(status ? gateway_seen(*status, attempt)
+                              : migration::GatewaySeen{.answers = false});
+    if (status) continue;
+    lost.insert(name);
+    error = status.error();
+  }
+  if (lost.size() == gateways.size()) return std::unexpected(*error);
+  patience_.lost = std::move(lost);
+  const auto committed = receipts.contains(Act::kCommitHold) ? migration::Committed::kByAll
+                                                             : migration::Committed::kNo;
+  migration::see_gateways(gateways, committed, seen);
+  return {};
+}
+
 Result<Observation> LiveWorld::observe(const Attempt& attempt, const Receipts& receipts) {
   Observation seen;
-  TRY(const json gateway, project_.gateway().call("status"));
-  see_gateway(gateway, attempt, seen);
+  TRY_VOID(see_gateways(attempt, receipts, seen));
   see_receipts(receipts, seen);
   const auto state = project_.replicate().call("act.state", {{"name", attempt.migration}});
   seen.unseen = !state;
@@ -81,8 +115,11 @@ Result<json> LiveWorld::traffic(const Attempt& attempt, Act act) {
   switch (act) {
     case Act::kHold:
       return hold(attempt);
-    case Act::kCommitHold:
-      return project_.gateway().call("hold.commit", {{"epoch", attempt.epoch}});
+    case Act::kCommitHold: {
+      TRY(const auto answers,
+          project_.gateways().insist("hold.commit", {{"epoch", attempt.epoch}}, patience_));
+      return merged(answers);
+    }
     case Act::kFlipRoutes:
       return flip(attempt);
     default:
@@ -92,12 +129,15 @@ Result<json> LiveWorld::traffic(const Attempt& attempt, Act act) {
 
 Result<json> LiveWorld::hold(const Attempt& attempt) {
   const auto& bounds = spec_.gateway.hold;
-  return project_.gateway().call("hold.close", {{"epoch", attempt.epoch},
-                                                {"routes", migration(attempt).routes},
-                                                {"max_requests", bounds.max_requests},
-                                                {"max_bytes", bounds.max_bytes},
-                                                {"max_ms", bounds.max_wait.count()},
-                                                {"resume", bounds.resume_percent / 100.0}});
+  const auto gateways = static_cast<std::int64_t>(project_.gateways().size());
+  const json order = {{"epoch", attempt.epoch},
+                      {"routes", migration(attempt).routes},
+                      {"max_requests", (bounds.max_requests + gateways - 1) / gateways},
+                      {"max_bytes", (bounds.max_bytes + gateways - 1) / gateways},
+                      {"max_ms", bounds.max_wait.count()},
+                      {"resume", bounds.resume_percent / 100.0}};
+  TRY(const auto answers, project_.gateways().insist("hold.close", order, patience_));
+  return merged(answers);
 }
 
 Result<json> LiveWorld::put_routes(const Attempt& attempt, Side side) {
@@ -105,7 +145,8 @@ Result<json> LiveWorld::put_routes(const Attempt& attempt, Side side) {
   sides[attempt.migration] = side;
   TRY(const json fleet, project_.agent().call("fleet.status"));
   const json snapshot = route_snapshot(spec_, fleet, sides, attempt.epoch);
-  return project_.gateway().call("snapshot.put", {{"snapshot", snapshot}});
+  TRY_VOID(project_.gateways().tell("snapshot.put", {{"snapshot", snapshot}}, patience_));
+  return json::object();
 }
 
 // The side is recorded before the routes lead there: whoever rebuilds the routes later agrees.
@@ -124,7 +165,9 @@ Result<json> LiveWorld::release(const Attempt& attempt) {
   // The final pass stopped the carrying of sessions; where the old side serves it goes on.
   if (serving == Side::kOld && migration(attempt).sessions)
     TRY_VOID(project_.agent().call("sessions.resume", {{"name", attempt.migration}}));
-  return project_.gateway().call("hold.open", {{"epoch", attempt.epoch}});
+  TRY(const auto answers,
+      project_.gateways().tell("hold.open", {{"epoch", attempt.epoch}}, patience_));
+  return merged(answers);
 }
 
 Result<json> LiveWorld::call_data(const Attempt& attempt, const std::string& verb, json extra) {

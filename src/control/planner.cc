@@ -132,8 +132,14 @@ void plan_services(const spec::Spec& spec, const json& running, bool changed, Ch
   }
 }
 
-void plan_gateway(const spec::Spec& spec, const json& gateway, ChangePlan& plan) {
-  if (gateway.value("epoch", 0L) == 0)
+void plan_gateways(const spec::Spec& spec, std::size_t running, std::int64_t epoch,
+                   ChangePlan& plan) {
+  if (static_cast<std::size_t>(spec.gateway.instances) != running)
+    plan.steps.push_back({fmt::format("run {} gateways (at the next banyan up, not by apply)",
+                                      spec.gateway.instances),
+                          fmt::format("{} run now", running), "restart",
+                          "banyan up with the former count"});
+  if (epoch == 0)
     plan.steps.push_back({fmt::format("route {} through the gateway at {}", spec.routes.size(),
                                       fmt::join(spec.gateway.listen, ", ")),
                           "the gateway has no routes yet", "safe", "banyan down"});
@@ -149,12 +155,13 @@ Result<ChangePlan> make_plan(const Project& project, const spec::Spec& spec, Rec
   TRY(const auto sides, records.sides());
   TRY(const json running,
       project.agent().call_patiently("fleet.status", json::object(), kRolePatience));
-  TRY(const json gateway,
-      project.gateway().call_patiently("status", json::object(), kRolePatience));
+  for (const auto& gateway : project.gateways().each())  // one may be lost: the others do
+    (void)gateway.call_patiently("status", json::object(), kRolePatience);
+  TRY(const std::int64_t epoch, project.gateways().epoch());
   const json wanted = route_snapshot(spec, {{"services", json::array()}}, sides, 0);
   const std::string wanted_hash = fingerprint(plan.fleet.dump() + wanted.dump());
   plan_services(spec, running, !applied.empty() && applied != wanted_hash, plan);
-  plan_gateway(spec, gateway, plan);
+  plan_gateways(spec, project.gateways().size(), epoch, plan);
   std::string seen = wanted_hash;
   for (const PlanStep& step : plan.steps) seen += step.what + step.why;
   plan.hash = wanted_hash + fingerprint(seen);
@@ -166,11 +173,11 @@ Result<void> apply_plan(const Project& project, const spec::Spec& spec, Records&
   TRY_VOID(apply_databases(spec));
   TRY_VOID(project.agent().call("fleet.apply", plan.fleet, 30s));
   TRY(const json fleet, project.agent().call("fleet.status"));
-  TRY(const json gateway, project.gateway().call("status"));
+  TRY(const std::int64_t in_force, project.gateways().epoch());
   TRY(const auto sides, records.sides());
-  TRY(const auto epoch, records.next_epoch(gateway.value("epoch", std::int64_t{0})));
-  TRY_VOID(project.gateway().call("snapshot.put",
-                                  {{"snapshot", route_snapshot(spec, fleet, sides, epoch)}}));
+  TRY(const auto epoch, records.next_epoch(in_force));
+  TRY_VOID(project.gateways().tell("snapshot.put",
+                                   {{"snapshot", route_snapshot(spec, fleet, sides, epoch)}}, {}));
   return records.set_applied(plan.hash.substr(0, 16));
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "control/gateways.h"
 #include "control/layout.h"
 #include "spec/spec.h"
 #include "wire/rpc/client.h"
@@ -16,19 +17,19 @@ class Project {
  public:
   explicit Project(Layout layout)
       : layout_(std::move(layout)),
-        gateway_("gateway", layout_.socket("gateway")),
+        gateways_(layout_),
         replicate_("replicator", layout_.socket("replicate")),
         agent_("agent", layout_.socket("agent")) {}
 
   const Layout& layout() const { return layout_; }
   Result<spec::Spec> spec() const { return spec::require_spec(layout_.spec_file()); }
-  const rpc::Client& gateway() const { return gateway_; }
+  const Gateways& gateways() const { return gateways_; }
   const rpc::Client& replicate() const { return replicate_; }
   const rpc::Client& agent() const { return agent_; }
 
  private:
   Layout layout_;
-  rpc::Client gateway_;
+  Gateways gateways_;
   rpc::Client replicate_;
   rpc::Client agent_;
 };

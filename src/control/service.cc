@@ -17,6 +17,7 @@ using nlohmann::json;
 namespace {
 
 constexpr Duration kKeeperPause = 300ms;
+constexpr Duration kKeeperPatience = 2s;
 constexpr long kVerifyWaitMs = 600'000;
 
 std::string name_in(const json& in) {
@@ -31,6 +32,10 @@ Result<spec::Migration> find_migration(const spec::Spec& spec, const std::string
   return std::unexpected(
       Error(Code::kNotFound, "no migration is called " + name)
           .with_remedy("the spec declares:" + (known.empty() ? " none" : known)));
+}
+
+std::int64_t epoch_of(const json& gateway) {
+  return gateway.value("epoch", std::int64_t{0});
 }
 
 json gates_json(const std::vector<migration::Gate>& gates) {
@@ -132,10 +137,9 @@ Result<void> ControlService::refuse_while_busy() {
 }
 
 Result<migration::Attempt> ControlService::new_attempt(const std::string& name, Side to) {
-  TRY(const json gateway, project_.gateway().call("status"));
+  TRY(const std::int64_t in_force, project_.gateways().epoch());
   TRY(const json data, project_.replicate().call("act.state", {{"name", name}}));
-  const std::int64_t seen =
-      std::max(gateway.value("epoch", std::int64_t{0}), data.value("epoch", std::int64_t{0}));
+  const std::int64_t seen = std::max(in_force, data.value("epoch", std::int64_t{0}));
   TRY(const auto epoch, records_.next_epoch(seen));
   const std::string verb = to == Side::kNew ? "switch-" : "reverse-";
   return migration::Attempt{
@@ -192,7 +196,7 @@ Result<json> ControlService::events(const json& in) {
   return out;
 }
 
-// ---- the keeper: the gateway's endpoints follow the fleet
+// ---- the keeper: the gateways' endpoints follow the fleet, and who was lost is brought back
 
 void ControlService::keep_routes(const std::stop_token& stop) {
   while (!stop.stop_requested()) {
@@ -206,15 +210,35 @@ Result<void> ControlService::keep_routes_once() {
   const std::unique_lock lock(change_, std::try_to_lock);
   if (!lock || busy_) return {};
   TRY(const auto spec, project_.spec());
-  TRY(const json gateway, project_.gateway().call("status"));
+  TRY(const auto gateways, project_.gateways().tell("status", json::object(), {kKeeperPatience}));
   TRY(const json fleet, project_.agent().call("fleet.status"));
   TRY(const auto sides, records_.sides());
-  const auto present = gateway.value("epoch", std::int64_t{0});
-  const json wanted = route_snapshot(spec, fleet, sides, present);
-  if (wanted == kept_) return {};
-  TRY(const auto epoch, records_.next_epoch(present));
-  kept_ = route_snapshot(spec, fleet, sides, epoch);
-  TRY_VOID(project_.gateway().call("snapshot.put", {{"snapshot", kept_}}));
+  std::int64_t newest = 0;
+  for (const json& gateway : gateways) newest = std::max(newest, epoch_of(gateway));
+  const bool all_have_it =
+      std::ranges::all_of(gateways, [&](const json& one) { return epoch_of(one) == newest; });
+  const json wanted = route_snapshot(spec, fleet, sides, newest);
+  if (wanted != kept_) {
+    TRY(const auto epoch, records_.next_epoch(newest));
+    kept_ = route_snapshot(spec, fleet, sides, epoch);
+  }
+  if (wanted != kept_ || !all_have_it)
+    TRY_VOID(project_.gateways().tell("snapshot.put", {{"snapshot", kept_}}, {kKeeperPatience}));
+  const bool any_closed = std::ranges::any_of(
+      gateways, [](const json& one) { return one.value("phase", "open") != "open"; });
+  return any_closed ? open_left_behind(spec) : Result<void>{};
+}
+
+// A gateway that was lost during an act is still closed. No act is open, so its routes are in
+// force: the door leads to the side that serves.
+Result<void> ControlService::open_left_behind(const spec::Spec& spec) {
+  for (const auto& [name, migration] : spec.migrations) {
+    TRY(const auto open, journal_->open_act(name));
+    if (open) return {};
+  }
+  const auto epoch = kept_.value("epoch", std::int64_t{0});
+  log_warn("opening a gateway that an act has left behind", {{"epoch", epoch}});
+  TRY_VOID(project_.gateways().tell("hold.open", {{"epoch", epoch}}, {kKeeperPatience}));
   return {};
 }
 
@@ -515,10 +539,15 @@ Result<json> ControlService::report(const json& in) {
 
 Result<json> ControlService::status() {
   json roles = json::object();
-  for (const auto* role : {&project_.gateway(), &project_.replicate(), &project_.agent()})
+  json gateways = json::array();
+  for (const auto& [name, gateway] :
+       project_.gateways().ask("status", json::object(), {kKeeperPatience})) {
+    roles[name] = gateway.has_value();
+    gateways.push_back(gateway ? *gateway : json());
+  }
+  for (const auto* role : {&project_.replicate(), &project_.agent()})
     roles[role->role()] = role->is_listening();
   TRY(const auto spec, project_.spec());
-  const auto gateway = project_.gateway().call("status");
   json migrations = json::array();
   for (const auto& [name, migration] : spec.migrations) {
     TRY(json one, migration_status({{"name", name}}));
@@ -530,7 +559,7 @@ Result<json> ControlService::status() {
   return json{{"name", spec.name},
               {"roles", roles},
               {"migrations", migrations},
-              {"gateway", gateway ? *gateway : json()},
+              {"gateways", gateways},
               {"busy", busy_.load()}};
 }
 

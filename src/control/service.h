@@ -53,6 +53,7 @@ class ControlService {
   void resume(const std::string& name);
   void keep_routes(const std::stop_token& stop);
   Result<void> keep_routes_once();
+  Result<void> open_left_behind(const spec::Spec& spec);
   Result<void> start_parts(const spec::Spec& spec, const spec::Migration& migration);
   Result<void> start_files(const spec::Spec& spec, const spec::Migration& migration);
   Result<void> start_sessions(const spec::Spec& spec, const spec::Migration& migration);

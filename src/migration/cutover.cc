@@ -9,7 +9,7 @@ namespace {
 Act after_the_decision(const Observation& seen) {
   if (!seen.opened) return Act::kOpenTarget;
   if (!seen.routed_to) return Act::kFlipRoutes;
-  if (seen.door != Door::kOpen) return Act::kRelease;
+  if (seen.any_closed) return Act::kRelease;
   return seen.turned ? Act::kDone : Act::kTurn;  // nobody waits for it: it compares whole states
 }
 
@@ -18,12 +18,12 @@ Act after_the_decision(const Observation& seen) {
 Act half_blind(const Observation& seen) {
   if (!seen.past_deadline) return Act::kWait;
   if (!seen.undone) return Act::kUnfence;
-  return seen.door == Door::kOpen ? Act::kDone : Act::kRelease;
+  return seen.any_closed ? Act::kRelease : Act::kDone;
 }
 
 Act towards_the_old_side(const Observation& seen) {
   if (seen.fenced) return Act::kUnfence;
-  return seen.door == Door::kOpen ? Act::kDone : Act::kRelease;
+  return seen.any_closed ? Act::kRelease : Act::kDone;
 }
 
 // Behind a closed door: everything that must be true on the other side before it may serve.
@@ -76,6 +76,7 @@ void succeed(Observation& seen, Act act) {
   if (act == Act::kHold) seen.door = Door::kRevocable;
   if (act == Act::kCommitHold) seen.door = Door::kCommitted;
   if (act == Act::kRelease) seen.door = Door::kOpen;
+  seen.any_closed = seen.door != Door::kOpen;
   seen.fenced |= act == Act::kFence;
   seen.caught_up |= act == Act::kAwaitBarrier;
   seen.sequences_set |= act == Act::kSetSequences;
@@ -113,7 +114,8 @@ Act next_act(Intent intent, const Observation& seen) {
   if (seen.handed_over) return after_the_decision(seen);
   // A fence found behind an open door is somebody's unfinished act: never serve a fenced side.
   const bool torn = seen.fenced && seen.door != Door::kCommitted;
-  if (intent == Intent::kAbort || seen.past_deadline || torn) return towards_the_old_side(seen);
+  if (intent == Intent::kAbort || seen.past_deadline || torn || seen.any_missing)
+    return towards_the_old_side(seen);
   return towards_the_decision(seen);
 }
 

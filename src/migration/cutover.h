@@ -19,15 +19,17 @@ namespace banyan::migration {
 
 enum class Intent : std::uint8_t { kCutOver, kAbort };
 
-// The gateway's door. Revocable: it reopens by itself at its bound. Committed: only on a decision.
+// A gateway's door. Revocable: it reopens by itself at its bound. Committed: only on a decision.
 enum class Door : std::uint8_t { kOpen, kRevocable, kCommitted };
 
 // What is seen of the world in one tick. "from" is the side being left, "to" the side entered.
 struct Observation {
-  // Gateway.
-  Door door = Door::kOpen;
-  bool drained = false;    // nothing that was inside before the door closed is left
-  bool routed_to = false;  // the current route snapshot leads to the new side
+  // The gateways that answer, together (gateways.h).
+  Door door = Door::kOpen;   // the least closed
+  bool any_closed = false;   // one waits to be released
+  bool drained = false;      // in none is anything left that was inside before the doors closed
+  bool routed_to = false;    // the current route snapshots lead to the new side
+  bool any_missing = false;  // one does not answer and may be open
   // Database, from its own rows. When one of the two cannot be read, only `unseen` is said of it.
   bool unseen = false;
   bool prepared = false;     // opposite slot exists, triggers are there, sequences are ahead

@@ -20,8 +20,13 @@ void lose_receipts(Observation& s) {
   s.sequences_set = s.files_drained = s.sessions_carried = s.checked = false;
 }
 
+void set_door(Observation& s, Door door) {
+  s.door = door;
+  s.any_closed = door != Door::kOpen;
+}
+
 void release(Observation& s) {
-  s.door = Door::kOpen;
+  set_door(s, Door::kOpen);
   s.drained = false;
 }
 
@@ -43,10 +48,10 @@ World after(World w, Act act) {
       s.prepared = true;
       break;
     case Act::kHold:
-      s.door = Door::kRevocable;
+      set_door(s, Door::kRevocable);
       break;
     case Act::kCommitHold:
-      s.door = Door::kCommitted;
+      set_door(s, Door::kCommitted);
       break;
     case Act::kFence:
       s.fenced = !s.undone;

@@ -201,6 +201,8 @@ void Loader::listener(Reader& reader, Gateway& gateway) const {
 
 Gateway Loader::gateway(Reader& reader) const {
   Gateway gateway;
+  gateway.instances = reader.integer(
+      {"instances", "Processes that serve these addresses together and hold together"}, {1, 8}, 1);
   gateway.listen = reader.texts({"listen", "Address or addresses users connect to"});
   for (const auto& address : gateway.listen) check_address(reader, "listen", address);
   reader.list({"listeners", "More addresses, with TLS or with a redirect to it"},

@@ -104,6 +104,7 @@ struct Listener {
 };
 
 struct Gateway {
+  int instances = 1;                          // processes that share the addresses
   std::vector<std::string> listen;            // "address:port", at least one
   std::map<std::string, Listener> listeners;  // by address of `listen`
   std::optional<std::string> public_host;

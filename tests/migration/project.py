@@ -21,10 +21,10 @@ source:
   app: {{ listen: 127.0.0.1:{p.app_port}, health: {{ path: /healthz }} }}
   database: {{ url: {p.old_url} }}
 {source}
-gateway: {{ listen: 127.0.0.1:{p.gateway_port}, access_log: access.log }}
+gateway: {{ listen: 127.0.0.1:{p.gateway_port}, access_log: access.log{gateway} }}
 services:
   web:
-    command: "exec /usr/bin/python3 {here}/old_app.py ${{PORT}} ${{HOST}} none"
+    command: "exec /usr/bin/python3 {p.app} ${{PORT}} ${{HOST}} {p.new_url}"
     instances: {{ min: 1 }}
 databases: {{ main: {{ url: {p.new_url} }} }}
 routes: [ {{ match: /*, to: web, default: source }} ]
@@ -34,11 +34,13 @@ migrations: {{ lift: {{ move: {{ database: all, routes: all{move} }} }} }}
 
 
 class Project(contextlib.ExitStack):
-    """`source`, `move` and `more` are added to the spec; `seed` is run in the old database, named shop."""
+    """`source`, `move`, `more` and `gateway` are added to the spec; `seed` is run in the old database, named shop.
+    `app PORT HOST URL` is the application, on both sides; without it old_app.py."""
 
-    def __init__(self, binary, source="", move="", more="", seed=""):
+    def __init__(self, binary, source="", move="", more="", gateway="", seed="", app=None):
         super().__init__()
-        self.binary, self.parts, self.seed = binary, {"source": source, "move": move, "more": more}, seed
+        self.binary, self.seed, self.app = binary, seed, app or HERE / "old_app.py"
+        self.parts = {"source": source, "move": move, "more": more, "gateway": gateway}
 
     def __enter__(self):
         try:
@@ -58,11 +60,12 @@ class Project(contextlib.ExitStack):
         self.callback(shutil.rmtree, self.directory, ignore_errors=True)
         self.app_port, self.gateway_port = free_port(), free_port()
         self.notice = self.directory / "notice"
-        app = subprocess.Popen(["/usr/bin/python3", HERE / "old_app.py", str(self.app_port), "127.0.0.1", self.notice])
+        third = self.notice if self.app.name == "old_app.py" else self.old_url
+        app = subprocess.Popen(["/usr/bin/python3", self.app, str(self.app_port), "127.0.0.1", third])
         self.callback(app.wait)
         self.callback(app.kill)
         spec = self.directory / "banyan.yaml"
-        spec.write_text(SPEC.format(p=self, here=HERE, **self.parts))
+        spec.write_text(SPEC.format(p=self, **self.parts))
         self.callback(self.banyan, "down")
         for words in (("up", "--detach"), ("apply",)):
             assert self.banyan(*words) == 0, self.printed

@@ -4,3 +4,6 @@ set_tests_properties(migration_create PROPERTIES TIMEOUT 300)
 add_test(NAME migration_sessions_cache COMMAND /usr/bin/python3
   ${CMAKE_SOURCE_DIR}/tests/migration/sessions_cache.py $<TARGET_FILE:banyan>)
 set_tests_properties(migration_sessions_cache PROPERTIES TIMEOUT 300)
+add_test(NAME migration_several_gateways COMMAND /usr/bin/python3
+  ${CMAKE_SOURCE_DIR}/tests/migration/several_gateways.py $<TARGET_FILE:banyan>)
+set_tests_properties(migration_several_gateways PROPERTIES TIMEOUT 300)
