@@ -5,6 +5,7 @@
 
 #include "planes/gateway/cookie.h"
 #include "spec/cidr.h"
+#include "wire/http/text.h"
 
 namespace banyan::gateway {
 namespace {

@@ -1,6 +1,7 @@
 #include "planes/gateway/cookie.h"
 
 #include "planes/gateway/rewrite.h"
+#include "wire/http/text.h"
 
 namespace banyan::gateway {
 namespace {

@@ -9,6 +9,7 @@
 #include "planes/gateway/http2_session.h"
 #include "planes/gateway/http2_text.h"
 #include "planes/gateway/worker.h"
+#include "wire/http/text.h"
 
 namespace banyan::gateway {
 namespace {

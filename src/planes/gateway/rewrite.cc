@@ -5,6 +5,7 @@
 #include "planes/gateway/cookie.h"
 #include "planes/gateway/route_table.h"
 #include "wire/http/path.h"
+#include "wire/http/text.h"
 
 namespace banyan::gateway {
 namespace {

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "wire/http/text.h"
+
 namespace banyan::gateway {
 namespace {
 

@@ -7,7 +7,7 @@
 #include <tuple>
 #include <utility>
 
-#include "wire/http/http1_parser.h"
+#include "wire/http/text.h"
 
 namespace banyan::gateway {
 namespace {

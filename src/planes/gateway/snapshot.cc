@@ -11,7 +11,7 @@
 #include "planes/gateway/access_line.h"
 #include "planes/gateway/route_table.h"
 #include "spec/traffic_json.h"
-#include "wire/http/http1_parser.h"
+#include "wire/http/text.h"
 
 namespace banyan::gateway {
 namespace {

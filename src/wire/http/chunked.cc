@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "base/hex.h"
-#include "wire/http/http1_parser.h"
+#include "wire/http/text.h"
 
 namespace banyan::http {
 namespace {

@@ -1,4 +1,4 @@
-// FUZZ SOURCES: wire/http/chunked.cc wire/http/http1_parser.cc
+// FUZZ SOURCES: wire/http/chunked.cc wire/http/text.cc
 // The decoder reaches the same end however the bytes are cut.
 
 #include <string>

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "wire/http/text.h"
+
 namespace banyan::http {
 namespace {
 

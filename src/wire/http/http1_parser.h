@@ -108,10 +108,4 @@ Parsed parse_response(std::string_view bytes, Answers answers, Head& head,
 // so that a head arriving byte by byte is not parsed once per byte.
 bool head_may_be_complete(std::string_view bytes, std::size_t seen, const HeadLimits& limits = {});
 
-// ASCII only; `lower` must be in lower case.
-bool equals_lower(std::string_view text, std::string_view lower);
-bool is_token(std::string_view text);
-// Is `lower` one of the comma separated elements of `list`?
-bool list_names(std::string_view list, std::string_view lower);
-
 }  // namespace banyan::http

@@ -1,4 +1,5 @@
-// FUZZ SOURCES: wire/http/http1_parser.cc wire/http/head_writer.cc wire/http/path.cc
+// FUZZ SOURCES: wire/http/http1_parser.cc wire/http/field_parser.cc wire/http/field_id.cc
+// FUZZ SOURCES: wire/http/text.cc wire/http/head_writer.cc wire/http/path.cc
 // Whatever the parser accepts, written again for upstream, parses to the same request.
 
 #include <cstdlib>
