@@ -138,6 +138,7 @@ json route_snapshot(const spec::Spec& spec, const json& fleet, const Sides& side
               {"routes", std::move(routes)}};
   if (!gateway.access_log_fields.empty()) out["access_log_fields"] = gateway.access_log_fields;
   if (!gateway.listeners.empty()) out["listeners"] = listeners_json(gateway);
+  if (gateway.desync != spec::Gateway{}.desync) out["desync"] = gateway.desync;
   if (gateway.zone) out["zone"] = *gateway.zone;
   if (gateway.limits != spec::Limits{}) spec::write(gateway.limits, out["limits"]);
   return out;

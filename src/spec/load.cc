@@ -217,8 +217,10 @@ Gateway Loader::gateway(Reader& reader) const {
   gateway.access_log_fields = reader.texts(
       {"access_log_fields",
        "What its lines say; empty: all but the query: client, method, host, path, query, status, "
-       "route, upstream, bytes_in, bytes_out, us, held_us, first_byte_us, retries, reason, id, "
-       "trace"});
+       "route, upstream, bytes_in, bytes_out, us, held_us, first_byte_us, retries, reason, desync, "
+       "desync_shape, id, trace"});
+  gateway.desync = reader.choice({"desync", "Requests that two servers may read differently"},
+                                 {"defensive", "monitor", "strictest"});
   return gateway;
 }
 

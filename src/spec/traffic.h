@@ -115,6 +115,7 @@ struct RouteRules {
   std::optional<int> retries;
   RouteLimits limits;
   std::optional<Fallback> fallback;
+  std::string desync = "gateway";   // as it says; or monitor, defensive, strictest
   std::string priority = "normal";  // normal, high, low: who waits longer at a full backend
   bool operator==(const RouteRules&) const = default;
 };

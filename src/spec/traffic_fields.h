@@ -164,6 +164,8 @@ void describe(V& v, RouteRules& rules) {
                      rules.retries);
   v.group({"limits", "Limits of this route"}, rules.limits);
   v.group({"fallback", "Who answers when the service cannot"}, rules.fallback);
+  v.choice({"desync", "Requests that two servers may read differently (default: gateway.desync)"},
+           {"gateway", "monitor", "defensive", "strictest"}, rules.desync);
   v.choice({"priority", "Who is shed last when a backend is full"}, {"normal", "high", "low"},
            rules.priority);
 }

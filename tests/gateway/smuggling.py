@@ -68,7 +68,7 @@ async def chunked_bodies(gateway):
 
 async def an_ambiguous_response_is_a_502(gateway):
     bad = [b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
-           b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", b"Content-Length: 3, 3\r\n\r\nabc",
+           b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", b"Content-Length: 3, 4\r\n\r\nabc",
            b"Transfer-Encoding: gzip\r\n\r\nabc", b"X : y\r\n\r\n", b"X: a\r\n b\r\n\r\n", b"X: a\nY: b\r\n\r\n"]
     async def answer(request, reader, writer):
         writer.write(b"HTTP/1.1 200 OK\r\n" + bad[int(request.target[1:])])

@@ -31,10 +31,10 @@ std::uint64_t to_us(Duration duration) {
   return duration.count() > 0 ? static_cast<std::uint64_t>(duration.count()) / 1000 : 0;
 }
 
-constexpr std::array<std::string_view, 17> kNames = {
-    "client",        "method",   "host",     "path",      "query", "status",
-    "route",         "upstream", "bytes_in", "bytes_out", "us",    "held_us",
-    "first_byte_us", "retries",  "reason",   "id",        "trace"};
+constexpr std::array<std::string_view, 19> kNames = {
+    "client",   "method",   "host",         "path", "query",   "status",        "route",
+    "upstream", "bytes_in", "bytes_out",    "us",   "held_us", "first_byte_us", "retries",
+    "reason",   "desync",   "desync_shape", "id",   "trace"};
 
 bool looks_secret(std::string_view name) {
   constexpr std::array<std::string_view, 12> kMarks = {"token", "secret", "passw", "pwd",
@@ -151,6 +151,10 @@ void AccessLine::append(std::string& out, const AccessEntry& entry) {
   line.number_if(Field::kFirstByteUs, to_us(entry.first_byte));
   line.number_if(Field::kRetries, static_cast<std::uint64_t>(entry.retries));
   line.text(Field::kReason, entry.reason);
+  if (entry.desync.level != http::Desync::kCompliant) {
+    line.text(Field::kDesync, http::name_of(entry.desync.level));
+    line.text(Field::kDesyncShape, entry.desync.shape);
+  }
   line.text(Field::kId, entry.id);
   line.text(Field::kTrace, entry.trace);
   out += "}\n";

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "wire/http/desync.h"
 
 namespace banyan::gateway {
 
@@ -23,6 +24,7 @@ struct AccessEntry {
   std::string_view trace = {};
   std::string_view id = {};      // the client's own X-Request-Id; empty: none
   std::string_view reason = {};  // why the answer is the gateway's own; empty: it is not
+  http::Verdict desync = {};     // left out when compliant
   int status = 0;                // 0: the client had gone
   std::uint64_t bytes_in = 0;
   std::uint64_t bytes_out = 0;
@@ -50,6 +52,8 @@ class AccessLine {
     kFirstByteUs,
     kRetries,
     kReason,
+    kDesync,
+    kDesyncShape,
     kId,
     kTrace,
   };

@@ -37,6 +37,14 @@ TEST(AccessLine, SaysOnlyTheFieldsAskedFor) {
   EXPECT_FALSE(AccessLine::parse_fields({"cookie"}));
 }
 
+TEST(AccessLine, NamesTheClassOfAnOddRequestOnly) {
+  EXPECT_EQ(line_of({.status = 200}).find("desync"), std::string::npos);
+  const auto line = nlohmann::json::parse(
+      line_of({.desync = {http::Desync::kAmbiguous, "repeated content-length"}, .status = 200}));
+  EXPECT_EQ(line["desync"], "ambiguous");
+  EXPECT_EQ(line["desync_shape"], "repeated content-length");
+}
+
 TEST(AccessLine, IsJsonWhateverTheClientSent) {
   const auto line =
       nlohmann::json::parse(line_of({.host = "\"\\\n", .target = "/\x01\xff?\"=\xfe", .id = "a-1"},

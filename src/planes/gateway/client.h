@@ -52,6 +52,8 @@ class Client : public Side {
   // 103 and the like; dropped when the client would not understand it.
   virtual io::Task<io::IoResult> send_interim(const http::Head& head, Mono deadline) = 0;
 
+  // What follows the request on its connection is not to be trusted: the answer is the last one.
+  virtual void end_after_answer() = 0;
   virtual io::Task<io::IoResult> reply(OwnAnswer answer, Mono deadline) = 0;
   // The head's framing says what to announce, `form` how the parts of the body look; also 101.
   virtual io::Task<io::IoResult> respond(const http::Head& head, BodyForm form, BodyPart first,

@@ -41,6 +41,7 @@ Exchange::Exchange(Worker& worker, Client& client, const http::Head& head)
       answers_(head.method == "HEAD" ? http::Answers::kHead : http::Answers::kOther),
       framing_(head.framing),
       is_upgrade_(head.is_upgrade),
+      desync_(http::judge(head.oddities)),
       started_(worker_.clock().now()),
       changed_(worker_.loop()) {
   if (const auto path = http::normal_path(head.path, worker_.path_scratch())) path_ = *path;
@@ -89,8 +90,10 @@ io::Task<Answered> Exchange::run() {
 }
 
 io::Task<Answered> Exchange::answer() {
+  const bool found = !path_.empty() && find_route();
+  if (const auto problem = desync_problem()) co_return co_await reply(*problem);
   if (path_.empty()) co_return co_await reply({400, "the path is malformed"});
-  if (!find_route()) co_return co_await reply({404, "nothing is published at this address"});
+  if (!found) co_return co_await reply({404, "nothing is published at this address"});
   if (const auto problem = over_rate()) co_return co_await reply(*problem);
   if (answers_itself()) co_return co_await answer_by_rule();
   if (!client_.incoming().done) first_body_ = client_.take_received();
@@ -157,6 +160,20 @@ Duration Exchange::response_time() const {
   return out;
 }
 
+// Refuses, or makes sure that nothing follows on the connections the request comes and goes by.
+std::optional<Exchange::Problem> Exchange::desync_problem() {
+  if (desync_.level == http::Desync::kCompliant) return std::nullopt;
+  const bool has_own = route_ != nullptr && route_->spec.rules.desync != "gateway";
+  const std::string& mode = has_own ? route_->spec.rules.desync : routing_->snapshot.desync;
+  const bool is_ambiguous = desync_.level == http::Desync::kAmbiguous;
+  if (mode == "monitor" || (mode == "defensive" && !is_ambiguous)) return std::nullopt;
+  client_.end_after_answer();
+  if (mode == "strictest") return Problem{400, desync_.shape};
+  reuses_upstream_ = false;
+  if (!is_upgrade_) request_head_.insert(request_head_.size() - 2, "connection: close\r\n");
+  return std::nullopt;
+}
+
 std::optional<Exchange::Problem> Exchange::body_problem() const {
   const BodyProgress& body = client_.incoming();
   if (body.malformed) return problem_of(AttemptEnd::kBodyMalformed);
@@ -217,6 +234,7 @@ void Exchange::record() {
   const std::uint64_t bytes_in = client_.incoming().bytes;
   GatewayMetrics& metrics = worker_.metrics();
   metrics.count_request(route, status_, took);
+  metrics.count_desync(desync_.level);
   if (const auto found = metrics.routes.find(route); found != metrics.routes.end()) {
     found->second.bytes_in += bytes_in;
     found->second.bytes_out += bytes_out_;
@@ -232,6 +250,7 @@ void Exchange::record() {
                        .trace = trace_.trace(),
                        .id = request_id_,
                        .reason = reason_,
+                       .desync = desync_,
                        .status = status_,
                        .bytes_in = bytes_in,
                        .bytes_out = bytes_out_,
@@ -450,7 +469,7 @@ io::Task<AttemptEnd> Exchange::converse(Endpoint& endpoint) {
   if (end == AttemptEnd::kDied && !upstream_->is_reused()) at_->note_failure(endpoint, now);
   if (end == AttemptEnd::kLate) at_->note_failure(endpoint, now);
   if (end == AttemptEnd::kDied) choose_repeat(endpoint, attempt);
-  if (attempt.is_reusable()) endpoint.give_back(std::move(upstream_));
+  if (reuses_upstream_ && attempt.is_reusable()) endpoint.give_back(std::move(upstream_));
   upstream_.reset();
   co_return end;
 }

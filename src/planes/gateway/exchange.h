@@ -24,6 +24,7 @@
 #include "planes/gateway/hold.h"
 #include "planes/gateway/pool.h"
 #include "planes/gateway/worker.h"
+#include "wire/http/desync.h"
 #include "wire/http/head_writer.h"
 #include "wire/http/http1_parser.h"
 
@@ -65,6 +66,7 @@ class Exchange final : private ClientObserver {
   std::int64_t body_bytes_max() const;
   Duration response_time() const;
   std::optional<Problem> body_problem() const;
+  std::optional<Problem> desync_problem();
   io::Task<Answered> reply(Problem problem);
   void record();
 
@@ -116,6 +118,8 @@ class Exchange final : private ClientObserver {
   http::Answers answers_;
   http::Framing framing_;
   bool is_upgrade_;
+  http::Verdict desync_;
+  bool reuses_upstream_ = true;
   bool is_grpc_ = false;
   std::optional<Duration> grpc_timeout_;  // how long the client waits, from its request on
   Mono started_;

@@ -94,6 +94,10 @@ void put_gateway(Text& text, const GatewayMetrics& metrics) {
   for (const auto& [reason, n] : metrics.refused) {
     text.sample(Text::label("reason", reason), static_cast<double>(n));
   }
+  text.family("banyan_gateway_desync_total", "counter", "Requests by class of docs/desync.md.");
+  for (std::size_t i = 0; i < metrics.desync.size(); ++i)
+    text.sample(Text::label("class", http::name_of(static_cast<http::Desync>(i))),
+                static_cast<double>(metrics.desync[i]));
   const auto counter = [&](std::string_view name, std::string_view help, std::uint64_t value) {
     text.family(name, "counter", help);
     text.sample("", static_cast<double>(value));
@@ -256,6 +260,7 @@ void GatewayMetrics::merge(const GatewayMetrics& other) {
   for (const auto& [id, route] : other.routes) routes[id].merge(route);
   for (const auto& [status, n] : other.own_replies) own_replies[status] += n;
   for (const auto& [reason, n] : other.refused) refused[reason] += n;
+  for (std::size_t i = 0; i < desync.size(); ++i) desync[i] += other.desync[i];
   connections_accepted += other.connections_accepted;
   connections_open += other.connections_open;
   upstream_connects += other.upstream_connects;

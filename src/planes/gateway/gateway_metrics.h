@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "planes/gateway/hold.h"
+#include "wire/http/desync.h"
 
 namespace banyan::gateway {
 
@@ -51,6 +52,7 @@ struct GatewayMetrics {
   std::map<std::string, RouteMetrics, std::less<>> routes;
   std::map<int, std::uint64_t> own_replies;                   // made by the gateway, by status
   std::map<std::string, std::uint64_t, std::less<>> refused;  // malformed requests, by reason
+  std::array<std::uint64_t, http::kDesyncClasses> desync{};   // requests by class
   std::uint64_t connections_accepted = 0;
   std::int64_t connections_open = 0;
   std::uint64_t upstream_connects = 0;
@@ -64,6 +66,7 @@ struct GatewayMetrics {
   void count_request(std::string_view route, int status, Duration took);
   void count_own_reply(int status) { ++own_replies[status]; }
   void count_refused(std::string_view reason);
+  void count_desync(http::Desync level) { ++desync[static_cast<std::size_t>(level)]; }
   std::uint64_t requests_total() const;
   std::uint64_t failures_total() const;  // own replies >= 500
   void merge(const GatewayMetrics& other);

@@ -47,6 +47,7 @@ io::Task<void> Http1Session::run() {
     if (end == HeadEnd::kComplete) {
       fate = co_await answer();
     } else if (end == HeadEnd::kRefused) {
+      note_severe();
       fate = co_await refuse(refused_status_, refused_reason_);
     } else {
       fate = co_await refuse(408, "head not received in time");
@@ -108,9 +109,21 @@ void Http1Session::begin_request(const http::Head& head) {
   answers_ = head.method == "HEAD" ? http::Answers::kHead : http::Answers::kOther;
   minor_version_ = head.minor_version;
   keep_alive_ = head.keep_alive;
+  is_ambiguous_ = http::judge(head.oddities).level == http::Desync::kAmbiguous;
   awaits_continue_ = head.expects_continue && head.minor_version >= 1;
   probed_ = false;
   persists_ = false;
+}
+
+// A head that was refused, but not for its size or for what it asks.
+void Http1Session::note_severe() {
+  if (refused_status_ != 400 && refused_status_ != 501 && refused_status_ != 505) return;
+  worker_.metrics().count_desync(http::Desync::kSevere);
+  if (!worker_.logs_requests()) return;
+  worker_.log_request({.client = session_.ip(),
+                       .reason = refused_reason_,
+                       .desync = {http::Desync::kSevere, refused_reason_},
+                       .status = refused_status_});
 }
 
 bool Http1Session::must_redirect() const {
@@ -122,7 +135,7 @@ io::Task<Http1Session::Fate> Http1Session::redirect(const http::Head& head) {
   const std::string location = https_location(head, session_.listener().spec.redirect_https_port);
   inbox_.erase(0, head_size_);
   if (location.empty()) co_return co_await refuse(400, "no host to redirect to");
-  const bool persists = keep_alive_ && incoming_.done && !worker_.is_draining();
+  const bool persists = keep_alive_ && !is_ambiguous_ && incoming_.done && !worker_.is_draining();
   const std::string bytes = http::own_redirect(
       308, location, persists ? http::Persist::kKeepAlive : http::Persist::kClose);
   worker_.metrics().count_own_reply(308);

@@ -37,6 +37,7 @@ class Http1Session final : public Protocol, private Client, private io::IdleObse
   // Leaves the parsed head in worker.head(), whose views point into inbox_.
   io::Task<HeadEnd> receive_head();
   HeadEnd parse_head();
+  void note_severe();
   bool is_http2_preface() const;
   void begin_request(const http::Head& head);
   io::Task<Fate> answer();
@@ -54,6 +55,7 @@ class Http1Session final : public Protocol, private Client, private io::IdleObse
   io::Task<bool> probe(Mono deadline) override;
   io::Task<io::IoResult> send_continue(Mono deadline) override;
   io::Task<io::IoResult> send_interim(const http::Head& head, Mono deadline) override;
+  void end_after_answer() override { keep_alive_ = false; }
   io::Task<io::IoResult> reply(OwnAnswer answer, Mono deadline) override;
   io::Task<io::IoResult> respond(const http::Head& head, BodyForm form, BodyPart first,
                                  Mono deadline) override;
@@ -89,6 +91,7 @@ class Http1Session final : public Protocol, private Client, private io::IdleObse
   http::Answers answers_ = http::Answers::kOther;
   int minor_version_ = 1;
   bool keep_alive_ = false;
+  bool is_ambiguous_ = false;
   bool probed_ = false;
   bool tunnel_ = false;
   bool persists_ = false;  // after the answer that was begun

@@ -46,6 +46,7 @@ class Http2Stream final : public Client {
   io::Task<bool> probe(Mono) override;
   io::Task<io::IoResult> send_continue(Mono deadline) override;
   io::Task<io::IoResult> send_interim(const http::Head& head, Mono deadline) override;
+  void end_after_answer() override {}  // a stream ends where its frames say
   io::Task<io::IoResult> reply(OwnAnswer answer, Mono deadline) override;
   io::Task<io::IoResult> respond(const http::Head& head, BodyForm form, BodyPart first,
                                  Mono deadline) override;

@@ -267,6 +267,7 @@ void SnapshotReader::read_top(Reader& top) {
   if (const auto known = AccessLine::parse_fields(out_.access_log_fields); !known)
     top.problem("access_log_fields", known.error().message());
   out_.zone = top.optional_text("zone");
+  top.choice({"desync", ""}, {"defensive", "monitor", "strictest"}, out_.desync);
 }
 
 Result<RouteSnapshot> SnapshotReader::read(const json& in) {
@@ -346,6 +347,7 @@ json RouteSnapshot::to_json() const {
            {"access_log", or_null(access_log)},
            {"access_log_fields", access_log_fields},
            {"zone", or_null(zone)},
+           {"desync", desync},
            {"backends", json::object()},
            {"routes", json::array()},
            {"limits", json::object()}};

@@ -87,6 +87,7 @@ struct RouteSnapshot {
   std::map<std::string, BackendSpec> backends;
   std::vector<RouteSpec> routes;
   LimitsSpec limits;
+  std::string desync = "defensive";  // or monitor, strictest; see docs/desync.md
   bool operator==(const RouteSnapshot&) const = default;
 
   static Result<RouteSnapshot> from_json(const nlohmann::json& in);

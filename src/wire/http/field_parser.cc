@@ -5,6 +5,7 @@
 #include <cstring>
 #include <optional>
 
+#include "wire/http/desync.h"
 #include "wire/http/field_id.h"
 #include "wire/http/text.h"
 
@@ -22,6 +23,25 @@ std::optional<std::uint64_t> parse_length(std::string_view text) {
   return value;
 }
 
+// Where a message ends and who it is for.
+bool is_framing(std::string_view option) {
+  return equals_lower(option, "content-length") || equals_lower(option, "transfer-encoding") ||
+         equals_lower(option, "host");
+}
+
+// HTTP/2 over an upgraded connection (h2c, deprecated by RFC 9113) would carry requests past the
+// routes; TLS inside (RFC 2817) likewise.
+bool names_http(std::string_view upgrade) {
+  while (!upgrade.empty()) {
+    const std::string_view protocol = take_element(upgrade);
+    const std::string_view name = protocol.substr(0, protocol.find('/'));
+    if (equals_lower(name, "h2c") || equals_lower(name, "h2") || equals_lower(name, "http") ||
+        equals_lower(name, "tls"))
+      return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 bool is_authority(std::string_view text) {
@@ -35,15 +55,20 @@ bool is_authority(std::string_view text) {
 }
 
 const char* FieldParser::length(Field& field) {
-  const auto value = parse_length(field.value);
-  if (!value) return "bad content-length";
-  if (gathered_.has_length) {
-    const bool same = direction_ == Direction::kResponse && head_.content_length == *value;
-    if (!same) return "repeated content-length";
-    field.hop_by_hop = true;
-  }
-  gathered_.has_length = true;
-  head_.content_length = *value;
+  if (field.value.ends_with(',')) return "bad content-length";
+  std::string_view list = field.value;
+  do {  // once too when it is empty
+    const std::string_view text = take_element(list);
+    const auto value = parse_length(text);
+    if (!value) return "bad content-length";
+    if (gathered_.has_length) {
+      if (head_.content_length != *value) return "content-lengths differ";
+      head_.oddities |= kRepeatedLength;
+    }
+    if (text.size() > 1 && text.front() == '0') head_.oddities |= kPaddedLength;
+    gathered_.has_length = true;
+    head_.content_length = *value;
+  } while (!list.empty());
   return nullptr;
 }
 
@@ -89,7 +114,15 @@ void FieldParser::connection(std::string_view value) {
       gathered_.has_upgrade_option = true;
     else if (!option.empty())
       gathered_.nominates_others = true;
+    if (is_framing(option)) head_.oddities |= kNominatedFraming;
   }
+}
+
+void FieldParser::spoofed(const Field& field) {
+  const bool is_framing_field =
+      equals_as_cgi(field.name, "content-length") || equals_as_cgi(field.name, "transfer-encoding");
+  gathered_.has_underscore_framing |= is_framing_field;
+  head_.oddities |= is_framing_field ? kUnderscoreFraming : kSpoofedField;
 }
 
 // Null, or why the message is refused.
@@ -108,12 +141,11 @@ const char* FieldParser::understand(Field& field, Parsed& out) {
       return nullptr;
     case FieldId::kUpgrade:
       gathered_.has_upgrade_field = true;
+      gathered_.has_http_upgrade |= names_http(field.value);
       return nullptr;
     case FieldId::kSpoofed:
-      return equals_as_cgi(field.name, "content-length") ||
-                     equals_as_cgi(field.name, "transfer-encoding")
-                 ? "framing field spelt with underscore"
-                 : nullptr;
+      spoofed(field);
+      return nullptr;
     default:
       return nullptr;
   }

@@ -24,6 +24,8 @@ struct Gathered {
   bool has_coding = false;
   bool has_host = false;
   bool has_upgrade_field = false;
+  bool has_http_upgrade = false;  // to another HTTP: not for a proxy to pass on
+  bool has_underscore_framing = false;
   bool has_close = false;
   bool has_keep_alive = false;
   bool has_upgrade_option = false;
@@ -51,6 +53,7 @@ class FieldParser {
   const char* host(const Field& field);
   const char* expect(const Field& field, Parsed& out);
   void connection(std::string_view value);
+  void spoofed(const Field& field);
 
   Head& head_;
   Direction direction_;

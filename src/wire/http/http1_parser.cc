@@ -4,6 +4,7 @@
 #include <array>
 #include <cstring>
 
+#include "wire/http/desync.h"
 #include "wire/http/field_parser.h"
 #include "wire/http/text.h"
 
@@ -77,17 +78,41 @@ Parsed parse_request_line(Head& head, const char*& p, const char* end, const Hea
   return reason != nullptr ? refused(reason) : complete(0);
 }
 
+bool is_ascii(std::string_view bytes) {
+  unsigned char all = 0;
+  for (const char c : bytes) all |= static_cast<unsigned char>(c);
+  return all < 0x80;
+}
+
+bool gives_body_no_meaning(std::string_view method) {
+  return method == "GET" || method == "HEAD" || method == "TRACE";
+}
+
+void note_oddities(Head& head, const Gathered& gathered) {
+  if (gathered.has_coding && gathered.has_length) head.oddities |= kCodingBesideLength;
+  if ((gathered.has_coding || gathered.has_length) && gives_body_no_meaning(head.method))
+    head.oddities |=
+        head.framing == Framing::kNone ? kZeroLengthWithoutMeaning : kBodyWithoutMeaning;
+  if (!is_ascii(head.raw)) head.oddities |= kNonAscii;
+}
+
 Parsed frame_request(Head& head, const Gathered& gathered) {
   if (head.minor_version == 1 && !gathered.has_host) return refused("no host");
-  if (gathered.has_coding && gathered.has_length) return refused("length beside coding");
   if (gathered.has_coding && head.minor_version == 0) return refused("coding in http/1.0");
+  if (gathered.has_underscore_framing && (gathered.has_coding || gathered.has_length))
+    return refused("framing field beside one spelt with underscore");
   head.framing = gathered.has_coding                              ? Framing::kChunked
                  : gathered.has_length && head.content_length > 0 ? Framing::kLength
                                                                   : Framing::kNone;
-  head.keep_alive = decide_keep_alive(gathered, head.minor_version);
+  note_oddities(head, gathered);
+  if (gathered.has_coding) head.content_length = 0;
+  // RFC 9112 section 6.3: the connection ends after a request with both.
+  head.keep_alive = decide_keep_alive(gathered, head.minor_version) &&
+                    !(gathered.has_coding && gathered.has_length);
   if (head.minor_version == 0) head.expects_continue = false;
   head.is_upgrade = gathered.has_upgrade_option && gathered.has_upgrade_field &&
-                    head.minor_version == 1 && head.framing == Framing::kNone;
+                    !gathered.has_http_upgrade && head.minor_version == 1 &&
+                    head.framing == Framing::kNone;
   return complete(head.raw.size());
 }
 
@@ -130,7 +155,7 @@ Parsed frame_response(Head& head, const Gathered& gathered, Answers answers) {
     head.framing = head.content_length > 0 ? Framing::kLength : Framing::kNone;
   head.keep_alive =
       decide_keep_alive(gathered, head.minor_version) && head.framing != Framing::kUntilClose;
-  head.is_upgrade = head.status == 101 && gathered.has_upgrade_field;
+  head.is_upgrade = head.status == 101 && gathered.has_upgrade_field && !gathered.has_http_upgrade;
   return complete(head.raw.size());
 }
 
@@ -144,6 +169,7 @@ void Head::clear() {
   content_length = 0;
   keep_alive = true;
   expects_continue = is_upgrade = false;
+  oddities = 0;
   field_count_ = 0;
 }
 
@@ -193,6 +219,7 @@ Parsed parse_request(std::string_view bytes, Head& head, const HeadLimits& limit
   Parsed parsed = parser.parse(start, p, end);
   if (parsed.outcome != Outcome::kComplete) return parsed;
   if (parser.gathered().nominates_others) parser.drop_nominated();
+  if (start != begin) head.oddities |= kEmptyLineFirst;
   parsed = frame_request(head, parser.gathered());
   parsed.size += static_cast<std::size_t>(start - begin);
   return parsed;

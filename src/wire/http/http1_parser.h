@@ -1,9 +1,10 @@
 #pragma once
 // HTTP/1.x heads, parsed in place and strictly (RFC 9112): bytes in, a Head of views out.
 //
-// A head that two parsers could read differently is refused, never repaired: Content-Length beside
-// Transfer-Encoding, repeated or odd lengths, codings other than chunked, folded lines, bare CR or
-// LF, space before a colon, NUL, names that are not tokens. Never touches a socket.
+// A head with no certain reading is refused, never repaired: different or odd lengths, codings
+// other than chunked, folded lines, bare CR or LF, space before a colon, NUL, names that are not
+// tokens. What has one but is read differently by some servers is an oddity of the head
+// (desync.h), for the user to judge. Never touches a socket.
 //
 // All views point into the bytes given to the parser. Who moves those bytes calls Head::rebase;
 // who overwrites them first writes what is still needed with head_writer.h.
@@ -73,7 +74,8 @@ struct Head {
   std::uint64_t content_length = 0;  // of framing kLength
   bool keep_alive = true;            // what the peer is willing to do
   bool expects_continue = false;
-  bool is_upgrade = false;  // Connection names upgrade and an Upgrade field is there
+  bool is_upgrade = false;     // Connection names upgrade and Upgrade a protocol other than HTTP
+  std::uint16_t oddities = 0;  // of a request, bits of Oddity
 
   std::span<const Field> fields() const { return {fields_.data(), field_count_}; }
   // The first field's value, or nullptr. `name` in lower case.
