@@ -1,0 +1,190 @@
+"""What real servers with parsers of their own make of what the gateway forwards: for every hostile input, in every
+desync mode, each takes it for exactly one request if it was forwarded and for none if not, and whoever asks next gets
+the answer to what he asked."""
+import asyncio
+import collections
+import contextlib
+import json
+import pathlib
+import tempfile
+
+from harness import main, snapshot
+from parsers import Parser
+
+HOST = b"Host: a.example\r\n"
+AT_ONCE = 8
+MODES = ("monitor", "defensive", "strictest")
+
+LENGTHS = [b"5", b"005", b"5, 5", b"5, 6", b"+5", b"-5", b"0x5", b"5 5", b"", b" ", b"5;", b'"5"', b"5.0", b"5\x0b",
+           b"5\r\nContent-Length: 5", b"5\r\nContent-Length: 6", b"0\r\nContent-Length: 5", b"18446744073709551621"]
+CODINGS = [b"chunked", b"CHUNKED", b" \t chunked \t", b"chunked, identity", b"identity, chunked", b"gzip, chunked",
+           b"xchunked", b"chunked\x0b", b"\x0bchunked", b"chunked;q=1", b'"chunked"', b",chunked", b"chunked,", b"",
+           b"chunked\x00", b"chunked\xff", b"identity", b"\r\n chunked", b"chunked\r\nTransfer-Encoding: identity",
+           b"chunked\r\nTransfer-Encoding: chunked", b"identity\r\nTransfer-Encoding: chunked", b"cow",
+           b"chunked\r\nTransfer-Encoding: cow"]
+NAMES = [b"Transfer-Encoding :", b"Transfer-Encoding\t:", b" Transfer-Encoding:", b"\tTransfer-Encoding:",
+         b"Transfer_Encoding:", b"Transfer-Encoding", b"X: y\r\n Transfer-Encoding:", b"X: y\rTransfer-Encoding:",
+         b"X: y\nTransfer-Encoding:", b"X:\nTransfer-Encoding:", b"\x00Transfer-Encoding:", b"Transfer-Encoding\x00:",
+         b"Transfer-Encoding\xa0:", b"Connection: Transfer-Encoding\r\nTransfer-Encoding:", b"transfer-Encoding:"]
+CHUNKS = [b"5\r\nhello\r\n0\r\n\r\n", b"5;a=b\r\nhello\r\n0\r\n\r\n", b"5;a=\"\r\n\"\r\nhello\r\n0\r\n\r\n",
+          b"5;\nhello\r\n0\r\n\r\n", b"5;a\rb\r\nhello\r\n0\r\n\r\n", b"05\r\nhello\r\n000\r\n\r\n",
+          b"5\nhello\n0\n\n", b"5\r\nhello0\r\n\r\n", b"5\r\nhelloXX0\r\n\r\n", b"+5\r\nhello\r\n0\r\n\r\n",
+          b"0x5\r\nhello\r\n0\r\n\r\n", b" 5\r\nhello\r\n0\r\n\r\n", b"5 \r\nhello\r\n0\r\n\r\n",
+          b"-5\r\nhello\r\n0\r\n\r\n", b"10000000000000005\r\nhello\r\n0\r\n\r\n", b"FFFFFFFFFFFFFFFF\r\nhello\r\n",
+          b"\r\nhello\r\n0\r\n\r\n", b"5\r\nhello\r\n0\r\nContent-Length: 9\r\n\r\n",
+          b"5\r\nhello\r\n0\r\nTransfer-Encoding: chunked\r\n\r\n", b"5\r\nhello\r\n0\r\nX : y\r\n\r\n",
+          b"5\r\nhello\r\n0\r\nX: y\r\n\r\n", b"5\r\nhello\r\n0\r\nX: y\n\r\n", b"5\r\nhello\r\n0\r\n",
+          b"5\r\nhello\r\n0;" + b"a" * 300 + b"\r\n\r\n", b"5\r\nhello\r\n0\n\r\n", b"0\r\n\r\n", b"g\r\nhello\r\n0\r\n\r\n"]
+TARGETS = [b"/a/..;/b", b"/a%2Fb", b"/a%2fb/%2e%2e/c", b"//a", b"/a\\b", b"/%2e%2e/a", b"/..;/a", b"/%00", b"/a;x=1",
+           b"/%", b"/\xff", b"/a#b", b"/a b", b"/a\tb", b"http://a.example/a", b"http://b.example/a", b"HTTP://a.example",
+           b"http://a.example@b.example/a", b"https://a.example/a", b"*", b"a", b"?a", b"/a?http://b.example/"]
+LINES = [b"{m} {t} HTTP/1.1\n", b" {m} {t} HTTP/1.1\r\n", b"{m}  {t} HTTP/1.1\r\n", b"{m}\t{t}\tHTTP/1.1\r\n",
+         b"{m} {t} HTTP/1.1 \r\n", b"{m} {t} http/1.1\r\n", b"{m} {t} HTTP/1.2\r\n", b"{m} {t} HTTP/1.0\r\n",
+         b"{m} {t}\r\n", b"{m} {t} HTTP/2.0\r\n", b"\r\n{m} {t} HTTP/1.1\r\n", b"\n{m} {t} HTTP/1.1\r\n",
+         b"{m} {t} HTTP/1.1\rX: y\r\n", b"{m}\x00 {t} HTTP/1.1\r\n", b"{m} {t} HTTP/1.1\r\n \r\n"]
+FIELDS = [b"X: a\r\n b\r\n", b"X: a\r\n\tb\r\n", b"X: a\nY: b\r\n", b"X: a\rY: b\r\n", b"X: a\x00b\r\n", b"X : a\r\n",
+          b": a\r\n", b"X\r\n", b"X: a\r\n\nY: b\r\n", b"X: \xe9\r\n", b"X\xe9: a\r\n", b"X@: a\r\n", b"X_Y: a\r\n",
+          b"X_Forwarded_For: 6.6.6.6\r\n", b"Content_Length: 5\r\n", b"Host: b.example\r\n", b"Connection: Host\r\n",
+          b"Connection: close, Content-Length\r\n", b"Expect: 100-continue\r\n", b"Expect: no\r\n",
+          b"Proxy-Connection: keep-alive\r\n", b"TE: trailers\r\n", b"Trailer: Content-Length\r\n",
+          b"Connection: Upgrade\r\nUpgrade: websocket\r\n", b"Connection: Upgrade\r\nUpgrade: cow\r\n",
+          b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n"]
+
+
+def target(number, path=b"/case"):
+    return path + b"?n=%dn" % number
+
+
+def corpus():
+    """(number, bytes): each input's targets carry its number."""
+    inputs = []
+
+    def add(make):
+        inputs.append((len(inputs), make(len(inputs))))
+
+    def head(number, fields, method=b"POST", path=b"/case"):
+        return method + b" " + target(number, path) + b" HTTP/1.1\r\n" + HOST + fields + b"\r\n"
+
+    def smuggled(number):
+        return head(number, b"", b"GET", b"/smuggled")
+
+    for method in (b"POST", b"GET"):
+        for value in LENGTHS:
+            add(lambda n: head(n, b"Content-Length: " + value + b"\r\n", method) + b"hello" + smuggled(n))
+        for value in CODINGS:
+            for length in (b"", b"Content-Length: 5\r\n", b"Content-Length: 200\r\n"):
+                add(lambda n: head(n, length + b"Transfer-Encoding: " + value + b"\r\n", method) +
+                    b"0\r\n\r\n" + smuggled(n))
+        for name in NAMES:
+            for length in (b"", b"Content-Length: 5\r\n"):
+                add(lambda n: head(n, length + name + b" chunked\r\n", method) + b"0\r\n\r\n" + smuggled(n))
+    for chunks in CHUNKS:
+        add(lambda n: head(n, b"Transfer-Encoding: chunked\r\n") + chunks + smuggled(n))
+        add(lambda n: head(n, b"Transfer-Encoding: chunked\r\n") + chunks)
+    for path in TARGETS:
+        add(lambda n: b"GET " + path + b"?n=%dn HTTP/1.1\r\n" % n + HOST + b"\r\n" + smuggled(n))
+    for line in LINES:
+        add(lambda n: line.replace(b"{m}", b"GET").replace(b"{t}", target(n)) + HOST + b"\r\n" + smuggled(n))
+    for field in FIELDS:
+        add(lambda n: head(n, field, b"GET") + smuggled(n))
+        add(lambda n: head(n, field + b"Content-Length: 5\r\n") + b"hello" + smuggled(n))
+    add(lambda n: head(n, b"Content-Length: %d\r\n" % len(smuggled(n))) + smuggled(n))
+    add(lambda n: head(n, b"Connection: Upgrade\r\nUpgrade: websocket\r\n", b"GET") + b"\x81\x05hello" + smuggled(n))
+    add(lambda n: smuggled(n) * 5)
+    return inputs
+
+
+async def converse(gateway, number, data):
+    """Sends one input; what is answered 200 is an answer to this input."""
+    async with gateway.client() as client:
+        with contextlib.suppress(OSError, ValueError, asyncio.IncompleteReadError):
+            await client.send(data)
+            client.writer.write_eof()
+            while response := await client.response():
+                if response.status == 200:
+                    assert b"n=%dn" % number in response.body, (number, data, response.body)
+
+
+async def follow(gateway, number):
+    """Somebody else's requests, on connections that may have carried the input."""
+    async with gateway.client() as client:
+        for _ in range(2):
+            response = await client.request(target=f"/follow?n={number}n")
+            assert (response.status, response.body) == (200, b"/follow?n=%dn" % number), (number, response.body)
+
+
+async def run(gateway, inputs):
+    turns = asyncio.Semaphore(AT_ONCE)
+    async def one(number, data):
+        async with turns:
+            await converse(gateway, number, data)
+            await follow(gateway, number)
+    await asyncio.gather(*(one(number, data) for number, data in inputs))
+
+
+def compare(name, mode, forwarded, taken):
+    """`forwarded`: the gateway's log, by trace; `taken`: the server's record."""
+    times = collections.Counter()
+    last = {}
+    refused = [request for request in taken if request.get("status") == "400"]  # by the server: each was forwarded
+    assert len(refused) == sum(line["status"] == 400 for line in forwarded.values()), (name, mode, refused)
+    for request in taken:
+        if request in refused:
+            continue
+        assert request.get("via") == "1.1 banyan", (name, mode, "not written by the gateway", request)
+        trace = request["trace"].split("-")[1]
+        assert trace in forwarded, (name, mode, "never forwarded", request)
+        line = forwarded[trace]
+        times[trace] += 1
+        assert times[trace] <= 1 + line.get("retries", 0), (name, mode, "taken twice", request)
+        assert request["method"] == line["method"], (name, mode, request, line)
+        if line["path"].startswith("/"):
+            assert request["target"].partition("?")[0] == line["path"], (name, mode, request, line)
+        if mode != "monitor" and (connection := request.get("connection")):
+            assert connection not in last, (name, mode, "connection used again after", last[connection], request)
+            if line.get("desync") == "ambiguous":
+                last[connection] = line
+    for trace, line in forwarded.items():
+        assert line["status"] != 200 or times[trace] >= 1, (name, mode, "answered but not taken", line)
+        assert mode != "strictest" or "desync" not in line, (name, mode, "forwarded", line)
+
+
+async def against(gateway, name):
+    inputs = corpus()
+    with tempfile.TemporaryDirectory(prefix="banyan-differential-") as folder, Parser(name) as server:
+        for mode in MODES:
+            log = pathlib.Path(folder) / mode
+            gateway.epoch += 1
+            await gateway.verb("snapshot.put", snapshot=snapshot(
+                gateway.port, {"b": [server.address]}, gateway.epoch, access_log=str(log)) | {"desync": mode})
+            await run(gateway, inputs)
+            with contextlib.suppress(Exception):  # writes out what the log still keeps in memory
+                await gateway.verb("request.find", id="none")
+            lines = [json.loads(line) for line in log.read_text().splitlines()]
+            forwarded = {line["trace"]: line for line in lines if "upstream" in line}
+            taken = server.requests()
+            compare(name, mode, forwarded, taken)
+            assert not server.complaints(), server.complaints()
+            classes = collections.Counter(line.get("desync", "compliant") for line in lines)
+            print(f"  {name} {mode}: {len(inputs)} inputs, {len(lines)} requests, {len(forwarded)} forwarded, "
+                  f"{len(taken)} taken, {dict(classes)}")
+
+
+async def nginx(gateway):
+    await against(gateway, "nginx")
+
+
+async def node(gateway):
+    await against(gateway, "node")
+
+
+async def gunicorn(gateway):
+    await against(gateway, "gunicorn")
+
+
+async def haproxy(gateway):
+    await against(gateway, "haproxy")
+
+
+if __name__ == "__main__":
+    main([nginx, node, gunicorn, haproxy])
