@@ -15,6 +15,7 @@
 #include <fstream>
 #include <iterator>
 #include <sstream>
+#include <thread>
 
 extern char** environ;
 
@@ -128,6 +129,13 @@ class SpawnPlan {
   posix_spawnattr_t attributes_;
 };
 
+// posix_spawn returns when the child has a new address space, which the kernel fills a moment
+// later: until then its environment, and with it the mark, reads as empty.
+void await_mark(int pid) {
+  const std::string environment = fmt::format("/proc/{}/environ", pid);
+  while (!is_dead(read_stat(pid)) && read_whole(environment).empty()) std::this_thread::yield();
+}
+
 }  // namespace
 
 Result<Process> spawn(const Launch& launch) {
@@ -140,6 +148,7 @@ Result<Process> spawn(const Launch& launch) {
         Error(Code::kUnavailable, fmt::format("starting '{}' in '{}': {}", command[0], launch.cwd,
                                               std::strerror(problem)))
             .with_remedy("See that the program and its directory (cwd) exist on this machine."));
+  await_mark(process.pid);
   if (const auto stat = read_stat(process.pid)) process.start_time = stat->start_time;
   return process;
 }
