@@ -63,10 +63,7 @@ bool Socket::Handshake::attempt() {
 }
 
 void Socket::Handshake::await_suspend(std::coroutine_handle<> waiting) {
-  CHECK(socket.receiver_ == nullptr);
-  handle = waiting;
-  socket.receiver_ = this;
-  socket.recv_timer_.arm(deadline);
+  socket.receive_later(*this, waiting);
 }
 
 // As many records as are there and fit.

@@ -3,10 +3,8 @@
 
 Real Django on both sides, real PostgreSQL and Redis, and every role of Banyan. Nobody is logged out.
 """
-import json
 import os
 import pathlib
-import subprocess
 import sys
 import unittest
 
@@ -15,29 +13,10 @@ sys.path.insert(0, str(HERE))
 from project import Project, eventually  # noqa: E402
 from cluster import Redis  # noqa: E402
 
+sys.path.insert(0, str(HERE.parent / "sessions"))
+from django_process import SECRET_KEY, Django  # noqa: E402
+
 BANYAN = os.path.abspath(sys.argv.pop(1))
-SECRET_KEY = "not so secret"  # of tests/sessions/django_side.py
-
-
-class Django:
-    def __init__(self, engine, database, redis):
-        self.process = subprocess.Popen(
-            [sys.executable, str(HERE.parent / "sessions" / "django_side.py"), engine, database, redis],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.stdin.close()
-        self.process.wait()
-        self.process.stdout.close()
-
-    def __getattr__(self, name):
-        def call(*arguments):
-            print(json.dumps([name, *arguments]), file=self.process.stdin, flush=True)
-            return json.loads(self.process.stdout.readline())
-        return call
 
 
 def spec_parts(redis, key):

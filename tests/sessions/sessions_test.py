@@ -1,39 +1,16 @@
 """Sessions made by a real Django in PostgreSQL are read by a real Django from Redis; nobody is logged out."""
-import json
 import os
 import pathlib
-import subprocess
 import sys
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 from cluster import Banyan, Postgres, Redis, RpcError, eventually  # noqa: E402
 
+from django_process import SECRET_KEY, Django  # noqa: E402
+
 HERE = pathlib.Path(__file__).resolve().parent
-SECRET_KEY = "not so secret"
 BINARY = os.path.abspath(sys.argv.pop(1) if len(sys.argv) > 1 else "build/release/banyan")
-
-
-class Django:
-    """The application on one side, in its own process."""
-
-    def __init__(self, engine, database, redis):
-        self.process = subprocess.Popen([sys.executable, str(HERE / "django_side.py"), engine, database, redis],
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.stdin.close()
-        self.process.wait()
-        self.process.stdout.close()
-
-    def __getattr__(self, name):
-        def call(*arguments):
-            print(json.dumps([name, *arguments]), file=self.process.stdin, flush=True)
-            return json.loads(self.process.stdout.readline())
-        return call
 
 
 class Sessions(unittest.TestCase):

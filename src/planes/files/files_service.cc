@@ -9,6 +9,7 @@
 #include <iterator>
 
 #include "base/log.h"
+#include "base/percent.h"
 #include "planes/files/file_sync.h"
 #include "wire/s3/encoding.h"
 
@@ -164,7 +165,7 @@ void FilesService::resume_all() {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(state_dir_, error)) {
     if (!fs::exists(entry.path() / "job.json", error)) continue;
-    const std::string name = s3::uri_decode(entry.path().filename().string());
+    const std::string name = percent_decoded(entry.path().filename().string());
     const auto config = read_json(entry.path() / "job.json");
     const auto launched = config ? launch(name, *config) : std::unexpected(config.error());
     if (!launched) {

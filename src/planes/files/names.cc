@@ -5,6 +5,7 @@
 #include <random>
 
 #include "base/hex.h"
+#include "base/percent.h"
 
 namespace banyan::files {
 namespace {
@@ -46,19 +47,6 @@ std::string escaped(std::string_view text) {
   return out;
 }
 
-std::string unescaped(std::string_view text) {
-  std::string out;
-  for (std::size_t i = 0; i < text.size(); i++) {
-    if (text[i] != '%' || i + 2 >= text.size() || !is_hex(text[i + 1]) || !is_hex(text[i + 2])) {
-      out += text[i];
-      continue;
-    }
-    out += static_cast<char>(std::stoi(std::string(text.substr(i + 1, 2)), nullptr, 16));
-    i += 2;
-  }
-  return out;
-}
-
 bool is_safe(std::string_view path) {
   if (path.empty() || path.find('\0') != std::string_view::npos) return false;
   while (true) {
@@ -83,7 +71,7 @@ Result<std::string> key_of_path(std::string_view prefix, std::string_view path) 
 std::optional<std::string> path_of_key(std::string_view prefix, std::string_view key) {
   if (key.size() > kKeyBytesMax || !key.starts_with(prefix)) return std::nullopt;
   const auto rest = key.substr(prefix.size());
-  std::string path = unescaped(rest);
+  std::string path = percent_decoded(rest);
   if (!is_safe(path) || escaped(path) != rest) return std::nullopt;
   return path;
 }

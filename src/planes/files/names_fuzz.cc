@@ -1,4 +1,4 @@
-// FUZZ SOURCES: planes/files/names.cc
+// FUZZ SOURCES: planes/files/names.cc base/percent.cc
 #include <cstdint>
 #include <cstdlib>
 

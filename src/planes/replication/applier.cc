@@ -50,28 +50,20 @@ std::string shown_row(const Change& change) {
   return text.substr(0, kShownRowBytes);
 }
 
-// Key columns may have types of extensions, whose operators must be found.
-constexpr const char* kExtensionSchemas = R"sql(
-select coalesce(string_agg(distinct pg_catalog.quote_ident(n.nspname), ','), '')
-from pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid = e.extnamespace
-where n.nspname <> 'pg_catalog')sql";
-
 Result<void> prepare_session(pg::Connection& session, const std::string& migration) {
   TRY_VOID(pass_fence(session, migration));
   // Not everybody may; without it user triggers and foreign keys are kept away until the opening.
   if (!session.exec("set session_replication_role = replica")) {
     log_info("applying without replica role", {{"migration", migration}});
   }
-  TRY(const auto schemas, session.query(kExtensionSchemas));
-  const auto path = schemas.text(0, 0).empty() ? "pg_catalog" : "pg_catalog," + schemas.str(0, 0);
+  TRY_VOID(find_extension_operators(session));
   if (session.server_version() >= 110000) TRY_VOID(session.exec("set jit = off"));
   if (session.server_version() >= 120000) {
     TRY_VOID(session.exec("set plan_cache_mode = force_generic_plan"));
   }
   return session.exec(
       "set synchronous_commit = off; set enable_seqscan = off;"
-      "set enable_hashjoin = off; set enable_mergejoin = off; set search_path = " +
-      path);
+      "set enable_hashjoin = off; set enable_mergejoin = off");
 }
 
 // A killed predecessor's session may still work on its last statement, holding the progress row.

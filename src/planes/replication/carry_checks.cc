@@ -9,32 +9,9 @@
 namespace banyan::replication {
 namespace {
 
-Finding make(std::string id, Severity severity, std::string title, std::string detail,
-             std::string fix = "") {
-  const bool ok = detail.empty();
-  return {
-      std::move(id), severity, std::move(title), std::move(detail), ok ? "" : std::move(fix), ok};
-}
-
-// One problem per row of `sql`: (what, repair).
 Finding ask(pg::Connection& db, std::string id, Severity severity, std::string title,
             const std::string& sql) {
-  auto rows = db.query(sql);
-  if (!rows) {
-    return make(std::move(id), severity, std::move(title),
-                "could not be asked: " + rows.error().message());
-  }
-  std::string detail;
-  std::string fix;
-  for (std::size_t row = 0; row < rows->size(); row++) {
-    detail += (row > 0 ? "; " : "") + rows->str(row, 0);
-    if (!rows->text(row, 1).empty()) fix += rows->str(row, 1) + "\n";
-  }
-  return make(std::move(id), severity, std::move(title), std::move(detail), std::move(fix));
-}
-
-bool is_superuser(const pg::Connection& db) {
-  return db.parameter("is_superuser") == "on";
+  return found_in(std::move(id), severity, std::move(title), db.query(sql));
 }
 
 // Whether the target has the object that `sql` looks for by its only parameter.
@@ -46,15 +23,15 @@ bool has(pg::Connection& db, const std::string& sql, const std::string& name) {
 Finding check_client(pg::Connection& source, pg::Connection& target) {
   const int newer = std::max(source.server_version(), target.server_version()) / 10000;
   const auto tool = find_pg_dump(newer);
-  return make("carry.pg_dump", Severity::kShould, "pg_dump is as new as the newer server",
-              tool ? "" : tool.error().message() + ". " + tool.error().remedy());
+  return found("carry.pg_dump", Severity::kShould, "pg_dump is as new as the newer server",
+               tool ? "" : tool.error().message() + ". " + tool.error().remedy());
 }
 
 Finding check_roles(pg::Connection& source, pg::Connection& target) {
   const auto missing = missing_roles(source, target);
   if (!missing) {
-    return make("carry.roles", Severity::kShould, "The target has every role that objects name",
-                "could not be asked: " + missing.error().message());
+    return found("carry.roles", Severity::kShould, "The target has every role that objects name",
+                 "could not be asked: " + missing.error().message());
   }
   std::string names;
   std::string creates;
@@ -68,17 +45,18 @@ Finding check_roles(pg::Connection& source, pg::Connection& target) {
     names += is_superuser(target) ? ": will be created, without passwords"
                                   : ": without them owners and grants are left out";
   }
-  return make("carry.roles", is_superuser(target) ? Severity::kInfo : Severity::kShould,
-              "The target has every role that objects name", names, creates + grants);
+  return found("carry.roles", is_superuser(target) ? Severity::kInfo : Severity::kShould,
+               "The target has every role that objects name", names, creates + grants);
 }
 
 Finding check_owners(pg::Connection& source, pg::Connection& target) {
   const auto keeps = can_keep_owners(source, target);
   const bool missing_only = is_superuser(target);
   const bool ok = missing_only || (keeps && *keeps);
-  return make("carry.owners", Severity::kShould, "Our role may give objects their owners",
-              ok ? "" : "everything on the target will belong to our role, and grants are left out",
-              "-- grant the owners' roles to ours, on the target\n");
+  return found(
+      "carry.owners", Severity::kShould, "Our role may give objects their owners",
+      ok ? "" : "everything on the target will belong to our role, and grants are left out",
+      "-- grant the owners' roles to ours, on the target\n");
 }
 
 Finding check_database(pg::Connection& source, pg::Connection& target) {
@@ -91,14 +69,14 @@ Finding check_database(pg::Connection& source, pg::Connection& target) {
           "");
   std::string fix;
   for (std::size_t i = 0; statements && i < statements->size(); i++) fix += (*statements)[i] + "\n";
-  return make(
+  return found(
       "carry.database", Severity::kShould, "Our role may set the target database's settings",
       fix.empty() || may ? "" : "the database's settings, comment or grants are not carried", fix);
 }
 
 Finding check_event_triggers(pg::Connection& source, pg::Connection& target) {
   if (is_superuser(target)) {
-    return make("carry.event_triggers", Severity::kMust, "Event triggers can be created", "");
+    return found("carry.event_triggers", Severity::kMust, "Event triggers can be created", "");
   }
   return ask(
       source, "carry.event_triggers", Severity::kMust, "Event triggers can be created",
@@ -126,8 +104,8 @@ Finding check_extensions(pg::Connection& source, pg::Connection& target) {
     fix += "create extension if not exists " + pg::quote_ident(name) + ";\n";
   }
   if (!trouble.empty()) trouble = "a superuser must create on the target: " + trouble;
-  return make("carry.extensions", Severity::kMust, "Our role may create the extensions", trouble,
-              fix);
+  return found("carry.extensions", Severity::kMust, "Our role may create the extensions", trouble,
+               fix);
 }
 
 Finding check_extension_versions(pg::Connection& source, pg::Connection& target) {
@@ -142,8 +120,8 @@ Finding check_extension_versions(pg::Connection& source, pg::Connection& target)
         fmt::format("{}{} is {} on the source and {} on the target", trouble.empty() ? "" : "; ",
                     used->text(row, 0), used->text(row, 1), there->text(0, 0));
   }
-  return make("carry.extension_versions", Severity::kInfo, "Extensions have the same version",
-              trouble);
+  return found("carry.extension_versions", Severity::kInfo, "Extensions have the same version",
+               trouble);
 }
 
 Finding check_collations(pg::Connection& source, pg::Connection& target) {
@@ -161,7 +139,8 @@ Finding check_collations(pg::Connection& source, pg::Connection& target) {
     trouble += (trouble.empty() ? "" : ", ") + used->str(row, 0);
   }
   if (!trouble.empty()) trouble = "not on the target: " + trouble;
-  return make("carry.collations", Severity::kMust, "The target has the collations in use", trouble);
+  return found("carry.collations", Severity::kMust, "The target has the collations in use",
+               trouble);
 }
 
 Finding check_locale(pg::Connection& source, pg::Connection& target) {
@@ -171,12 +150,12 @@ Finding check_locale(pg::Connection& source, pg::Connection& target) {
   auto here = source.query(sql);
   auto there = target.query(sql);
   const bool differs = here && there && here->text(0, 0) != there->text(0, 0);
-  return make("carry.locale", Severity::kShould, "Both databases sort text alike",
-              differs
-                  ? fmt::format("{} on the source, {} on the target: the order of text, and what "
-                                "upper() and lower() give, may differ",
-                                here->text(0, 0), there->text(0, 0))
-                  : "");
+  return found("carry.locale", Severity::kShould, "Both databases sort text alike",
+               differs
+                   ? fmt::format("{} on the source, {} on the target: the order of text, and what "
+                                 "upper() and lower() give, may differ",
+                                 here->text(0, 0), there->text(0, 0))
+                   : "");
 }
 
 Finding check_access_methods(pg::Connection& source, pg::Connection& target) {
@@ -190,13 +169,13 @@ Finding check_access_methods(pg::Connection& source, pg::Connection& target) {
       continue;
     trouble += (trouble.empty() ? "" : ", ") + used->str(row, 0);
   }
-  return make("carry.access_methods", Severity::kShould, "Tables are stored as heaps",
-              trouble.empty() ? "" : "stored in another way, will be heaps: " + trouble);
+  return found("carry.access_methods", Severity::kShould, "Tables are stored as heaps",
+               trouble.empty() ? "" : "stored in another way, will be heaps: " + trouble);
 }
 
 Finding check_untrusted_code(pg::Connection& source, pg::Connection& target) {
   if (is_superuser(target)) {
-    return make("carry.functions", Severity::kMust, "Every function can be created", "");
+    return found("carry.functions", Severity::kMust, "Every function can be created", "");
   }
   return ask(
       source, "carry.functions", Severity::kMust, "Every function can be created",

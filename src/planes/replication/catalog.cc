@@ -190,6 +190,16 @@ Result<Table> read_table(pg::Connection& db, const std::string& schema, const st
           .with_remedy("Create it there as it is on the other side, then start again."));
 }
 
+Result<void> find_extension_operators(pg::Connection& db) {
+  auto done = db.query(
+      "select pg_catalog.set_config('search_path', pg_catalog.concat_ws(',', 'pg_catalog', "
+      "(select string_agg(distinct pg_catalog.quote_ident(n.nspname), ',') from "
+      "pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid = e.extnamespace "
+      "where n.nspname <> 'pg_catalog')), false)");
+  if (!done) return std::unexpected(std::move(done).error());
+  return {};
+}
+
 Result<void> publish(pg::Connection& db, const std::string& publication, const TableNames& tables,
                      const Mapping& mapping) {
   TRY(auto holding, read_tables(db, tables));

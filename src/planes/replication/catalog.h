@@ -49,6 +49,10 @@ Result<std::vector<Table>> read_unlogged(pg::Connection& db, const TableNames& t
 // One table; kNotFound when there is none of that name.
 Result<Table> read_table(pg::Connection& db, const std::string& schema, const std::string& name);
 
+// Key columns may have types of extensions: the session's search path becomes pg_catalog and the
+// schemas of extensions, so that their operators are found and nobody else's.
+Result<void> find_extension_operators(pg::Connection& db);
+
 // Replica identity FULL for what has no key, then the publication of the moved tables (partitioned
 // ones by their root, so that new partitions are in it) and of banyan's own. Idempotent.
 // With the mapping's conditions on rows: tables that have one get replica identity FULL.

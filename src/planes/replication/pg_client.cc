@@ -10,25 +10,14 @@
 #include <filesystem>
 #include <sstream>
 
+#include "base/percent.h"
+
 extern char** environ;
 
 namespace banyan::replication {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string percent_decoded(std::string_view text) {
-  std::string out;
-  for (std::size_t at = 0; at < text.size(); at++) {
-    if (text[at] == '%' && at + 2 < text.size()) {
-      out += static_cast<char>(std::stoi(std::string(text.substr(at + 1, 2)), nullptr, 16));
-      at += 2;
-    } else {
-      out += text[at];
-    }
-  }
-  return out;
-}
 
 std::vector<std::string> pg_dump_candidates() {
   std::vector<std::string> found;

@@ -28,26 +28,10 @@ std::string replaced(std::string text, std::string_view mark, std::string_view v
   return text;
 }
 
-// Collects the rows of an answer into one finding.
 Finding finding_of(const Question& question, SideName side, const Result<pg::Rows>& answer) {
   const std::string_view prefix = side == SideName::kOld ? "source" : "target";
-  Finding finding{fmt::format("{}.{}", prefix, question.id),
-                  question.severity,
-                  replaced(std::string(question.title), "{side}", prefix),
-                  "",
-                  "",
-                  true};
-  if (!answer) {
-    finding.ok = false;
-    finding.detail = "could not be asked: " + answer.error().message();
-    return finding;
-  }
-  for (std::size_t row = 0; row < answer->size(); row++) {
-    finding.ok = false;
-    finding.detail += (row > 0 ? "; " : "") + answer->str(row, 0);
-    if (!answer->text(row, 1).empty()) finding.fix_sql += answer->str(row, 1) + "\n";
-  }
-  return finding;
+  return found_in(fmt::format("{}.{}", prefix, question.id), question.severity,
+                  replaced(std::string(question.title), "{side}", prefix), answer);
 }
 
 // What every question may ask about, as SQL.
@@ -75,13 +59,6 @@ Finding ask(pg::Connection& db, const Question& question, SideName side, const S
   return finding_of(question, side, db.query(replaced(std::move(sql), "{may_set}", may_set)));
 }
 
-Finding compared(std::string id, Severity severity, std::string title, std::string trouble,
-                 std::string fix = "") {
-  const bool ok = trouble.empty();
-  return {
-      std::move(id), severity, std::move(title), std::move(trouble), ok ? "" : std::move(fix), ok};
-}
-
 std::string value_of(pg::Connection& db, const std::string& sql) {
   auto rows = db.query(sql);
   return rows && !rows->empty() ? rows->str(0, 0) : "";
@@ -103,22 +80,21 @@ Subject subject_of(pg::Connection& source, const std::vector<FencedTable>& moved
 Finding check_encoding(pg::Connection& source, pg::Connection& target) {
   const auto here = value_of(source, "show server_encoding");
   const auto there = value_of(target, "show server_encoding");
-  return compared("target.encoding", kMust, "Both databases have the same encoding",
-                  here == there ? "" : here + " on the source, " + there + " on the target");
+  return found("target.encoding", kMust, "Both databases have the same encoding",
+               here == there ? "" : here + " on the source, " + there + " on the target");
 }
 
 Finding check_version(pg::Connection& source, pg::Connection& target) {
   const int here = source.server_version() / 10000;
   const int there = target.server_version() / 10000;
-  return compared(
-      "target.version", kShould, "The target is not older than the source",
-      there >= here ? "" : fmt::format("{} on the source, {} on the target", here, there));
+  return found("target.version", kShould, "The target is not older than the source",
+               there >= here ? "" : fmt::format("{} on the source, {} on the target", here, there));
 }
 
 Finding check_pg_dump(pg::Connection& source) {
   const auto tool = find_pg_dump(source.server_version() / 10000);
-  return compared("local.pg_dump", kMust, "pg_dump can read the source",
-                  tool ? "" : tool.error().message() + ". " + tool.error().remedy());
+  return found("local.pg_dump", kMust, "pg_dump can read the source",
+               tool ? "" : tool.error().message() + ". " + tool.error().remedy());
 }
 
 Finding check_same_database(pg::Connection& source, pg::Connection& target) {
@@ -126,8 +102,8 @@ Finding check_same_database(pg::Connection& source, pg::Connection& target) {
       "select system_identifier || '/' || current_database() from pg_control_system()";
   const auto here = value_of(source, sql);
   const bool same = !here.empty() && here == value_of(target, sql);
-  return compared("target.is_other", kMust, "Source and target are two databases",
-                  same ? "both addresses lead to the same database" : "");
+  return found("target.is_other", kMust, "Source and target are two databases",
+               same ? "both addresses lead to the same database" : "");
 }
 
 Finding check_extensions(pg::Connection& source, pg::Connection& target) {
@@ -138,8 +114,8 @@ Finding check_extensions(pg::Connection& source, pg::Connection& target) {
                               {used->param(row, 0)});
     if (there && there->empty()) missing += (missing.empty() ? "" : ", ") + used->str(row, 0);
   }
-  return compared("target.extensions", kMust, "The target offers the source's extensions",
-                  missing.empty() ? "" : "not available: " + missing);
+  return found("target.extensions", kMust, "The target offers the source's extensions",
+               missing.empty() ? "" : "not available: " + missing);
 }
 
 Finding check_empty(pg::Connection& target, const std::vector<FencedTable>& tables,
@@ -156,9 +132,9 @@ Finding check_empty(pg::Connection& target, const std::vector<FencedTable>& tabl
         value_of(target, "select to_regclass(" + pg::quote_literal(table.qualified) + ")");
     if (!found.empty()) existing += (existing.empty() ? "" : ", ") + table.qualified;
   }
-  return compared("target.empty", kMust, "The target has none of the moved tables",
-                  existing.empty() ? "" : "exist already: " + existing,
-                  "drop table " + existing + ";\n");
+  return found("target.empty", kMust, "The target has none of the moved tables",
+               existing.empty() ? "" : "exist already: " + existing,
+               "drop table " + existing + ";\n");
 }
 
 // What the source writes in `seconds`, judged by its last minutes when the server counts it (14+).
@@ -201,6 +177,27 @@ std::string_view severity_name(Severity severity) {
       return "info";
   }
   return "";
+}
+
+Finding found(std::string id, Severity severity, std::string title, std::string trouble,
+              std::string fix) {
+  const bool ok = trouble.empty();
+  return {
+      std::move(id), severity, std::move(title), std::move(trouble), ok ? "" : std::move(fix), ok};
+}
+
+Finding found_in(std::string id, Severity severity, std::string title,
+                 const Result<pg::Rows>& answer) {
+  if (!answer) {
+    return found(std::move(id), severity, std::move(title),
+                 "could not be asked: " + answer.error().message());
+  }
+  Finding finding{std::move(id), severity, std::move(title), "", "", answer->empty()};
+  for (std::size_t row = 0; row < answer->size(); row++) {
+    finding.detail += (row > 0 ? "; " : "") + answer->str(row, 0);
+    if (!answer->text(row, 1).empty()) finding.fix_sql += answer->str(row, 1) + "\n";
+  }
+  return finding;
 }
 
 Result<std::vector<Finding>> preflight(const Sides& sides, const TableNames& tables,

@@ -24,6 +24,14 @@ struct Finding {
   bool ok = true;
 };
 
+// Fine when there is no trouble to tell; `fix` is forgotten then.
+Finding found(std::string id, Severity severity, std::string title, std::string trouble,
+              std::string fix = "");
+// An answer's rows are the problems found: (what, the SQL that repairs it). A question that could
+// not be asked is trouble too.
+Finding found_in(std::string id, Severity severity, std::string title,
+                 const Result<pg::Rows>& answer);
+
 // Every check, in a fixed order. Fails only when a database cannot be reached at all; a question
 // that cannot be asked (a missing right) is a finding.
 Result<std::vector<Finding>> preflight(const Sides& sides, const TableNames& tables,

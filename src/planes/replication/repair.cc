@@ -8,6 +8,7 @@
 
 #include "base/fail_point.h"
 #include "base/log.h"
+#include "planes/replication/catalog.h"
 #include "wire/pg/replication.h"
 
 namespace banyan::replication {
@@ -24,12 +25,6 @@ constexpr std::string_view kWritable = R"sql(
 select coalesce(string_agg(pg_catalog.quote_ident(a.attname), ', ' order by a.attnum), '')
 from pg_catalog.pg_attribute a where a.attrelid = {}::pg_catalog.regclass and a.attnum > 0
   and not a.attisdropped and {})sql";
-
-constexpr const char* kExtensionPath =
-    "select pg_catalog.set_config('search_path', pg_catalog.concat_ws(',', 'pg_catalog', "
-    "(select string_agg(distinct pg_catalog.quote_ident(n.nspname), ',') from "
-    "pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid = e.extnamespace "
-    "where n.nspname <> 'pg_catalog')), false)";
 
 class Repairer {
  public:
@@ -150,7 +145,7 @@ Result<pg::Connection> open_writer(const RepairPlan& plan) {
             .with_remedy("grant set on parameter session_replication_role to our role (15 and "
                          "later), or repair as a superuser."));
   }
-  TRY_VOID(db.query(kExtensionPath));
+  TRY_VOID(find_extension_operators(db));
   TRY_VOID(db.exec("set synchronous_commit = on; begin"));
   TRY_VOID(db.query_one(
       "update banyan.progress set changed_at = pg_catalog.clock_timestamp() where stream = $1",
@@ -160,7 +155,7 @@ Result<pg::Connection> open_writer(const RepairPlan& plan) {
 
 Result<RepairReport> repair_tables(pg::Connection& active, const RepairPlan& plan,
                                    const Verdict& found) {
-  TRY_VOID(active.query(kExtensionPath));
+  TRY_VOID(find_extension_operators(active));
   TRY(auto passive, open_writer(plan));
   TRY(const auto tables,
       verified_tables(active, plan.verifier.tables, float_form(active, passive)));

@@ -164,10 +164,14 @@ Result<void> carry_roles(pg::Connection& source, pg::Connection& target) {
   return {};
 }
 
+bool is_superuser(const pg::Connection& db) {
+  return db.parameter("is_superuser") == "on";
+}
+
 Result<bool> can_keep_owners(pg::Connection& source, pg::Connection& target) {
   TRY(const auto missing, missing_roles(source, target));
   if (!missing.empty()) return false;
-  if (target.parameter("is_superuser") == "on") return true;
+  if (is_superuser(target)) return true;
   TRY(const auto used,
       source.query(std::string(kUsedRoles) + "select r.rolname from pg_catalog.pg_roles r "
                                              "where r.oid in (select owner from owned) "

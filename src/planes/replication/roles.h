@@ -23,6 +23,8 @@ struct RoleScript {
 Result<std::vector<RoleScript>> missing_roles(pg::Connection& source, pg::Connection& target);
 // Creates them, as far as permitted; what is refused is logged and stays missing.
 Result<void> carry_roles(pg::Connection& source, pg::Connection& target);
+// Whether our role is a superuser there.
+bool is_superuser(const pg::Connection& db);
 // Whether our role on the target may give every object the owner it has on the source.
 Result<bool> can_keep_owners(pg::Connection& source, pg::Connection& target);
 

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/percent.h"
+
 namespace banyan::redis {
 namespace {
 
@@ -24,24 +26,6 @@ Result<int> number(std::string_view text, int greatest) {
     return failure(Code::kInvalidArgument,
                    fmt::format("'{}' is not a number up to {}", text, greatest));
   return value;
-}
-
-int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  c |= 0x20;
-  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-std::string percent_decoded(std::string_view text) {
-  std::string out;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const bool escaped = text[i] == '%' && i + 2 < text.size() && hex_digit(text[i + 1]) >= 0 &&
-                         hex_digit(text[i + 2]) >= 0;
-    out +=
-        escaped ? static_cast<char>(hex_digit(text[i + 1]) * 16 + hex_digit(text[i + 2])) : text[i];
-    if (escaped) i += 2;
-  }
-  return out;
 }
 
 void take_credentials(std::string_view text, Address& address) {

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "base/check.h"
+#include "base/percent.h"
 #include "wire/s3/xml.h"
 
 namespace banyan::s3 {
@@ -62,7 +63,7 @@ std::string listed_key(const std::string& text, bool url) {
   if (!url) return text;
   std::string form = text;
   std::replace(form.begin(), form.end(), '+', ' ');
-  return uri_decode(form);
+  return percent_decoded(form);
 }
 
 void initialise_curl() {

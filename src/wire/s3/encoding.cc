@@ -67,22 +67,6 @@ std::string uri_encode(std::string_view text, Slash slash) {
   return out;
 }
 
-std::string uri_decode(std::string_view text) {
-  std::string out;
-  out.reserve(text.size());
-  for (std::size_t i = 0; i < text.size(); i++) {
-    const bool escape = text[i] == '%' && i + 2 < text.size() && hex_value(text[i + 1]) >= 0 &&
-                        hex_value(text[i + 2]) >= 0;
-    if (!escape) {
-      out += text[i];
-      continue;
-    }
-    out += static_cast<char>((hex_value(text[i + 1]) << 4) | hex_value(text[i + 2]));
-    i += 2;
-  }
-  return out;
-}
-
 std::string unhex(std::string_view text) {
   std::string out;
   if (text.size() % 2 != 0) return out;

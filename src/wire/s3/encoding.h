@@ -23,8 +23,6 @@ using ByteSink = std::function<Result<void>(std::string_view)>;
 enum class Slash : std::uint8_t { kKeep, kEncode };
 // Everything but A-Z a-z 0-9 - _ . ~ (and, if kept, '/') becomes %XX.
 std::string uri_encode(std::string_view text, Slash slash = Slash::kEncode);
-// %XX becomes its byte; what is not a valid escape stays as it is. '+' stays '+'.
-std::string uri_decode(std::string_view text);
 
 std::string unhex(std::string_view text);  // empty when it is not hex
 std::string base64(std::string_view bytes);

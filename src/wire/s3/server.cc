@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "base/percent.h"
 #include "wire/s3/aws_chunked.h"
 #include "wire/s3/encoding.h"
 #include "wire/s3/server_replies.h"
@@ -250,12 +251,13 @@ Result<HttpResponse> S3Server::answer(const HttpRequest& request, BodyReader& bo
                        clock_.wall()));
   const std::string path = request.path.starts_with('/') ? request.path.substr(1) : request.path;
   const auto slash = path.find('/');
-  const S3Call call{.http = request,
-                    .body = body,
-                    .signed_as = std::move(verified),
-                    .bucket = uri_decode(path.substr(0, slash)),
-                    .key = slash == std::string::npos ? "" : uri_decode(path.substr(slash + 1)),
-                    .query = parse_query(request.query)};
+  const S3Call call{
+      .http = request,
+      .body = body,
+      .signed_as = std::move(verified),
+      .bucket = percent_decoded(path.substr(0, slash)),
+      .key = slash == std::string::npos ? "" : percent_decoded(path.substr(slash + 1)),
+      .query = parse_query(request.query)};
   if (call.bucket.empty()) return on_service(call);
   const bool creates = call.key.empty() && request.method == "PUT";
   TRY(const bool exists, store_.has_bucket(call.bucket));
@@ -447,7 +449,7 @@ Result<HttpResponse> S3Server::put_object(const S3Call& call) {
 
 Result<store::OpenObject> S3Server::copy_source(const S3Call& call) {
   std::string source = call.http.header("x-amz-copy-source");
-  source = uri_decode(source.substr(0, source.find('?')));
+  source = percent_decoded(source.substr(0, source.find('?')));
   if (source.starts_with('/')) source.erase(0, 1);
   const auto slash = source.find('/');
   if (slash == std::string::npos) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/percent.h"
 #include "wire/s3/encoding.h"
 #include "wire/s3/xml.h"
 
@@ -95,7 +96,7 @@ HttpResponse error_response(const Error& error, const HttpRequest& request) {
                                   : std::string("the request could not be carried out");
   auto response = xml_response("Error", xml_element("Code", is_known ? code : "InternalError") +
                                             xml_element("Message", message) +
-                                            xml_element("Resource", uri_decode(request.path)) +
+                                            xml_element("Resource", percent_decoded(request.path)) +
                                             xml_element("RequestId", "0"));
   response.status = is_known ? known->status : 500;
   return response;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/percent.h"
 #include "wire/s3/encoding.h"
 
 namespace banyan::s3 {
@@ -40,7 +41,7 @@ std::string canonical_query(std::string_view query) {
 
 // S3 encodes the path once; every other service encodes what is already encoded.
 std::string canonical_path(std::string_view path, std::string_view service) {
-  const std::string once = uri_encode(uri_decode(path), Slash::kKeep);
+  const std::string once = uri_encode(percent_decoded(path), Slash::kKeep);
   return service == "s3" ? once : uri_encode(once, Slash::kKeep);
 }
 
@@ -127,8 +128,8 @@ HeaderList parse_query(std::string_view query) {
   for (const std::string& item : split(query, '&')) {
     if (item.empty()) continue;
     const auto equals = item.find('=');
-    pairs.emplace_back(uri_decode(item.substr(0, equals)),
-                       equals == std::string::npos ? "" : uri_decode(item.substr(equals + 1)));
+    pairs.emplace_back(percent_decoded(item.substr(0, equals)),
+                       equals == std::string::npos ? "" : percent_decoded(item.substr(equals + 1)));
   }
   return pairs;
 }
