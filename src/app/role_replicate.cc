@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "planes/replication/job.h"
 #include "planes/replication/preflight.h"
+#include "planes/replication/split_ends.h"
 #include "planes/replication/split_plan.h"
 #include "wire/rpc/server.h"
 
@@ -51,9 +52,23 @@ class Jobs {
     if (name.empty() || name.find_first_of("/.") != std::string::npos) {
       return failure(Code::kInvalidArgument, "a migration's name has no dots and slashes");
     }
-    TRY_VOID(replication::parse_engine_config(name, config));
-    TRY_VOID(replication::write_config(root_ / name, config));
-    return add(name, config);
+    TRY(const auto settled, replication::settle_config(name, config));
+    TRY_VOID(replication::write_config(root_ / name, settled));
+    return add(name, settled);
+  }
+
+  // A completed split goes on with its copies: a job of the configuration it left.
+  Result<json> complete(const std::string& name, Job::Copies copies) {
+    TRY(const auto job, find(name));
+    TRY(json out, job->complete(copies));
+    if (!job->has_copies() || copies == Job::Copies::kEnd) return out;
+    std::ifstream file(root_ / name / "config.json");
+    const auto config = json::parse(file, nullptr, false);
+    if (config.is_discarded()) return failure(Code::kInternal, "the configuration is not readable");
+    jobs_.with([&](Map& jobs) { jobs.erase(name); });
+    job->stop();
+    TRY_VOID(add(name, config));
+    return out;
   }
 
   Result<std::shared_ptr<Job>> find(const std::string& name) const {
@@ -129,12 +144,27 @@ Result<json> preflight(const Jobs& jobs, const json& in) {
   return json{{"checks", std::move(checks)}};
 }
 
-// {config: {source, tables}, role?}: what crosses the border of a split; nothing is changed.
+Result<std::string> role_sql(pg::Connection& source, const replication::SplitPlan& plan,
+                             const std::string& role) {
+  if (role.empty()) return std::string();
+  TRY(const auto tables, replication::fenced_tables(source, plan.tables));
+  std::vector<replication::FencedTable> copies;
+  if (!plan.copies.empty()) {
+    TRY(copies, replication::fenced_tables(source, plan.copies));
+  }
+  return replication::service_role_sql(tables, copies, role);
+}
+
+// {config: {source, tables, decisions?}, role?, must_be_decided?}: what crosses the border of a
+// split and what the decisions come to; nothing is changed.
 Result<json> plan_split(const json& in) {
   const auto config = in.value("config", json::object());
   TRY(const auto parsed, replication::parse_engine_config(name_of(in), config));
   TRY(auto source, with_context(pg::Connection::open(parsed.sides.old_url), "the old database"));
-  TRY(const auto plan, replication::plan_split(source, parsed.tables, in.value("role", "")));
+  TRY(const auto plan,
+      replication::plan_split(source, parsed.tables,
+                              config.value("decisions", replication::SplitDecisions())));
+  if (in.value("must_be_decided", false)) TRY_VOID(replication::require_decisions(plan));
   json crossings = json::array();
   for (const auto& crossing : plan.crossings) {
     json decisions = json::array();
@@ -144,9 +174,15 @@ Result<json> plan_split(const json& in) {
     crossings.push_back({{"kind", crossing.kind},
                          {"object", crossing.object},
                          {"detail", crossing.detail},
+                         {"decided", crossing.decided},
                          {"decisions", std::move(decisions)}});
   }
-  return json{{"crossings", std::move(crossings)}, {"role_sql", plan.role_sql}};
+  json out = {{"crossings", std::move(crossings)},
+              {"tables", plan.tables},
+              {"copies", plan.copies},
+              {"left_out", plan.left_out}};
+  TRY(out["role_sql"], role_sql(source, plan, in.value("role", "")));
+  return out;
 }
 
 using Verb = std::function<Result<json>(Job&, const json&)>;
@@ -199,7 +235,10 @@ void serve_all(rpc::Server& server, Jobs& jobs) {
     return report;
   });
   serve(server, jobs, "throttle", [](Job& job, const json& in) { return job.throttle(in); });
-  serve(server, jobs, "complete", [](Job& job, const json&) { return job.complete(); });
+  server.on("complete", [&jobs](const json& in) {
+    const bool ends = in.value("copies", "keep") == "end";
+    return jobs.complete(name_of(in), ends ? Job::Copies::kEnd : Job::Copies::kKeep);
+  });
   serve_act(server, jobs);
 }
 

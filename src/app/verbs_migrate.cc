@@ -22,6 +22,10 @@ constexpr Duration kCancelPatience = 10min;
 
 // ---- status
 
+void print_names(const char* label, const json& names) {
+  for (const json& name : names) print_field(std::exchange(label, ""), name.get<std::string>());
+}
+
 std::string database_line(const json& database) {
   if (database.contains("error") && !database["error"].is_null())
     return fmt::format("{}: {} {}", database.value("state", "?"), database["error"].dump(),
@@ -72,6 +76,9 @@ void print_alarms(const json& database) {
     fmt::print("ALARM: {} {} on the closed {} side, not carried over: {}\n",
                alarm.value("operation", ""), alarm.value("table", ""), alarm.value("side", ""),
                alarm.value("row", ""));
+  if (const json copies = database.value("copies", json::object()); copies.is_object())
+    print_names("copies", copies.value("tables", json::array()));
+  print_names("left out", database.value("left_out", json::array()));
   const json proof = database.value("proof", json::object());
   const std::string state = proof.value("state", "none");
   if (state == "equal")
@@ -264,6 +271,29 @@ Exit throttle(const Cli& cli, const std::string& name, const ThrottleOptions& op
 
 // ---- plan-split
 
+// What the decisions come to.
+void print_terms(const json& out) {
+  fmt::print("\n");
+  print_names("moves", out.value("tables", json::array()));
+  print_names("copied, read-only", out.value("copies", json::array()));
+  print_names("left out", out.value("left_out", json::array()));
+}
+
+// Lines for the spec.
+void print_undecided(const json& crossings) {
+  bool is_first = true;
+  for (const json& crossing : crossings) {
+    const std::string kind = crossing.value("kind", "");
+    if (kind == "query" || !crossing.value("decided", "").empty()) continue;
+    if (std::exchange(is_first, false))
+      fmt::print("\nNot decided yet. In banyan.yaml, under move.database:\n  decisions:\n");
+    std::string ways;
+    for (const json& way : crossing.at("decisions"))
+      ways += (ways.empty() ? "" : " | ") + way.value("decision", "");
+    fmt::print("    \"{} {}\": {}\n", kind, crossing.value("object", ""), ways);
+  }
+}
+
 void print_split(const json& out) {
   const json crossings = out.value("crossings", json::array());
   if (crossings.empty()) fmt::print("Nothing crosses the border of these tables.\n");
@@ -271,10 +301,15 @@ void print_split(const json& out) {
     fmt::print("{} {}\n  {}\n", crossing.value("kind", ""), crossing.value("object", ""),
                crossing.value("detail", ""));
     int number = 0;
+    const std::string decided = crossing.value("decided", "");
     for (const json& way : crossing.value("decisions", json::array())) {
-      fmt::print("  {}. {}: {}\n", ++number, way.value("decision", ""), way.value("does", ""));
+      const std::string decision = way.value("decision", "");
+      fmt::print("  {}{}. {}: {}\n", decision == decided ? "=> " : "   ", ++number, decision,
+                 way.value("does", ""));
     }
   }
+  print_terms(out);
+  print_undecided(crossings);
   if (const std::string role = out.value("role_sql", ""); !role.empty()) {
     fmt::print("\nFor the new database, after create:\n{}", role);
   }
@@ -445,12 +480,6 @@ Exit create(const Cli& cli, const std::string& name, const CreateOptions& option
 
 // ---- the rest
 
-Exit simple(const Cli& cli, const std::string& verb, const json& in, const std::string& done) {
-  const auto out = cli.control(verb, in, 120s);
-  if (!out) return cli.show(out.error());
-  return cli.show(*out, [&](const json&) { fmt::print("{}\n", done); });
-}
-
 void print_cancelled(const json& out) {
   const json database = out.value("database", json::object());
   if (!database.empty())
@@ -471,7 +500,18 @@ Exit cancel(const Cli& cli, const std::string& name) {
   return cli.show(*out, print_cancelled);
 }
 
-Exit complete(const Cli& cli, const std::string& name, std::string typed) {
+struct CompleteOptions {
+  std::string typed;
+  bool ends_copies = false;
+};
+
+void print_completed(const json& out) {
+  fmt::print("COMPLETED. The old side is no longer followed.\n");
+  print_names("still followed", out.value("copies", json::array()));
+}
+
+Exit complete(const Cli& cli, const std::string& name, const CompleteOptions& options) {
+  std::string typed = options.typed;
   if (typed.empty() && is_terminal()) {
     fmt::print(
         "This cannot be undone: the way back to the old side ends. Type the migration's name: ");
@@ -481,8 +521,11 @@ Exit complete(const Cli& cli, const std::string& name, std::string typed) {
   if (typed != name)
     return cli.show(Error(Code::kPermission, "the migration's name was not typed")
                         .with_remedy("banyan migrate complete " + name + " --confirm " + name));
-  return simple(cli, "migrate.complete", {{"name", name}, {"typed", typed}},
-                "COMPLETED. The old side is no longer followed.");
+  const std::string copies = options.ends_copies ? "end" : "keep";
+  const auto out =
+      cli.control("migrate.complete", {{"name", name}, {"typed", typed}, {"copies", copies}}, 120s);
+  if (!out) return cli.show(out.error());
+  return cli.show(*out, print_completed);
 }
 
 void print_report(const json& out) {
@@ -559,10 +602,13 @@ void add_migrate_verbs(CLI::App& app, Cli& cli) {
   add_verb(*migrate, cli, "cancel",
            "stop and remove what create started; always safe before the switch",
            [&cli](const std::string& name) { return cancel(cli, name); });
-  auto typed = std::make_shared<std::string>();
-  add_verb(*migrate, cli, "complete", "end the way back; irreversible, asks for the typed name",
-           [&cli, typed](const std::string& name) { return complete(cli, name, *typed); })
-      ->add_option("--confirm", *typed, "the migration's name, instead of typing it");
+  auto ending = std::make_shared<CompleteOptions>();
+  auto* completing =
+      add_verb(*migrate, cli, "complete", "end the way back; irreversible, asks for the typed name",
+               [&cli, ending](const std::string& name) { return complete(cli, name, *ending); });
+  completing->add_option("--confirm", ending->typed, "the migration's name, instead of typing it");
+  completing->add_flag("--end-copies", ending->ends_copies,
+                       "of a split: the read-only copies are no longer followed either");
   add_verb(*migrate, cli, "report", "everything that was done, with its evidence",
            [&cli](const std::string& name) { return report(cli, name); });
 }

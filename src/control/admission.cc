@@ -11,14 +11,6 @@ using nlohmann::json;
 
 constexpr Duration kPreflightPatience = 60s;
 
-json database_config(const spec::Migration& migration, const std::string& source,
-                     const std::string& target) {
-  const auto& tables = migration.database->tables;
-  return {{"source", source},
-          {"target", target},
-          {"tables", tables.empty() ? json("all") : json(tables)}};
-}
-
 std::string told(const json& adoption) {
   std::string text = fmt::format("{} of {} requests compared equal", adoption.value("equal", 0),
                                  adoption.value("wanted", 0));
@@ -45,21 +37,46 @@ void judge(Admission& admission, json finding, const std::set<std::string>& acce
 
 }  // namespace
 
+Result<json> database_config(const spec::Spec& spec, const spec::Migration& migration) {
+  const auto& move = *migration.database;
+  json config = {{"tables", move.tables.empty() ? json("all") : json(move.tables)},
+                 {"jobs", move.jobs},
+                 {"copy_mode", move.copy},
+                 {"ddl", move.ddl},
+                 {"decisions", move.decisions},
+                 {"throttle", {{"bytes_per_s", move.max_mb_per_s * 1'000'000LL}}}};
+  TRY(config["source"], spec::resolve(spec, spec.source->database->url));
+  TRY(config["target"], spec::resolve(spec, spec.databases.at(move.to).url));
+  if (!move.service_role) return config;
+  config["service_role"] = {{"name", move.service_role->name}};
+  if (const auto& password = move.service_role->password) {
+    TRY(config["service_role"]["password"], spec::resolve(spec, *password));
+  }
+  return config;
+}
+
+Result<json> ask_split_plan(const Project& project, const spec::Spec& spec,
+                            const spec::Migration& migration, json asked) {
+  asked["name"] = migration.name;
+  TRY(asked["config"], database_config(spec, migration));
+  return project.replicate().call("plan_split", asked, kPreflightPatience);
+}
+
 Result<json> database_preflight(const Project& project, const spec::Spec& spec,
                                 const spec::Migration& migration) {
   if (!migration.database || !spec.source || !spec.source->database)
     return json{{"checks", json::array()}};
-  TRY(const auto source, spec::resolve(spec, spec.source->database->url));
-  TRY(const auto target, spec::resolve(spec, spec.databases.at(migration.database->to).url));
-  return project.replicate().call(
-      "preflight",
-      {{"name", migration.name}, {"config", database_config(migration, source, target)}},
-      kPreflightPatience);
+  TRY(const json config, database_config(spec, migration));
+  return project.replicate().call("preflight", {{"name", migration.name}, {"config", config}},
+                                  kPreflightPatience);
 }
 
 Result<Admission> examine(const Project& project, const spec::Spec& spec,
                           const spec::Migration& migration, const std::set<std::string>& accept) {
   Admission admission;
+  if (migration.database && !migration.database->tables.empty()) {
+    TRY_VOID(ask_split_plan(project, spec, migration, {{"must_be_decided", true}}));
+  }
   TRY(const json preflight, database_preflight(project, spec, migration));
   for (const json& check : preflight.at("checks")) {
     if (check.value("ok", true) || check.value("severity", "") != "must") continue;

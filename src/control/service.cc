@@ -299,22 +299,9 @@ Result<void> ControlService::start_sessions(const spec::Spec& spec,
 
 Result<void> ControlService::start_parts(const spec::Spec& spec, const spec::Migration& migration) {
   if (migration.database) {
-    TRY(const auto source, spec::resolve(spec, spec.source->database->url));
-    TRY(const auto target, spec::resolve(spec, spec.databases.at(migration.database->to).url));
-    const json tables =
-        migration.database->tables.empty() ? json("all") : json(migration.database->tables);
+    TRY(const json config, database_config(spec, migration));
     TRY_VOID(project_.replicate().call_patiently(
-        "start",
-        {{"name", migration.name},
-         {"config",
-          {{"source", source},
-           {"target", target},
-           {"tables", tables},
-           {"jobs", migration.database->jobs},
-           {"copy_mode", migration.database->copy},
-           {"ddl", migration.database->ddl},
-           {"throttle", {{"bytes_per_s", migration.database->max_mb_per_s * 1'000'000LL}}}}}},
-        10s));
+        "start", {{"name", migration.name}, {"config", config}}, 10s));
   }
   TRY_VOID(start_files(spec, migration));
   return start_sessions(spec, migration);
@@ -438,15 +425,7 @@ Result<json> ControlService::plan_split(const json& in) {
         Error(Code::kInvalidArgument, "migration " + migration.name + " moves no list of tables")
             .with_remedy("List the service's tables under move.database.tables."));
   }
-  TRY(const auto source, spec::resolve(spec, spec.source->database->url));
-  TRY(const auto target, spec::resolve(spec, spec.databases.at(migration.database->to).url));
-  return project_.replicate().call(
-      "plan_split",
-      {{"name", migration.name},
-       {"role", in.value("role", "")},
-       {"config",
-        {{"source", source}, {"target", target}, {"tables", migration.database->tables}}}},
-      60s);
+  return ask_split_plan(project_, spec, migration, {{"role", in.value("role", "")}});
 }
 
 // Only of the database: files and sessions repair themselves as they follow.
@@ -471,11 +450,14 @@ Result<json> ControlService::repair(const json& in) {
 }
 
 // What the parts answered: {database?, files: {name: ..}}.
-Result<json> ControlService::stop_parts(const spec::Migration& migration, const std::string& verb) {
+Result<json> ControlService::stop_parts(const spec::Migration& migration, const std::string& verb,
+                                        const std::string& copies) {
   const json named = {{"name", migration.name}};
   json out = {{"files", json::object()}};
   if (migration.database) {
-    TRY(out["database"], project_.replicate().call(verb, named, 60s));
+    json asked = named;
+    asked["copies"] = copies;
+    TRY(out["database"], project_.replicate().call(verb, asked, 60s));
   }
   for (const auto& move : migration.files) {
     const json files = {{"name", move.files}};
@@ -509,7 +491,7 @@ Result<json> ControlService::cancel(const json& in) {
                                .with_remedy("banyan migrate reverse " + migration.name));
   record.cancelled = true;
   TRY_VOID(records_.put(migration.name, record));
-  TRY(json out, stop_parts(migration, "cancel"));
+  TRY(json out, stop_parts(migration, "cancel", "end"));
   out["cancelled"] = true;
   return out;
 }
@@ -526,8 +508,9 @@ Result<json> ControlService::complete(const json& in) {
                                .with_remedy("banyan migrate switch " + migration.name));
   record.completed = true;
   TRY_VOID(records_.put(migration.name, record));
-  TRY_VOID(stop_parts(migration, "complete"));
-  return json{{"completed", true}};
+  TRY(const json parts, stop_parts(migration, "complete", in.value("copies", "keep")));
+  const json copies = parts.value("database", json::object()).value("copies", json::array());
+  return json{{"completed", true}, {"copies", copies}};
 }
 
 Result<json> ControlService::report(const json& in) {

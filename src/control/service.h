@@ -62,7 +62,8 @@ class ControlService {
   Result<migration::Attempt> new_attempt(const std::string& name, migration::Side to);
   void run_attempt(spec::Spec spec, migration::Attempt attempt);
   Result<json> discard_files(const json& named);
-  Result<json> stop_parts(const spec::Migration& migration, const std::string& verb);
+  Result<json> stop_parts(const spec::Migration& migration, const std::string& verb,
+                          const std::string& copies);
   Result<void> refuse_while_busy();
 
   Project project_;

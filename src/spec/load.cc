@@ -352,6 +352,11 @@ std::string without_section(std::string name) {
   return dot == std::string::npos ? name : name.substr(dot + 1);
 }
 
+ServiceRole service_role(Reader& reader) {
+  return {.name = reader.text({"name", "Its name in the new database", Need::kRequired}),
+          .password = reader.secret({"password", "Its password (default: none)"}, Plain::kNever)};
+}
+
 void read_move(Reader& reader, Migration& migration) {
   DatabaseMove database;
   const auto database_given =
@@ -361,6 +366,12 @@ void read_move(Reader& reader, Migration& migration) {
         database.to = without_section(inner.text({"to", "Database they go to"}));
         database.tables = inner.all_or_texts({"tables", "Which (default: all)"})
                               .value_or(std::vector<std::string>());
+        for (const auto& entry :
+             inner.pairs({"decisions", "Of a split: what crosses (see plan-split) to its way"})) {
+          database.decisions[entry.key] = entry.value.text;
+        }
+        inner.mapping({"service_role", "Of a split: a role with rights on its own tables only"},
+                      [&](Reader& role) { database.service_role = service_role(role); });
         database.writers =
             inner.texts({"writers", "Who may write (application name, role or address)"});
         database.jobs = inner.integer({"jobs", "Workers of the copy"}, {1, 64}, 2);

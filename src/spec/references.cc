@@ -182,6 +182,11 @@ class Settler {
     } else {
       require(spec_.databases, move.from, "database", use);
     }
+    if (move.tables.empty() && (!move.decisions.empty() || move.service_role)) {
+      problems_.add("BY-0333", use.at,
+                    fmt::format("{}: decisions and service_role are of a split", use.what),
+                    "list the tables that move under tables, or leave these out");
+    }
     if (move.to.empty()) {
       move.to = only(spec_.databases, "main", "database", use);
     } else {

@@ -188,10 +188,20 @@ struct Route {
   Position at;
 };
 
+// A role of the new database that may use a split's own tables and no others.
+struct ServiceRole {
+  std::string name;
+  std::optional<SecretRef> password;
+};
+
 struct DatabaseMove {
   std::string from = "source";      // "source" or key in Spec::databases
   std::string to;                   // key in Spec::databases
   std::vector<std::string> tables;  // empty: all
+  // Of a split, what crosses its border ("foreign_key NAME of TABLE", as plan-split names it) to
+  // the way it is dealt with.
+  std::map<std::string, std::string> decisions;
+  std::optional<ServiceRole> service_role;
   // Application names, roles or addresses that may write before the switch; empty: anybody.
   std::vector<std::string> writers;
   int jobs = 2;               // workers of the copy

@@ -86,6 +86,18 @@ TEST(Spec, AllMeansWhatTheFileDeclares) {
   EXPECT_THAT(lift.routes, ElementsAre("/*"));
 }
 
+TEST(Spec, ASplitSaysHowWhatCrossesIsDecided) {
+  const auto outcome = parse_with("database: all",
+                                  "database: { tables: [a], decisions: { \"view *\": rewrite }, "
+                                  "service_role: { name: sales, password: { secret: P } } }");
+  for (const auto& problem : outcome.problems) ADD_FAILURE() << format(problem);
+  const auto& move = *outcome.spec.migrations.at("lift").database;
+  EXPECT_EQ(move.decisions.at("view *"), "rewrite");
+  EXPECT_EQ(move.service_role->name, "sales");
+  expect_problem(parse_with("database: all", "database: { decisions: { \"view *\": rewrite } }"),
+                 "BY-0333", "decisions and service_role are of a split");
+}
+
 TEST(Spec, AnUnknownKeyNamesItsNeighbour) {
   const auto outcome = parse_with("    health: {", "    healht: {");
   ASSERT_EQ(outcome.problems.size(), 1U);

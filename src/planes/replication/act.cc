@@ -43,14 +43,6 @@ Result<void> without_rows(Result<pg::Rows> result) {
   return {};
 }
 
-std::string oid_list(const std::vector<FencedTable>& tables) {
-  std::string list;
-  for (const auto& table : tables) {
-    list += fmt::format("{}{}", list.empty() ? "" : ",", table.oid);
-  }
-  return list;
-}
-
 }  // namespace
 
 Result<pg::Connection*> Act::session(SideName side) {

@@ -50,6 +50,30 @@ std::string shown_row(const Change& change) {
   return text.substr(0, kShownRowBytes);
 }
 
+// The part of a change that is of `tables`, or of all others; nothing when there is none.
+enum class Part : std::uint8_t { kOfTables, kOfOthers };
+std::optional<Change> part_of(const Change& change, const std::set<std::string>& tables,
+                              Part part) {
+  const auto is_wanted = [&](const RelationPtr& relation) {
+    return tables.contains(relation->display()) == (part == Part::kOfTables);
+  };
+  if (change.operation != Operation::kTruncate) {
+    return is_wanted(change.relation) ? std::optional(change) : std::nullopt;
+  }
+  Change left = change;
+  std::erase_if(left.truncated, [&](const RelationPtr& one) { return !is_wanted(one); });
+  return left.truncated.empty() ? std::nullopt : std::optional(std::move(left));
+}
+
+std::vector<Change> parts_of(const std::vector<Change>& changes,
+                             const std::set<std::string>& tables, Part part) {
+  std::vector<Change> parts;
+  for (const auto& change : changes) {
+    if (auto left = part_of(change, tables, part)) parts.push_back(*std::move(left));
+  }
+  return parts;
+}
+
 Result<void> prepare_session(pg::Connection& session, const std::string& migration) {
   TRY_VOID(pass_fence(session, migration));
   // Not everybody may; without it user triggers and foreign keys are kept away until the opening.
@@ -198,8 +222,27 @@ Result<void> Applier::begin_transaction(const Fragment& fragment, const std::sto
   is_skipping_ = fragment.commit < claim_.applied;
   if (is_skipping_) return {};
   TRY_VOID(stand_at_line(fragment.commit, stop));
+  is_admitted_.reset();
+  if (!config_.copies.empty()) return {};  // sift() asks, if need be
   TRY(const bool admitted, admit(stop));
   is_skipping_ = !admitted;
+  return {};
+}
+
+// Leaves what may be applied in a transaction that may also hold changes of copies.
+Result<void> Applier::sift(Fragment& fragment, const std::stop_token& stop) {
+  const bool needs_verdict = std::ranges::any_of(fragment.changes, [&](const Change& change) {
+    return part_of(change, config_.copies, Part::kOfOthers).has_value();
+  });
+  if (!needs_verdict) return {};
+  if (!is_admitted_) {
+    TRY(is_admitted_, admit(stop));
+  }
+  if (*is_admitted_) return {};
+  Fragment refused = fragment;
+  refused.changes = parts_of(fragment.changes, config_.copies, Part::kOfOthers);
+  raise_alarm(refused);
+  fragment.changes = parts_of(fragment.changes, config_.copies, Part::kOfTables);
   return {};
 }
 
@@ -211,6 +254,7 @@ Result<void> Applier::take(Fragment fragment, const std::stop_token& stop) {
     if (fragment.commit >= claim_.applied) raise_alarm(fragment);
     return fragment.is_last ? take_position(fragment.end, stop) : Result<void>();
   }
+  if (!config_.copies.empty()) TRY_VOID(sift(fragment, stop));
   open_bytes_ += fragment.bytes;
   open_changes_ += fragment.changes.size();
   if (fragment.is_last) {

@@ -13,11 +13,13 @@
 //
 // Admission: a change is applied while the side it comes from may be written (`running`, or
 // `fenced` and the barrier of that fence not yet seen). While fenced behind the barrier the applier
-// waits for the verdict. Otherwise the change is an alarm and is not applied: the tripwire.
+// waits for the verdict. Otherwise the change is an alarm and is not applied: the tripwire. Changes
+// of copies (tables of a split that stay) need no admission: only their own side ever writes them.
 
 #include <deque>
 #include <memory>
 #include <optional>
+#include <set>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -64,6 +66,8 @@ struct ApplierConfig {
   std::string to_url;
   // By "schema.table": tables that were copied under snapshots of their own.
   std::map<std::string, ChunkFilter> filters;
+  // By "schema.table": applied whoever may write the other tables.
+  std::set<std::string> copies;
   Mapping mapping;
   // kRows: never compact. For comparison, and as a way out.
   BatchWriter::Way way = BatchWriter::Way::kSets;
@@ -94,6 +98,7 @@ class Applier {
   Result<void> begin_transaction(const Fragment& fragment, const std::stop_token& stop);
   Result<Admission> admission();
   Result<bool> admit(const std::stop_token& stop);
+  Result<void> sift(Fragment& fragment, const std::stop_token& stop);
   bool has_batch() const { return has_segments_ || !open_.empty(); }
   Result<void> write_segment(Segment segment);
   Result<void> try_segment(Segment segment, BatchWriter::Way way);
@@ -117,6 +122,7 @@ class Applier {
   BatchWriter writer_;
   bool is_trusted_ = false;
   bool is_skipping_ = false;
+  std::optional<bool> is_admitted_;  // of the transaction at hand; not asked yet
 
   // The open batch.
   std::vector<Fragment> open_;  // not written yet

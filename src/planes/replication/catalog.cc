@@ -105,9 +105,7 @@ Result<std::vector<Table>> read_where(pg::Connection& db, const SizeSql& size,
 }
 
 std::string among(const std::vector<FencedTable>& tables) {
-  std::string list;
-  for (const auto& table : tables) list += fmt::format("{}{}", list.empty() ? "" : ",", table.oid);
-  return fmt::format("c.oid = any ('{{{}}}'::oid[])", list);
+  return fmt::format("c.oid = any ('{{{}}}'::oid[])", oid_list(tables));
 }
 
 // What to name in the publication: roots instead of their partitions where the server can do that.
@@ -213,6 +211,17 @@ Result<void> publish(pg::Connection& db, const std::string& publication, const T
       existing.empty() ? "create publication {} for {}" : "alter publication {} set {}";
   return with_context(db.exec(fmt::format(fmt::runtime(verb), pg::quote_ident(publication), list)),
                       "publishing the moved tables");
+}
+
+Result<std::set<std::string>> published_names(pg::Connection& db, const TableNames& tables) {
+  TRY(const auto found, fenced_tables(db, tables));
+  TRY(const auto rows,
+      db.query("select n.nspname || '.' || c.relname from pg_catalog.pg_class c join "
+               "pg_catalog.pg_namespace n on n.oid = c.relnamespace where " +
+               among(found)));
+  std::set<std::string> names;
+  for (std::size_t row = 0; row < rows.size(); ++row) names.insert(rows.str(row, 0));
+  return names;
 }
 
 Result<void> drop_publication(pg::Connection& db, const std::string& publication) {

@@ -2,6 +2,7 @@
 // Catalog: what a database says about the moved tables. Read, never remembered from the other side.
 
 #include <cstdint>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -58,6 +59,8 @@ Result<void> find_extension_operators(pg::Connection& db);
 // With the mapping's conditions on rows: tables that have one get replica identity FULL.
 Result<void> publish(pg::Connection& db, const std::string& publication, const TableNames& tables,
                      const Mapping& mapping);
+// "schema.table" as a stream names the rows of these tables: by partition or by root.
+Result<std::set<std::string>> published_names(pg::Connection& db, const TableNames& tables);
 Result<void> drop_publication(pg::Connection& db, const std::string& publication);
 
 }  // namespace banyan::replication

@@ -112,17 +112,6 @@ std::string create_trigger(const FencedTable& table, const std::string& migratio
       table.qualified, pg::quote_literal(migration));
 }
 
-Result<void> drop_triggers(pg::Connection& db, const TableNames& tables) {
-  TRY(const auto fenced, fenced_tables(db, tables));
-  std::string sql;
-  for (const auto& table : fenced) {
-    if (!table.has_trigger) continue;
-    sql += fmt::format("drop trigger if exists banyan_fence on {};", table.qualified);
-  }
-  if (sql.empty()) return {};
-  return db.exec(sql);
-}
-
 }  // namespace
 
 std::string_view side_name(SideName side) {
@@ -171,6 +160,12 @@ Result<std::vector<FencedTable>> fenced_tables(pg::Connection& db, const TableNa
   return found;
 }
 
+std::string oid_list(const std::vector<FencedTable>& tables) {
+  std::string list;
+  for (const auto& table : tables) list += fmt::format("{}{}", list.empty() ? "" : ",", table.oid);
+  return list;
+}
+
 std::string fence_sql(const std::vector<FencedTable>& tables, const std::string& migration,
                       FenceMode mode) {
   std::string sql;
@@ -193,9 +188,20 @@ Result<void> add_missing_fences(pg::Connection& db, const std::string& migration
   return with_context(std::move(done), "creating the fence triggers");
 }
 
+Result<void> drop_fences(pg::Connection& db, const TableNames& tables) {
+  TRY(const auto fenced, fenced_tables(db, tables));
+  std::string sql;
+  for (const auto& table : fenced) {
+    if (!table.has_trigger) continue;
+    sql += fmt::format("drop trigger if exists banyan_fence on {};", table.qualified);
+  }
+  if (sql.empty()) return {};
+  return db.exec(sql);
+}
+
 Result<void> drop_control_schema(pg::Connection& db, const std::string& migration,
                                  const TableNames& tables) {
-  TRY_VOID(drop_triggers(db, tables));
+  TRY_VOID(drop_fences(db, tables));
   TRY_VOID(db.query("delete from banyan.migration where name = $1", {migration}));
   TRY(const auto made, db.query("select to_regclass('banyan.made')"));
   if (!made.is_null(0, 0))

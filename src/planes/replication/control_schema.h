@@ -62,6 +62,8 @@ Result<void> pass_fence(pg::Connection& db, const std::string& migration);
 // The moved tables with all partitions, inheritance children and parents, in oid order: everything
 // through which one of their rows can be written.
 Result<std::vector<FencedTable>> fenced_tables(pg::Connection& db, const TableNames& tables);
+// "16384,16390", for an array literal.
+std::string oid_list(const std::vector<FencedTable>& tables);
 
 // Statements that bring the triggers of `tables` into `mode`, creating those that are missing.
 // Joined by semicolons: one round trip, to be run inside the caller's transaction.
@@ -71,6 +73,9 @@ std::string fence_sql(const std::vector<FencedTable>& tables, const std::string&
 // Creates missing triggers, in `mode`, leaving existing ones as they are. Own transaction.
 Result<void> add_missing_fences(pg::Connection& db, const std::string& migration,
                                 const TableNames& tables, FenceMode mode);
+
+// Drops the triggers of these tables.
+Result<void> drop_fences(pg::Connection& db, const TableNames& tables);
 
 // Drops the triggers and this migration's rows; the schema too when no migration is left in it.
 Result<void> drop_control_schema(pg::Connection& db, const std::string& migration,

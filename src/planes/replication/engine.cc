@@ -153,7 +153,7 @@ Result<void> Engine::begin(const std::stop_token& stop) {
   set_state("prepared");
   TRY_VOID(fail_point("begin.start"));
   TRY(auto source, connect(url(SideName::kOld)));
-  TRY_VOID(publish(source, publication(), config_.tables, config_.mapping));
+  TRY_VOID(publish(source, publication(), config_.carried(SideName::kOld), config_.mapping));
   TRY(auto exporter, pg::ReplicationConnection::open(url(SideName::kOld), "banyan_slot"));
   TRY(const auto identity, exporter.identify());
   TRY(const auto name, remake_slot(SideName::kOld, exporter));
@@ -181,7 +181,7 @@ Result<void> Engine::begin(const std::stop_token& stop) {
 
 Result<bool> Engine::wants_shared_snapshot(pg::Connection& source) const {
   if (config_.copy_mode != CopyMode::kAuto) return false;
-  TRY(const auto tables, read_tables(source, config_.tables));
+  TRY(const auto tables, read_tables(source, config_.carried(SideName::kOld)));
   std::int64_t bytes = 0;
   for (const auto& table : tables) bytes += table.bytes;
   return bytes < kSharedSnapshotBytes;
@@ -223,7 +223,7 @@ Result<void> Engine::copy(const std::string& exported_snapshot, const std::stop_
   const auto stream = stream_name(config_.name, SideName::kOld);
   TRY(const auto record, read_stream(target, stream));
   if (!record) return failure(Code::kConflict, "the stream's record is gone");
-  TRY(auto tables, read_tables(source, config_.tables));
+  TRY(auto tables, read_tables(source, config_.carried(SideName::kOld)));
   shared_->rate.with([](CopyRate& rate) { rate = {}; });
   const std::jthread watcher([this](const std::stop_token& own_stop) { watch_copy(own_stop); });
   TRY_VOID(copy_tables({.migration = config_.name,
@@ -246,7 +246,7 @@ Result<void> Engine::copy(const std::string& exported_snapshot, const std::stop_
 Result<void> Engine::load_tables() {
   TRY(auto source, connect(url(SideName::kOld)));
   TRY(auto target, connect(url(SideName::kNew)));
-  TRY(const auto tables, read_tables(source, config_.tables));
+  TRY(const auto tables, read_tables(source, config_.carried(SideName::kOld)));
   TRY_VOID(load_copied(target, stream_name(config_.name, SideName::kOld), tables, shared_->tables));
   return {};
 }

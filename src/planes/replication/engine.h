@@ -90,6 +90,8 @@ class Engine {
   // Keys applied last, newest last, at most `limit` per table.
   std::vector<TouchedKey> touched_keys(SideName active, std::size_t limit) const;
 
+  // Ends the stream out of the new side for good, and takes `tables` out of the one out of the old.
+  Result<void> keep_copies();
   // Ends everything and removes slots and publications (the state tables are the caller's).
   Result<void> remove();
 
@@ -108,6 +110,7 @@ class Engine {
   Result<std::string> remake_slot(SideName from, pg::ReplicationConnection& connection);
   Result<void> set_stage(const std::string& stage);
   Result<void> run_stream(SideName from);
+  Result<void> remove_stream(SideName from);
   Result<StreamConfig> stream_config(SideName from, const StreamRecord& record);
   Result<void> wait_for_position(pg::Lsn position, const std::stop_token& stop);
   Result<void> make_opposite();

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "planes/replication/durable_file.h"
+#include "planes/replication/split_plan.h"
 
 namespace banyan::replication {
 using nlohmann::json;
@@ -16,7 +17,24 @@ Result<CopyMode> parse_copy_mode(const std::string& name) {
   return failure(Code::kInvalidArgument, "copy_mode is auto, table or chunk, not " + name);
 }
 
+Result<TableNames> parse_tables(const json& list) {
+  TableNames tables;
+  for (const auto& table : list.is_array() ? list : json::array()) {
+    if (!table.is_string()) return failure(Code::kInvalidArgument, "tables are names");
+    const auto named = table.get<std::string>();
+    tables.push_back(named.contains('.') ? named : "public." + named);
+  }
+  return tables;
+}
+
 }  // namespace
+
+TableNames EngineConfig::carried(SideName from) const {
+  if (tables.empty()) return {};
+  TableNames all = from == SideName::kOld && is_copies_only ? TableNames() : tables;
+  if (from == SideName::kOld) all.insert(all.end(), copies.begin(), copies.end());
+  return all;
+}
 
 ThrottleLimits parse_throttle(const json& limits, ThrottleLimits now) {
   now.bytes_per_s = limits.value("bytes_per_s", now.bytes_per_s);
@@ -35,11 +53,12 @@ Result<EngineConfig> parse_engine_config(const std::string& name, const json& co
     return failure(Code::kInvalidArgument, "config needs source and target, two PostgreSQL URLs");
   }
   parsed.sides = {config["source"], config["target"]};
-  const auto tables = config.value("tables", json("all"));
-  for (const auto& table : tables.is_array() ? tables : json::array()) {
-    if (!table.is_string()) return failure(Code::kInvalidArgument, "tables are names");
-    const auto named = table.get<std::string>();
-    parsed.tables.push_back(named.contains('.') ? named : "public." + named);
+  TRY(parsed.tables, parse_tables(config.value("tables", json("all"))));
+  TRY(parsed.copies, parse_tables(config.value("copies", json())));
+  parsed.left_out = config.value("left_out", std::vector<std::string>());
+  parsed.is_copies_only = config.value("copies_only", false);
+  if (const auto role = config.value("service_role", json()); role.is_object()) {
+    parsed.service_role = ServiceRole{role.value("name", ""), role.value("password", "")};
   }
   parsed.jobs = config.value("jobs", 2);
   TRY(parsed.copy_mode, parse_copy_mode(config.value("copy_mode", "auto")));
@@ -52,6 +71,20 @@ Result<EngineConfig> parse_engine_config(const std::string& name, const json& co
   if (config.value("apply", "sets") == "rows") parsed.apply_way = BatchWriter::Way::kRows;
   parsed.slot_prefix = config.value("slot_prefix", parsed.slot_prefix);
   return parsed;
+}
+
+Result<json> settle_config(const std::string& name, json config) {
+  TRY(const auto parsed, parse_engine_config(name, config));
+  if (parsed.tables.empty() || config.contains("copies")) return config;
+  TRY(auto source, with_context(pg::Connection::open(parsed.sides.old_url), "the old database"));
+  TRY(const auto plan,
+      plan_split(source, parsed.tables, config.value("decisions", SplitDecisions())));
+  TRY_VOID(require_decisions(plan));
+  config.erase("decisions");
+  config["tables"] = plan.tables;
+  config["copies"] = plan.copies;
+  config["left_out"] = plan.left_out;
+  return config;
 }
 
 Result<void> write_config(const std::filesystem::path& directory, const json& config) {

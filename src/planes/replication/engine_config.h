@@ -11,6 +11,7 @@
 #include "planes/replication/batch_writer.h"
 #include "planes/replication/copy_throttle.h"
 #include "planes/replication/schema_watch.h"
+#include "planes/replication/split_ends.h"
 #include "planes/replication/table_copy.h"
 
 namespace banyan::replication {
@@ -19,6 +20,13 @@ struct EngineConfig {
   std::string name;
   Sides sides;
   TableNames tables;  // empty: all
+  // Of a split: tables that stay, copied and followed whoever serves `tables`, read-only there.
+  TableNames copies;
+  // Of a split: objects that the new database does not get (split_plan.h).
+  std::vector<std::string> left_out;
+  std::optional<ServiceRole> service_role;
+  // The split is complete: only the copies are followed.
+  bool is_copies_only = false;
   int jobs = 2;
   Mapping mapping;
   std::filesystem::path spool;  // directory for transactions that are still in progress
@@ -29,12 +37,20 @@ struct EngineConfig {
   ThrottleLimits throttle;
   DdlPolicy ddl = DdlPolicy::kStop;
   Duration ddl_every = 30s;  // between two looks at the schemas
+
+  // The tables whose rows the stream out of a side carries.
+  TableNames carried(SideName from) const;
 };
 
 // The configuration of the verb `start`: {source, target, tables: "all"|[..], jobs, slot_prefix?,
-// map? (mapping.h), apply?: "sets"|"rows", copy_mode?: "auto"|"table"|"chunk", chunk_bytes?,
-// throttle?: {bytes_per_s?, ...}, ddl?: "stop"|"freeze"|"apply_safe", ddl_every_ms?}.
+// copies?, left_out?, copies_only? (of a split, see settle_config), service_role?: {name,
+// password?}, map? (mapping.h), apply?: "sets"|"rows", copy_mode?: "auto"|"table"|"chunk",
+// chunk_bytes?, throttle?: {bytes_per_s?, ...}, ddl?: "stop"|"freeze"|"apply_safe", ddl_every_ms?}.
 Result<EngineConfig> parse_engine_config(const std::string& name, const nlohmann::json& config);
+
+// The configuration of a split with what its `decisions` (split_plan.h) come to, and without them;
+// any other as it is. Asks the source. kConflict while something that crosses is not decided.
+Result<nlohmann::json> settle_config(const std::string& name, nlohmann::json config);
 
 // Keeps the configuration in the migration's directory, before anything is done by it.
 Result<void> write_config(const std::filesystem::path& directory, const nlohmann::json& config);

@@ -142,9 +142,19 @@ nlohmann::json Engine::status(SideName active) const {
   json["stream"] = following;
   json["wal"] = wal_json(active);
   json["reverse"] = stream_json(stream(other_side(active)));
+  if (!config_.copies.empty()) {
+    json["copies"] = {{"tables", config_.copies}, {"stream", stream_json(stream(SideName::kOld))}};
+  }
+  if (!config_.left_out.empty()) json["left_out"] = config_.left_out;
   auto& tripwire = json["tripwire"] = nlohmann::json::array();
   add_alarms(tripwire, stream(SideName::kOld), "old");
   add_alarms(tripwire, stream(SideName::kNew), "new");
+  const Stream* copying = active == SideName::kNew ? stream(SideName::kOld) : nullptr;
+  if (!config_.copies.empty() && copying != nullptr) {
+    const auto status = copying->status();
+    if (status.state == StreamState::kFailed) json["state"] = "failed";
+    if (status.error) error = status.error;
+  }
   if (forward != nullptr) {
     const auto status = forward->status();
     if (status.lag_ms > 5000 && !has_caught_up && json["state"] == "following") {

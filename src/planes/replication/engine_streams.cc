@@ -56,12 +56,18 @@ Result<StreamConfig> Engine::stream_config(SideName from, const StreamRecord& re
   TRY_VOID(check_repaired(record));
   TRY(auto target, connect(url(other_side(from))));
   TRY(auto filters, read_filters(target, record.stream));
+  std::set<std::string> copies;
+  if (from == SideName::kOld && !config_.copies.empty()) {
+    TRY(auto source, connect(url(from)));
+    TRY(copies, published_names(source, config_.copies));
+  }
   return StreamConfig{
       .applier = {.migration = config_.name,
                   .from = from,
                   .from_url = url(from),
                   .to_url = url(other_side(from)),
                   .filters = std::move(filters),
+                  .copies = std::move(copies),
                   .mapping = from == SideName::kOld ? config_.mapping : config_.mapping.reversed(),
                   .way = config_.apply_way},
       .slot = record.slot,
@@ -86,7 +92,7 @@ Result<void> Engine::remake_stream(SideName active,
   }
   TRY(auto source, connect(url(active)));
   TRY_VOID(create_control_schema(source, config_.name, active));
-  TRY_VOID(publish(source, publication(), config_.tables,
+  TRY_VOID(publish(source, publication(), config_.carried(active),
                    active == SideName::kOld ? config_.mapping : config_.mapping.reversed()));
   if (Stream* running = stream(active)) running->stop();
   TRY(auto exporter, pg::ReplicationConnection::open(url(active), "banyan_slot"));
@@ -189,15 +195,24 @@ std::vector<TouchedKey> Engine::touched_keys(SideName active, std::size_t limit)
 
 Result<void> Engine::remove() {
   stop();
-  for (const auto from : {SideName::kOld, SideName::kNew}) {
-    TRY(auto connection, pg::ReplicationConnection::open(url(from), "banyan_slot"));
-    TRY_VOID(remake_slot(from, connection));
-    TRY(auto db, connect(url(from)));
-    TRY_VOID(drop_publication(db, publication()));
-    TRY(auto applying, connect(url(other_side(from))));
-    TRY_VOID(delete_stream(applying, stream_name(config_.name, from)));
-  }
+  for (const auto from : {SideName::kOld, SideName::kNew}) TRY_VOID(remove_stream(from));
   return {};
+}
+
+Result<void> Engine::remove_stream(SideName from) {
+  TRY(auto connection, pg::ReplicationConnection::open(url(from), "banyan_slot"));
+  TRY_VOID(remake_slot(from, connection));
+  TRY(auto db, connect(url(from)));
+  TRY_VOID(drop_publication(db, publication()));
+  TRY(auto applying, connect(url(other_side(from))));
+  return delete_stream(applying, stream_name(config_.name, from));
+}
+
+Result<void> Engine::keep_copies() {
+  stop();
+  TRY_VOID(remove_stream(SideName::kNew));
+  TRY(auto source, connect(url(SideName::kOld)));
+  return publish(source, publication(), config_.copies, config_.mapping);
 }
 
 }  // namespace banyan::replication

@@ -112,7 +112,7 @@ void Job::tend(const std::stop_token& stop) {
     pause(stop, std::min<Duration>(kSequencePause, config_.ddl_every));
     if (stop.stop_requested()) return;
     const auto state = engine_.status().value("state", "");
-    if (state == "following") {
+    if (state == "following" && !config_.is_copies_only) {
       if (auto done = carry(); !done) {
         log_warn("sequences are not set ahead", {{"error", done.error().message()}});
       }
@@ -128,8 +128,9 @@ void Job::tend(const std::stop_token& stop) {
 
 Result<void> Job::keep_schema() {
   TRY(const auto now, observer_.with([](Act& act) { return act.state(); }));
-  if (now.active != SideName::kOld || now.act == ActState::kFenced) return {};
-  return keeper_.look();
+  if (now.act == ActState::kFenced) return {};
+  if (now.active == SideName::kOld) return keeper_.look(config_.carried(SideName::kOld));
+  return has_copies() ? keeper_.look(config_.copies) : Result<void>();
 }
 
 // Looks at the side that applications write; after a switch it begins anew with the other one.
@@ -200,9 +201,10 @@ SchemaCopy Job::schema_copy() const {
   return SchemaCopy({.migration = config_.name,
                      .source_url = config_.sides.old_url,
                      .target_url = config_.sides.new_url,
-                     .tables = config_.tables,
+                     .tables = config_.carried(SideName::kOld),
                      .directory = directory_ / "schema",
-                     .jobs = config_.jobs});
+                     .jobs = config_.jobs,
+                     .left_out = config_.left_out});
 }
 
 Result<void> Job::restore_pre_data(const std::string& snapshot) {
@@ -211,6 +213,9 @@ Result<void> Job::restore_pre_data(const std::string& snapshot) {
   TRY_VOID(schema.bring_pre_data(snapshot));
   // From here on nobody but us writes to the new side's tables, until it is opened.
   TRY(auto target, pg::Connection::open(config_.sides.new_url));
+  if (has_copies()) {
+    TRY_VOID(add_missing_fences(target, config_.name, config_.copies, FenceMode::kAlways));
+  }
   return add_missing_fences(target, config_.name, config_.tables, FenceMode::kEnabled);
 }
 
@@ -221,7 +226,13 @@ Result<void> Job::restore_post_data() {
   TRY_VOID(fail_point("schema.finished"));
   // Most of it is there before the pause; what changes meanwhile is carried in it.
   TRY_VOID(carry_outside_log());
-  return {};
+  return make_role();
+}
+
+Result<void> Job::make_role() {
+  if (!config_.service_role) return {};
+  TRY(auto target, pg::Connection::open(config_.sides.new_url));
+  return make_service_role(target, config_.tables, config_.copies, *config_.service_role);
 }
 
 Result<json> Job::status() {
@@ -229,6 +240,7 @@ Result<json> Job::status() {
   auto out = engine_.status(now ? now->active : SideName::kOld);
   const auto ended = ended_.with([](const std::string& how) { return how; });
   if (!ended.empty()) out["state"] = ended;
+  if (config_.is_copies_only) out["completed"] = true;
   const auto trouble = trouble_.with([](const std::string& why) { return why; });
   if (!trouble.empty()) {
     out["state"] = "preflight";
@@ -250,7 +262,10 @@ Result<json> Job::throttle(const json& limits) {
 
 Result<void> Job::remove_from(SideName side) {
   TRY(auto db, pg::Connection::open(config_.sides.of(side)));
-  return drop_control_schema(db, config_.name, config_.tables);
+  TableNames fenced = config_.tables;
+  if (side == SideName::kNew)
+    fenced.insert(fenced.end(), config_.copies.begin(), config_.copies.end());
+  return drop_control_schema(db, config_.name, fenced);
 }
 
 void Job::end_for_good(const std::string& how) {
@@ -284,15 +299,33 @@ Result<void> Job::close_split() {
   return close_moved(left, config_.tables);
 }
 
-Result<json> Job::complete() {
+// Crash-safe by repetition: the configuration changes last, and each step finds what is done.
+Result<json> Job::complete_but_copies() {
+  TRY_VOID(engine_.keep_copies());
+  TRY_VOID(close_split());
+  TRY(auto target, pg::Connection::open(config_.sides.new_url));
+  TRY_VOID(drop_fences(target, config_.tables));
+  std::ifstream file(directory_ / "config.json");
+  auto config = json::parse(file, nullptr, false);
+  if (config.is_discarded()) return failure(Code::kInternal, "the configuration is not readable");
+  config["copies_only"] = true;
+  TRY_VOID(write_config(directory_, config));
+  return json{{"copies", config_.copies}};
+}
+
+Result<json> Job::complete(Copies copies) {
   if (ended_.with([](const std::string& how) { return !how.empty(); })) return json::object();
   TRY(const auto now, observer_.with([](Act& act) { return act.state(); }));
   if (now.act == ActState::kFenced || now.act == ActState::kHandedOver) {
     return failure(Code::kConflict, "a switch is under way: finish or abort it first");
   }
+  const bool keeps = has_copies() && now.active == SideName::kNew && copies == Copies::kKeep;
+  if (keeps && config_.is_copies_only) return json{{"copies", config_.copies}};
   stop();
+  if (keeps) return complete_but_copies();
   TRY_VOID(engine_.remove());
-  if (!config_.tables.empty() && now.active == SideName::kNew) TRY_VOID(close_split());
+  const bool was_split = !config_.tables.empty() && now.active == SideName::kNew;
+  if (was_split && !config_.is_copies_only) TRY_VOID(close_split());
   TRY_VOID(remove_from(now.active));
   end_for_good("completed");
   return json::object();

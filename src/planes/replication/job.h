@@ -64,8 +64,11 @@ class Job {
 
   // Removes everything of ours from both databases. Only while the old side is the active one.
   Result<nlohmann::json> cancel();
-  // Ends replication for good; the passive side stays closed for writing.
-  Result<nlohmann::json> complete();
+  // Ends replication for good; the passive side stays closed for writing. Copies of a split are
+  // followed on, by a job of the configuration this leaves behind, until kEnd.
+  enum class Copies : std::uint8_t { kKeep, kEnd };
+  Result<nlohmann::json> complete(Copies copies);
+  bool has_copies() const { return !config_.copies.empty(); }
 
  private:
   struct OutsideLog {
@@ -77,6 +80,7 @@ class Job {
   SchemaCopy schema_copy() const;
   Result<void> restore_pre_data(const std::string& snapshot);
   Result<void> restore_post_data();
+  Result<void> make_role();
   Result<SideName> source_side(Act& act);
   Result<SequenceReport> carry();
   void run(const std::stop_token& stop);
@@ -86,13 +90,24 @@ class Job {
   Result<void> hold_proof(Act& act);
   nlohmann::json writers_json() const;
   nlohmann::json proof_json() const;
-  Result<VerifierOptions> verifier_options(const std::stop_token& stop);
+  // A direction in which rows are carried now, with the tables that are.
+  struct Leg {
+    SideName from;
+    TableNames tables;
+  };
+  std::vector<Leg> legs(SideName active) const;
+  Result<std::vector<Leg>> standing_legs();
+  VerifierOptions verifier_options(const Leg& leg, const std::stop_token& stop);
   Result<nlohmann::json> verify_once(const std::stop_token& stop);
   Result<nlohmann::json> repair_once(const RepairOrder& order, const std::stop_token& stop);
+  Result<nlohmann::json> repair_leg(const Leg& leg, const RepairOrder& order,
+                                    const std::stop_token& stop);
   Result<nlohmann::json> repair_failed(const RepairOrder& order, const RepairPlan& plan,
                                        SideName active);
   Result<void> remove_from(SideName side);
   Result<void> close_split();
+  Result<nlohmann::json> complete_but_copies();
+  Result<void> refuse_when_complete() const;
   void end_for_good(const std::string& how);
   SchemaSteps schema_steps();
 

@@ -56,7 +56,13 @@ Result<SequenceReport> Job::carry() {
   });
 }
 
+Result<void> Job::refuse_when_complete() const {
+  if (!config_.is_copies_only) return {};
+  return failure(Code::kConflict, "the split is complete: there is no way back");
+}
+
 Result<json> Job::prepare() {
+  TRY_VOID(refuse_when_complete());
   TRY_VOID(engine_.prepare_opposite());
   TRY_VOID(fail_point("prepare.opposite_made"));
   TRY_VOID(act_.with([&](Act& act) -> Result<void> {
@@ -79,6 +85,7 @@ Result<json> Job::prepare() {
 }
 
 Result<json> Job::fence(Epoch epoch, Duration lock_timeout) {
+  TRY_VOID(refuse_when_complete());
   TRY(const auto lsn, act_.with([&](Act& act) { return act.fence(epoch, lock_timeout); }));
   TRY_VOID(fail_point("fence.answer"));
   return json{{"barrier_lsn", pg::format_lsn(lsn)}};

@@ -1,4 +1,7 @@
 // The verbs verify and repair.
+#include <algorithm>
+#include <iterator>
+
 #include "base/log.h"
 #include "planes/replication/job.h"
 #include "planes/replication/job_json.h"
@@ -23,31 +26,58 @@ Result<json> told(const std::string& what, std::optional<Result<json>> outcome) 
               {"rows", 0}};
 }
 
+// Of both directions of a switched split: what was done says more than that the rest was equal.
+json joined(json first, const json& second) {
+  const bool first_tells = first.value("state", "") != "equal";
+  json out = first_tells ? first : second;
+  for (const auto& table : (first_tells ? second : first)["tables"]) out["tables"].push_back(table);
+  out["rows"] = first.value("rows", 0L) + second.value("rows", 0L);
+  return out;
+}
+
 }  // namespace
 
-Result<VerifierOptions> Job::verifier_options(const std::stop_token& stop) {
+std::vector<Job::Leg> Job::legs(SideName active) const {
+  std::vector<Leg> legs;
+  if (!config_.is_copies_only) legs.push_back({active, config_.carried(active)});
+  if (active == SideName::kNew && has_copies()) legs.push_back({SideName::kOld, config_.copies});
+  return legs;
+}
+
+Result<std::vector<Job::Leg>> Job::standing_legs() {
   TRY(const auto now, observer_.with([](Act& act) { return act.state(); }));
   if (now.act == ActState::kHandedOver) {
     return failure(Code::kConflict, "between handover and open nothing is verified");
   }
+  return legs(now.active);
+}
+
+VerifierOptions Job::verifier_options(const Leg& leg, const std::stop_token& stop) {
   return VerifierOptions{
-      .active_url = config_.sides.of(now.active),
-      .passive_url = config_.sides.of(other_side(now.active)),
-      .tables = config_.tables,
+      .active_url = config_.sides.of(leg.from),
+      .passive_url = config_.sides.of(other_side(leg.from)),
+      .tables = leg.tables,
       .jobs = config_.jobs,
       .limits = {},
       .at_point =
-          [this, active = now.active](const std::function<Result<pg::Lsn>()>& find_point,
-                                      const std::function<Result<void>()>& body) {
-            return engine_.at_point(active, find_point, kPointPatience, body);
+          [this, from = leg.from](const std::function<Result<pg::Lsn>()>& find_point,
+                                  const std::function<Result<void>()>& body) {
+            return engine_.at_point(from, find_point, kPointPatience, body);
           },
       .is_cancelled = [stop] { return stop.stop_requested(); }};
 }
 
 Result<json> Job::verify_once(const std::stop_token& stop) {
-  TRY(const auto options, verifier_options(stop));
-  TRY(const auto verdict, replication::verify(options));
-  return to_json(verdict);
+  TRY(const auto legs, standing_legs());
+  Verdict all;
+  all.equal = true;
+  for (const auto& leg : legs) {
+    TRY(auto verdict, replication::verify(verifier_options(leg, stop)));
+    all.equal = all.equal && verdict.equal;
+    all.rows += verdict.rows;
+    std::ranges::move(verdict.tables, std::back_inserter(all.tables));
+  }
+  return to_json(all);
 }
 
 Result<json> Job::verify(Duration wait) {
@@ -77,21 +107,30 @@ Result<json> Job::repair_failed(const RepairOrder& order, const RepairPlan& plan
   return out;
 }
 
+Result<json> Job::repair_leg(const Leg& leg, const RepairOrder& order,
+                             const std::stop_token& stop) {
+  const RepairPlan plan{.verifier = verifier_options(leg, stop),
+                        .migration = config_.name,
+                        .stream = stream_name(config_.name, leg.from),
+                        .only = order.table};
+  if (engine_.has_failed(leg.from)) return repair_failed(order, plan, leg.from);
+  TRY(const auto found, find_differences(plan));
+  if (found.equal || order.is_dry_run) return to_json(found);
+  TRY(const auto report, repair_live(plan, found));
+  return to_json(report);
+}
+
 Result<json> Job::repair_once(const RepairOrder& order, const std::stop_token& stop) {
   TRY(const auto now, observer_.with([](Act& act) { return act.state(); }));
   if (now.act == ActState::kFenced || now.act == ActState::kHandedOver) {
     return failure(Code::kConflict, "a switch is under way: finish or abort it first");
   }
-  TRY(auto options, verifier_options(stop));
-  const RepairPlan plan{.verifier = std::move(options),
-                        .migration = config_.name,
-                        .stream = stream_name(config_.name, now.active),
-                        .only = order.table};
-  if (engine_.has_failed(now.active)) return repair_failed(order, plan, now.active);
-  TRY(const auto found, find_differences(plan));
-  if (found.equal || order.is_dry_run) return to_json(found);
-  TRY(const auto report, repair_live(plan, found));
-  return to_json(report);
+  json all;
+  for (const auto& leg : legs(now.active)) {
+    TRY(auto report, repair_leg(leg, order, stop));
+    all = all.is_null() ? std::move(report) : joined(std::move(all), report);
+  }
+  return all;
 }
 
 Result<json> Job::repair(const RepairOrder& order, Duration wait) {

@@ -35,6 +35,10 @@ std::string header_field(std::string_view line, std::string_view field) {
   return std::string(line.substr(from, end == std::string_view::npos ? end : end - from));
 }
 
+std::string mark_of(const SchemaItem& item) {
+  return item.type + " " + item.schema + "." + item.name;
+}
+
 bool is_header(std::string_view line) {
   return line.starts_with(kHeader) && line.contains("; Type: ") && line.contains("; Schema: ");
 }
@@ -243,12 +247,14 @@ Result<std::vector<SchemaItem>> SchemaCopy::load(const std::string& section) con
   std::ostringstream text;
   text << file.rdbuf();
   auto items = split_dump(text.str());
-  std::erase_if(items, [](const SchemaItem& item) {
+  std::erase_if(items, [this](const SchemaItem& item) {
     const bool own_trigger = item.type == "TRIGGER" && item.name.ends_with(" banyan_fence");
     const bool own_comment =
         item.type == "COMMENT" && item.schema == "-" && item.name == "SCHEMA public";
     const bool own_watch = item.type == "EVENT TRIGGER" && item.name.starts_with("banyan_");
-    return own_trigger || own_comment || own_watch;
+    const bool left_out =
+        std::ranges::find(options_.left_out, mark_of(item)) != options_.left_out.end();
+    return own_trigger || own_comment || own_watch || left_out;
   });
   return items;
 }
@@ -264,7 +270,7 @@ Result<pg::Connection> SchemaCopy::open_target() const {
 }
 
 Result<void> SchemaCopy::restore_item(pg::Connection& target, const SchemaItem& item) const {
-  const auto mark = item.type + " " + item.schema + "." + item.name;
+  const auto mark = mark_of(item);
   TRY(const auto done,
       target.query("select 1 from banyan.schema_item where migration = $1 and item = $2",
                    {options_.migration, mark}));

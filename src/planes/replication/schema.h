@@ -39,6 +39,7 @@ struct SchemaCopyOptions {
   TableNames tables;
   std::string directory;
   int jobs = 2;
+  std::vector<std::string> left_out;  // objects, as "FK CONSTRAINT public.orders orders_buyer_fkey"
   Family family = Family::kWhole;
   std::function<bool()> is_cancelled = [] { return false; };
 };

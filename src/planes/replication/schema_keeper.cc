@@ -35,14 +35,12 @@ bool is_new_table(const SchemaDifference& one) {
 // Changes with every change of a column or of the set of tables; costs one look at the catalog.
 Result<std::string> fingerprint(pg::Connection& db, const TableNames& tables) {
   TRY(const auto moved, fenced_tables(db, tables));
-  std::string list;
-  for (const auto& table : moved) list += fmt::format("{}{}", list.empty() ? "" : ",", table.oid);
   TRY(const auto rows,
       db.query(fmt::format("select count(*) || '/' || coalesce(sum(pg_catalog.hashtext(attrelid || "
                            "' ' || attnum || ' ' || atttypid || attname || attnotnull)), 0) from "
                            "pg_catalog.pg_attribute where attnum > 0 and not attisdropped and "
                            "attrelid = any ('{{{}}}'::oid[])",
-                           list)));
+                           oid_list(moved))));
   return rows.str(0, 0);
 }
 
@@ -75,14 +73,15 @@ Error SchemaKeeper::stopped(pg::Connection& source,
 
 // Gives what is left to be done.
 Result<std::vector<SchemaDifference>> SchemaKeeper::repeat(
-    pg::Connection& source, pg::Connection& target, std::vector<SchemaDifference> found) const {
+    pg::Connection& source, pg::Connection& target, const TableNames& tables,
+    std::vector<SchemaDifference> found) const {
   if (config_.ddl != DdlPolicy::kApplySafe) return found;
   for (const auto& one : found) {
     if (one.repair.empty() || one.repair == "select" || one.kind == "table") continue;
     log_info("a schema change is repeated", {{"object", one.object}, {"sql", one.repair}});
     TRY_VOID(with_context(target.exec(one.repair), "repeating a change of " + one.object));
   }
-  return compare_schemas(source, target, config_.tables, config_.mapping);
+  return compare_schemas(source, target, tables, config_.mapping);
 }
 
 Result<void> SchemaKeeper::create_tables(pg::Connection& target,
@@ -106,6 +105,7 @@ Result<void> SchemaKeeper::create_tables(pg::Connection& target,
                      .tables = names,
                      .directory = directory_ / "joined" / mark,
                      .jobs = 1,
+                     .left_out = config_.left_out,
                      .family = SchemaCopyOptions::Family::kExact});
   TRY_VOID(schema.bring_pre_data(""));
   TRY_VOID(schema.build_keys());
@@ -123,7 +123,8 @@ Result<void> SchemaKeeper::publish_and_copy(pg::Connection& source, pg::Connecti
   }
   TRY_VOID(source.exec(fmt::format(
       "begin; set local lock_timeout = '3s'; lock table {} in share row exclusive mode", list)));
-  auto published = publish(source, "banyan_" + config_.name, config_.tables, config_.mapping);
+  auto published =
+      publish(source, "banyan_" + config_.name, config_.carried(SideName::kOld), config_.mapping);
   auto ended = source.exec(published ? "commit" : "rollback");
   if (!published) return published;
   TRY_VOID(std::move(ended));
@@ -147,29 +148,30 @@ Result<void> SchemaKeeper::publish_and_copy(pg::Connection& source, pg::Connecti
       progress, {});
 }
 
-Result<void> SchemaKeeper::copy_new_tables(pg::Connection& source, pg::Connection& target) {
-  TRY(const auto tables, read_tables(source, config_.tables));
+Result<void> SchemaKeeper::copy_new_tables(pg::Connection& source, pg::Connection& target,
+                                           const TableNames& names) {
+  TRY(const auto tables, read_tables(source, names));
   Guarded<CopyProgress> progress;
   TRY(const auto left,
       load_copied(target, stream_name(config_.name, SideName::kOld), tables, progress));
   if (left.empty()) return {};
   std::vector<Table> joining;
   for (const auto* table : left) joining.push_back(*table);
-  TRY_VOID(add_missing_fences(target, config_.name, config_.tables, FenceMode::kEnabled));
+  TRY_VOID(add_missing_fences(target, config_.name, names, FenceMode::kEnabled));
   return engine_.without_stream(SideName::kOld,
                                 [&] { return publish_and_copy(source, target, joining); });
 }
 
-Result<void> SchemaKeeper::look() {
+Result<void> SchemaKeeper::look(const TableNames& tables) {
   TRY(auto source, connect(config_.sides.old_url));
   TRY(auto target, connect(config_.sides.new_url));
   TRY(const auto record, read_stream(target, stream_name(config_.name, SideName::kOld)));
   if (!record || record->stage != "following") return {};
-  TRY(auto found, compare_schemas(source, target, config_.tables, config_.mapping));
+  TRY(auto found, compare_schemas(source, target, tables, config_.mapping));
   has_differed_ = has_differed_ || !found.empty();
   TRY_VOID(with_context(create_tables(target, found), "joining new tables"));
-  TRY(found, repeat(source, target, std::move(found)));
-  TRY(found, compare_schemas(source, target, config_.tables, config_.mapping));
+  TRY(found, repeat(source, target, tables, std::move(found)));
+  TRY(found, compare_schemas(source, target, tables, config_.mapping));
   // A table made since we began joins at the next look.
   std::erase_if(found,
                 [](const SchemaDifference& one) { return !one.stops() || is_new_table(one); });
@@ -178,7 +180,7 @@ Result<void> SchemaKeeper::look() {
     has_differed_ = true;
     return {};
   }
-  TRY_VOID(with_context(copy_new_tables(source, target), "joining new tables"));
+  TRY_VOID(with_context(copy_new_tables(source, target, tables), "joining new tables"));
   engine_.set_schema_error(std::nullopt);
   // The stream may have met the change before we did.
   if (std::exchange(has_differed_, false) && engine_.has_failed(SideName::kOld)) engine_.start();

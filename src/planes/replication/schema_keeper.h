@@ -23,9 +23,9 @@ class SchemaKeeper {
   SchemaKeeper(const EngineConfig& config, Engine& engine, std::filesystem::path directory)
       : config_(config), engine_(engine), directory_(std::move(directory)) {}
 
-  // While the old side is the active one. Fails when the databases cannot be asked; what a person
-  // must decide becomes the engine's error.
-  Result<void> look();
+  // At the tables that the stream out of the old side writes now. Fails when the databases cannot
+  // be asked; what a person must decide becomes the engine's error.
+  Result<void> look(const TableNames& tables);
 
   // Before a fence: kConflict when rows could not be carried rightly. Remembers what it saw.
   Result<void> check(pg::Connection& active, pg::Connection& passive);
@@ -34,10 +34,12 @@ class SchemaKeeper {
 
  private:
   Result<std::vector<SchemaDifference>> repeat(pg::Connection& source, pg::Connection& target,
+                                               const TableNames& tables,
                                                std::vector<SchemaDifference> found) const;
   Result<void> create_tables(pg::Connection& target,
                              const std::vector<SchemaDifference>& found) const;
-  Result<void> copy_new_tables(pg::Connection& source, pg::Connection& target);
+  Result<void> copy_new_tables(pg::Connection& source, pg::Connection& target,
+                               const TableNames& names);
   Result<void> publish_and_copy(pg::Connection& source, pg::Connection& target,
                                 const std::vector<Table>& tables) const;
   Error stopped(pg::Connection& source, const std::vector<SchemaDifference>& found) const;

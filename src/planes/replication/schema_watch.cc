@@ -75,12 +75,6 @@ struct Shape {
 };
 using Shapes = std::map<std::pair<int, std::string>, Shape>;
 
-std::string oid_list(const std::vector<FencedTable>& tables) {
-  std::string list;
-  for (const auto& table : tables) list += fmt::format("{}{}", list.empty() ? "" : ",", table.oid);
-  return list;
-}
-
 Result<Shapes> read_shapes(pg::Connection& db, const TableNames& tables) {
   TRY(const auto moved, fenced_tables(db, tables));
   const bool knows_generated = db.server_version() >= 120000;

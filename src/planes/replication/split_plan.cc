@@ -16,12 +16,14 @@ with t as (select c.oid, n.nspname || '.' || c.relname as display,
     and n.nspname not in ('information_schema', 'banyan'))
 )sql";
 
-// Each answer: object, detail, statement of the first way, statement of the second.
+// Each answer: object, detail, statement of the first way, statement of the last; what a dump of
+// the moved tables calls it (empty: it is no part of one); tables of the other side, one a line.
 constexpr std::string_view kForeignKeys = R"sql(
 select k.conname || ' of ' || a.display, case when a.moves then 'points to ' || b.display ||
     ', which stays' else a.display || ' stays and points to ' || b.display || ', which moves' end,
-  case when a.moves then b.display else a.display end,
-  'alter table ' || a.qualified || ' drop constraint ' || quote_ident(k.conname) || ';'
+  '', 'alter table ' || a.qualified || ' drop constraint ' || quote_ident(k.conname) || ';',
+  case when a.moves then 'FK CONSTRAINT ' || a.display || ' ' || k.conname else '' end,
+  case when a.moves then b.display else a.display end
 from pg_catalog.pg_constraint k join t a on a.oid = k.conrelid join t b on b.oid = k.confrelid
 where k.contype = 'f' and k.conparentid = 0 and a.moves <> b.moves order by 1)sql";
 
@@ -32,7 +34,8 @@ select v.oid::pg_catalog.regclass::text, 'reads ' || string_agg(distinct t.displ
   'create ' || case v.relkind when 'm' then 'materialized ' else '' end || 'view ' ||
     v.oid::pg_catalog.regclass || ' as ' || pg_catalog.pg_get_viewdef(v.oid),
   'drop ' || case v.relkind when 'm' then 'materialized ' else '' end || 'view ' ||
-    v.oid::pg_catalog.regclass || ';'
+    v.oid::pg_catalog.regclass || ';', '',
+  coalesce(string_agg(distinct t.display, E'\n') filter (where not t.moves), '')
 from pg_catalog.pg_class v join pg_catalog.pg_rewrite r on r.ev_class = v.oid
 join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
   and d.objid = r.oid and d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
@@ -43,7 +46,8 @@ constexpr std::string_view kFunctions = R"sql(
 select p.oid::pg_catalog.regprocedure::text, 'names ' || string_agg(distinct t.display, ', ')
     filter (where t.moves) || coalesce(', and ' || string_agg(distinct t.display, ', ')
     filter (where not t.moves) || ', which stays', ''),
-  pg_catalog.pg_get_functiondef(p.oid), ''
+  pg_catalog.pg_get_functiondef(p.oid), '', '',
+  coalesce(string_agg(distinct t.display, E'\n') filter (where not t.moves), '')
 from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
 join t on p.prosrc ~* t.pattern
 where n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'banyan')
@@ -54,7 +58,8 @@ select g.tgname || ' on ' || o.display,
   'runs ' || p.oid::pg_catalog.regprocedure || ', which names ' ||
     string_agg(distinct t.display, ', ') || case when o.moves then ', which stays' else
     ', which moves' end, pg_catalog.pg_get_functiondef(p.oid),
-  'drop trigger ' || quote_ident(g.tgname) || ' on ' || o.qualified || ';'
+  'drop trigger ' || quote_ident(g.tgname) || ' on ' || o.qualified || ';',
+  case when o.moves then 'TRIGGER ' || o.display || ' ' || g.tgname else '' end, ''
 from pg_catalog.pg_trigger g join t o on o.oid = g.tgrelid
 join pg_catalog.pg_proc p on p.oid = g.tgfoid join t on p.prosrc ~* t.pattern
 where not g.tgisinternal and g.tgname <> 'banyan_fence' and t.moves <> o.moves
@@ -62,7 +67,8 @@ group by g.tgname, o.display, o.qualified, o.moves, p.oid order by 1)sql";
 
 constexpr std::string_view kPolicies = R"sql(
 select p.polname || ' of ' || o.display, 'names ' || string_agg(distinct t.display, ', ') ||
-    ', which stays', '', 'drop policy ' || quote_ident(p.polname) || ' on ' || o.qualified || ';'
+    ', which stays', '', 'drop policy ' || quote_ident(p.polname) || ' on ' || o.qualified || ';',
+  'POLICY ' || o.display || ' ' || p.polname, string_agg(distinct t.display, E'\n')
 from pg_catalog.pg_policy p join t o on o.oid = p.polrelid join t on
   (coalesce(pg_catalog.pg_get_expr(p.polqual, p.polrelid), '') || ' ' ||
    coalesce(pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid), '')) ~* t.pattern
@@ -74,7 +80,7 @@ select s.oid::pg_catalog.regclass::text, 'is used by ' || string_agg(distinct t.
   filter (where t.moves) || coalesce(', and ' || string_agg(distinct t.display, ', ')
   filter (where not t.moves) || ', which stays', '')
     || coalesce('; is owned by ' || min(o.display), ''),
-  'create sequence ' || s.oid::pg_catalog.regclass || ';', ''
+  'create sequence ' || s.oid::pg_catalog.regclass || ';', '', '', ''
 from pg_catalog.pg_class s
 join pg_catalog.pg_depend d on d.refobjid = s.oid and d.refclassid =
   'pg_catalog.pg_class'::pg_catalog.regclass and d.classid =
@@ -102,44 +108,52 @@ order by q.calls desc limit 50)sql";
 struct Ways {
   std::string_view kind;
   std::string_view sql;
-  SplitDecision first;
-  SplitDecision second;
+  std::vector<SplitDecision> decisions;  // the first and the last have statements
 };
 
 const std::vector<Ways>& all_ways() {
+  static const SplitDecision kMoveToo{kMoveTooWay, "the tables of the other side move as well", ""};
+  static const SplitDecision kCopy{
+      kCopyWay, "the tables that stay are copied, followed for ever, and only read there", ""};
   static const std::vector<Ways> kWays = {
       {"foreign_key",
        kForeignKeys,
-       {"move_too", "add this table to the ones that move", ""},
-       {"application_check", "drop the key; the application checks it from then on", ""}},
+       {kMoveToo,
+        kCopy,
+        {kLeaveOutWay, "the new database has no such key; the application checks it", ""}}},
       {"view",
        kViews,
-       {"recreate", "create it in the new database, when all that it reads is there", ""},
-       {"rewrite", "drop it, and let its readers ask the service", ""}},
+       {{"recreate", "create it in the new database, when all that it reads is there", ""},
+        kCopy,
+        {"rewrite", "drop it, and let its readers ask the service", ""}}},
       {"function",
        kFunctions,
-       {"recreate", "create it in the new database, when all that it names is there", ""},
-       {"rewrite", "write it anew without the tables that are not there", ""}},
+       {{"recreate", "create it in the new database, when all that it names is there", ""},
+        kCopy,
+        {"rewrite", "write it anew without the tables that are not there", ""}}},
       {"trigger",
        kTriggers,
-       {"rewrite", "write its function anew without the other side's tables", ""},
-       {"application_check", "drop it; the application does its work", ""}},
+       {{"rewrite", "write its function anew without the other side's tables", ""},
+        {kLeaveOutWay, "the new database has no such trigger; the application does its work", ""}}},
       {"policy",
        kPolicies,
-       {"move_too", "add the tables it names to the ones that move", ""},
-       {"rewrite", "drop it, and write it anew without them", ""}},
+       {kMoveToo, kCopy, {"rewrite", "left out; write it anew without these tables", ""}}},
       {"sequence",
        kSequences,
-       {"recreate", "create it in the new database before the migration, and set it ahead", ""},
-       {"rewrite", "give each table a sequence of its own", ""}},
+       {{"recreate", "create it in the new database before the migration, and set it ahead", ""},
+        {"rewrite", "give each table a sequence of its own", ""}}},
   };
   return kWays;
 }
 
-std::string oid_list(const std::vector<FencedTable>& tables) {
-  std::string list;
-  for (const auto& table : tables) list += fmt::format("{}{}", list.empty() ? "" : ",", table.oid);
-  return list;
+TableNames lines_of(std::string_view text) {
+  TableNames lines;
+  while (!text.empty()) {
+    const auto end = text.find('\n');
+    lines.emplace_back(text.substr(0, end));
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+  }
+  return lines;
 }
 
 Result<void> add_crossings(pg::Connection& source, const Ways& ways, const std::string& with,
@@ -147,10 +161,19 @@ Result<void> add_crossings(pg::Connection& source, const Ways& ways, const std::
   TRY(const auto rows, with_context(source.query(with + std::string(ways.sql)),
                                     fmt::format("looking for every {}", ways.kind)));
   for (std::size_t row = 0; row < rows.size(); row++) {
-    Crossing crossing{
-        std::string(ways.kind), rows.str(row, 0), rows.str(row, 1), {ways.first, ways.second}};
-    crossing.decisions[0].sql = rows.str(row, 2);
-    crossing.decisions[1].sql = rows.str(row, 3);
+    Crossing crossing{.kind = std::string(ways.kind),
+                      .object = rows.str(row, 0),
+                      .detail = rows.str(row, 1),
+                      .decisions = ways.decisions,
+                      .dumped_as = rows.str(row, 4),
+                      .others = lines_of(rows.str(row, 5))};
+    crossing.decisions.front().sql = rows.str(row, 2);
+    crossing.decisions.back().sql = rows.str(row, 3);
+    // What stays and points to what moves: its copy is the one that is left, until it is closed.
+    const bool has_copy =
+        !crossing.others.empty() && (crossing.kind != "foreign_key" || !crossing.dumped_as.empty());
+    if (!has_copy)
+      std::erase_if(crossing.decisions, [](const auto& way) { return way.decision == kCopyWay; });
     crossings.push_back(std::move(crossing));
   }
   return {};
@@ -166,43 +189,21 @@ Result<void> add_queries(pg::Connection& source, const std::string& with,
   if (where.empty()) return {};
   auto rows = source.query(with + fmt::format(kQueries, where.str(0, 0)));
   for (std::size_t row = 0; rows && row < rows->size(); row++) {
-    crossings.push_back({"query",
-                         rows->str(row, 0),
-                         rows->str(row, 1),
-                         {{"rewrite", "ask both sides, and join in the application", ""},
-                          {"move_too", "move what it joins", ""}}});
+    crossings.push_back(
+        {.kind = "query",
+         .object = rows->str(row, 0),
+         .detail = rows->str(row, 1),
+         .decisions = {{"rewrite", "ask both sides, and join in the application", ""},
+                       {kMoveTooWay, "move what it joins", ""}},
+         .dumped_as = "",
+         .others = {}});
   }
   return {};
 }
 
-// Schemas and sequences are found when the script runs: they are the new database's.
-constexpr std::string_view kRole = R"sql(create role {0} login;
-grant select, insert, update, delete on {1} to {0};
-do $$ declare found text; begin
-  for found in select distinct 'schema ' || quote_ident(n.nspname) from pg_class c
-      join pg_namespace n on n.oid = c.relnamespace where c.oid = any (array[{2}]::regclass[])
-    union select 'sequence ' || d.objid::regclass from pg_depend d where d.deptype in ('a', 'i')
-      and d.classid = 'pg_class'::regclass and d.refobjid = any (array[{2}]::regclass[])
-      and (select relkind from pg_class where oid = d.objid) = 'S' loop
-    execute 'grant usage on ' || found || ' to {0}';
-  end loop;
-end $$;
-)sql";
-
-std::string role_script(const std::vector<FencedTable>& tables, const std::string& role) {
-  std::string names;
-  std::string texts;
-  for (const auto& table : tables) {
-    names += (names.empty() ? "" : ", ") + table.qualified;
-    texts += (texts.empty() ? "" : ", ") + pg::quote_literal(table.qualified);
-  }
-  return fmt::format(kRole, pg::quote_ident(role), names, texts);
-}
-
 }  // namespace
 
-Result<SplitPlan> plan_split(pg::Connection& source, const TableNames& tables,
-                             const std::string& service_role) {
+Result<std::vector<Crossing>> find_crossings(pg::Connection& source, const TableNames& tables) {
   if (tables.empty()) {
     return std::unexpected(
         Error(Code::kInvalidArgument, "a split needs the tables that move")
@@ -210,33 +211,10 @@ Result<SplitPlan> plan_split(pg::Connection& source, const TableNames& tables,
   }
   TRY(const auto moved, fenced_tables(source, tables));
   const auto with = fmt::format(kTables, oid_list(moved));
-  SplitPlan plan;
-  for (const auto& ways : all_ways()) TRY_VOID(add_crossings(source, ways, with, plan.crossings));
-  TRY_VOID(add_queries(source, with, plan.crossings));
-  if (!service_role.empty()) plan.role_sql = role_script(moved, service_role);
-  return plan;
-}
-
-Result<void> close_moved(pg::Connection& db, const TableNames& tables) {
-  TRY(const auto moved, fenced_tables(db, tables));
-  for (const auto& table : moved) {
-    TRY(const auto holders,
-        db.query(
-            "select distinct case when a.grantee = 0 then 'public' else "
-            "pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) end from "
-            "pg_catalog.pg_class c cross join lateral pg_catalog.aclexplode(coalesce(c.relacl, "
-            "pg_catalog.acldefault('r', c.relowner))) a where c.oid = $1::oid",
-            {std::to_string(table.oid)}));
-    std::string list;
-    for (std::size_t row = 0; row < holders.size(); row++) {
-      list += (row > 0 ? ", " : "") + holders.str(row, 0);
-    }
-    if (list.empty()) continue;
-    TRY_VOID(with_context(
-        db.exec(fmt::format("revoke all on table {} from {} cascade", table.qualified, list)),
-        "closing " + table.qualified));
-  }
-  return {};
+  std::vector<Crossing> crossings;
+  for (const auto& ways : all_ways()) TRY_VOID(add_crossings(source, ways, with, crossings));
+  TRY_VOID(add_queries(source, with, crossings));
+  return crossings;
 }
 
 }  // namespace banyan::replication

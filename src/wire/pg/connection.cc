@@ -286,6 +286,14 @@ void Connection::copy_in_cancel(const std::string& reason) {
   if (PQputCopyEnd(conn_.get(), reason.c_str()) == 1) (void)drain();  // it fails on purpose
 }
 
+Result<std::string> Connection::password_verifier(const std::string& role,
+                                                  const std::string& password) {
+  const std::unique_ptr<char, decltype(&PQfreemem)> verifier(
+      PQencryptPasswordConn(conn_.get(), password.c_str(), role.c_str(), nullptr), &PQfreemem);
+  if (verifier) return std::string(verifier.get());
+  return failure(Code::kUnavailable, trimmed(PQerrorMessage(conn_.get())));
+}
+
 int Connection::server_version() const {
   return PQserverVersion(conn_.get());
 }

@@ -111,6 +111,9 @@ class Connection {
   // Gives up a COPY FROM STDIN; the transaction is then aborted.
   void copy_in_cancel(const std::string& reason);
 
+  // What the server keeps instead of `password`: may be sent, and logged, in its place.
+  Result<std::string> password_verifier(const std::string& role, const std::string& password);
+
   // SQLSTATE of the last failed call; empty when it did not come from the server.
   const std::string& last_sqlstate() const { return sqlstate_; }
   int server_version() const;  // 150006
