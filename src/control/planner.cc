@@ -32,7 +32,10 @@ json zones_json(const spec::Spec& spec) {
 Result<json> service_json(const Project& project, const spec::Spec& spec,
                           const spec::Service& service) {
   TRY(const auto environment, service_environment(project, spec, service));
-  json health = {{"path", service.health.path}};
+  // The agent itself asks in plain HTTP/1.1 only; what speaks otherwise has to accept connections.
+  const bool is_plain = !service.traffic.speaks_http2() && !service.traffic.uses_tls();
+  const bool asks = is_plain && spec::check_kind(service.health, service.traffic) == "http";
+  json health = {{"path", asks ? service.health.path : ""}};
   if (service.health.host) health["host"] = *service.health.host;
   if (!service.health.host && spec.gateway.public_host) health["host"] = *spec.gateway.public_host;
   return json{{"name", service.name},

@@ -11,14 +11,9 @@ using nlohmann::json;
 
 namespace {
 
-json health_json(const spec::Spec& spec, const spec::Health& health) {
-  json out = {{"path", health.path},
-              {"interval_ms", health.interval.count()},
-              {"timeout_ms", health.timeout.count()},
-              {"rise", health.rise},
-              {"fall", health.fall}};
-  if (health.host) out["host"] = *health.host;
-  if (!health.host && spec.gateway.public_host) out["host"] = *spec.gateway.public_host;
+json health_json(const spec::Health& health) {
+  json out = json::object();
+  spec::write(health, out);
   return out;
 }
 
@@ -28,7 +23,7 @@ void put_traffic(const spec::Traffic& traffic, json& backend) {
 
 json source_backend(const spec::Spec& spec) {
   json out = {{"endpoints", {{{"address", spec.source->app.listen}, {"zone", "old"}}}}};
-  if (spec.source->app.health) out["health"] = health_json(spec, *spec.source->app.health);
+  if (spec.source->app.health) out["health"] = health_json(*spec.source->app.health);
   put_traffic(spec.source->app.traffic, out);
   return out;
 }
@@ -123,8 +118,7 @@ json route_snapshot(const spec::Spec& spec, const json& fleet, const Sides& side
     json& backend = backends[name];
     backend["endpoints"] =
         service.is_external() ? external_endpoints(service) : endpoints_of(name, fleet);
-    if (!service.is_external() || service.checked)
-      backend["health"] = health_json(spec, service.health);
+    if (!service.is_external() || service.checked) backend["health"] = health_json(service.health);
     put_traffic(service.traffic, backend);
   }
   json routes = json::array();

@@ -36,6 +36,15 @@ Error tls_failure(const std::string& what) {
   return std::move(made).with_remedy("see that the file is readable PEM and belongs to the others");
 }
 
+Result<void> use_certificate(SSL_CTX* context, const CertificateFiles& files) {
+  if (SSL_CTX_use_certificate_chain_file(context, files.certificate.c_str()) != 1)
+    return std::unexpected(tls_failure(fmt::format("certificate {}", files.certificate)));
+  if (SSL_CTX_use_PrivateKey_file(context, files.key.c_str(), SSL_FILETYPE_PEM) != 1 ||
+      SSL_CTX_check_private_key(context) != 1)
+    return std::unexpected(tls_failure(fmt::format("key {}", files.key)));
+  return {};
+}
+
 struct X509Free {
   void operator()(X509* certificate) const { X509_free(certificate); }
 };
@@ -249,11 +258,7 @@ Result<SslContextPtr> TlsServer::load_context(const CertificateFiles& files,
                                               const Loaded& loaded) const {
   SslContextPtr context(SSL_CTX_new(TLS_server_method()));
   set_common_options(context.get());
-  if (SSL_CTX_use_certificate_chain_file(context.get(), files.certificate.c_str()) != 1)
-    return std::unexpected(tls_failure(fmt::format("certificate {}", files.certificate)));
-  if (SSL_CTX_use_PrivateKey_file(context.get(), files.key.c_str(), SSL_FILETYPE_PEM) != 1 ||
-      SSL_CTX_check_private_key(context.get()) != 1)
-    return std::unexpected(tls_failure(fmt::format("key {}", files.key)));
+  TRY_VOID(use_certificate(context.get(), files));
   SSL_CTX_set_session_cache_mode(context.get(), SSL_SESS_CACHE_OFF);
   SSL_CTX_set_num_tickets(context.get(), 1);
   SSL_CTX_set_app_data(context.get(), ticket_keys_.get());
@@ -356,7 +361,10 @@ Result<std::shared_ptr<TlsClient>> TlsClient::create(TlsClientOptions options) {
   const int loaded = ca.empty() ? SSL_CTX_set_default_verify_paths(context)
                                 : SSL_CTX_load_verify_file(context, ca.c_str());
   if (loaded != 1) return std::unexpected(tls_failure(fmt::format("ca {}", ca)));
-  SSL_CTX_set_verify(context, SSL_VERIFY_PEER, nullptr);
+  const bool verifies = client->options_.verify != Verify::kNothing;
+  SSL_CTX_set_verify(context, verifies ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, nullptr);
+  if (!client->options_.own.certificate.empty())
+    TRY_VOID(use_certificate(context, client->options_.own));
   const std::string_view protocols = client->options_.http2 ? kHttp2 : kHttp1;
   SSL_CTX_set_alpn_protos(context, bytes_of(protocols), static_cast<unsigned>(protocols.size()));
   return client;
@@ -367,7 +375,8 @@ SslPtr TlsClient::connect_on(int fd) const {
   if (ssl == nullptr || SSL_set_fd(ssl.get(), fd) != 1) return nullptr;
   if (!options_.server_name.empty()) {
     SSL_set_tlsext_host_name(ssl.get(), options_.server_name.c_str());
-    SSL_set1_host(ssl.get(), options_.server_name.c_str());
+    if (options_.verify == Verify::kAuthorityAndName)
+      SSL_set1_host(ssl.get(), options_.server_name.c_str());
   }
   SSL_set_connect_state(ssl.get());
   return ssl;

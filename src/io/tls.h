@@ -4,7 +4,8 @@
 // TlsServer: certificates chosen by server name (exact before wildcard, the first one otherwise),
 // ALPN, session tickets whose keys rotate, OCSP stapling, client certificates. `refresh` reads
 // files that changed; files that do not fit together are refused and the old ones stay in use.
-// TlsClient: verifies the other side against a CA file, or the system's, and its name.
+// TlsClient: verifies the other side against a CA file, or the system's, and its name, as far as it
+// is told to; may show a certificate of its own.
 // Both are used by all workers at once. Files are read in `create` and `refresh`, never on a loop.
 
 #include <cstdint>
@@ -25,9 +26,9 @@ namespace banyan::io {
 enum class ClientCertificates : std::uint8_t { kOff, kOptional, kRequired };
 
 struct CertificateFiles {
-  std::string certificate;  // PEM, the chain behind it
-  std::string key;          // PEM
-  std::string ocsp = {};    // DER, stapled; empty: none
+  std::string certificate = {};  // PEM, the chain behind it
+  std::string key = {};          // PEM
+  std::string ocsp = {};         // DER, stapled; empty: none
   bool operator==(const CertificateFiles&) const = default;
 };
 
@@ -81,10 +82,14 @@ class TlsServer {
   Guarded<std::string> seen_;  // the fingerprint tried last
 };
 
+enum class Verify : std::uint8_t { kAuthorityAndName, kAuthority, kNothing };
+
 struct TlsClientOptions {
   std::string ca = {};           // PEM file; empty: the system's
   std::string server_name = {};  // expected, and sent as SNI
   bool http2 = false;            // asked for by ALPN, and then required
+  Verify verify = Verify::kAuthorityAndName;
+  CertificateFiles own = {};  // shown when the other side asks for it; empty: none
   bool operator==(const TlsClientOptions&) const = default;
 };
 

@@ -92,6 +92,10 @@ void JsonReader::texts(const Setting& setting, std::vector<std::string>& value) 
   value = texts(setting.key);
 }
 
+void JsonReader::words(const Setting& setting, std::vector<std::string>& value) {
+  if (auto given = texts(setting.key); !given.empty()) value = std::move(given);
+}
+
 void JsonReader::integer(const Setting& setting, Range range, int& value) {
   value = static_cast<int>(integer(setting.key, value, range));
 }

@@ -37,6 +37,7 @@ class JsonReader {
   void text(const Setting& setting, std::string& value);
   void optional_text(const Setting& setting, std::optional<std::string>& value);
   void texts(const Setting& setting, std::vector<std::string>& value);
+  void words(const Setting& setting, std::vector<std::string>& value);
   void integer(const Setting& setting, Range range, int& value);
   void optional_integer(const Setting& setting, Range range, std::optional<int>& value);
   void size(const Setting& setting, Range range, std::int64_t& value);
@@ -86,6 +87,9 @@ class JsonWriter {
   }
   void texts(const Setting& setting, const std::vector<std::string>& value) {
     put(setting, value, value.empty());
+  }
+  void words(const Setting& setting, const std::vector<std::string>& value) {
+    texts(setting, value);
   }
   void integer(const Setting& setting, Range, int value) { out_[setting.key] = value; }
   void optional_integer(const Setting& setting, Range, const std::optional<int>& value) {

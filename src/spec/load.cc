@@ -41,7 +41,7 @@ class Folder {
 struct Loader {
   Folder folder;
 
-  Health health(Reader& reader) const;
+  Traffic traffic(Reader& reader) const;
   SourceApp source_app(Reader& reader) const;
   Source source(Reader& reader) const;
   Gateway gateway(Reader& reader) const;
@@ -66,22 +66,18 @@ std::optional<std::string> Loader::path(Reader& reader, const Setting& setting) 
   return path;
 }
 
-Health Loader::health(Reader& reader) const {
-  Health health;
-  health.path =
-      reader.text({"path", "Path asked for; a 2xx or 3xx answer is healthy"}, health.path);
-  health.host = reader.optional_text({"host", "Host header sent (default: gateway.public_host)"});
-  health.interval =
-      reader.duration({"interval", "Time between two checks"}, kWaitMs, health.interval);
-  health.timeout = reader.duration({"timeout", "Time an answer may take"}, kWaitMs, health.timeout);
-  health.rise =
-      reader.integer({"rise", "Good answers in a row until healthy"}, {1, 100}, health.rise);
-  health.fall =
-      reader.integer({"fall", "Bad answers in a row until unhealthy"}, {1, 100}, health.fall);
-  if (!health.path.starts_with('/')) {
-    reader.problem("BY-0313", "path", "a path starts with /", "write, for example, /healthz");
-  }
-  return health;
+void check_health(Reader& reader, const Health& health, const Traffic& traffic) {
+  if (health.kind == "grpc" && !traffic.speaks_http2())
+    reader.problem("BY-0333", "health", "gRPC is over HTTP/2, and the service speaks HTTP/1.1",
+                   "set traffic.protocol to grpc, or another kind of check");
+}
+
+Traffic Loader::traffic(Reader& reader) const {
+  Traffic traffic = read_traffic(reader);
+  if (traffic.tls)
+    for (std::string* file : {&traffic.tls->ca, &traffic.tls->certificate, &traffic.tls->key})
+      *file = folder.absolute(*file);
+  return traffic;
 }
 
 SourceApp Loader::source_app(Reader& reader) const {
@@ -93,9 +89,10 @@ SourceApp Loader::source_app(Reader& reader) const {
       reader.choice({"recipe", "What is known about its framework"}, {"generic", "django"});
   app.root = path(reader, {"root", "Folder of its code, for assess"}).value_or("");
   reader.mapping({"health", "How to see that it is alive"},
-                 [&](Reader& inner) { app.health = health(inner); });
+                 [&](Reader& inner) { app.health = read_health(inner); });
   reader.mapping({"traffic", "How requests are sent to it"},
-                 [&](Reader& inner) { app.traffic = read_traffic(inner); });
+                 [&](Reader& inner) { app.traffic = traffic(inner); });
+  if (app.health) check_health(reader, *app.health, app.traffic);
   return app;
 }
 
@@ -296,13 +293,14 @@ Service Loader::service(const std::string& name, Reader& reader) const {
   service.env = reader.variables({"env", "Environment variables"});
   service.bind = binds(reader);
   service.checked = reader.mapping({"health", "How to see that a copy is ready"},
-                                   [&](Reader& inner) { service.health = health(inner); });
+                                   [&](Reader& inner) { service.health = read_health(inner); });
   reader.mapping({"instances", "How many copies run"},
                  [&](Reader& inner) { service.instances = instance_count(inner); });
   service.stop_grace = reader.duration({"stop_grace", "Time between SIGTERM and SIGKILL"}, kWaitMs,
                                        service.stop_grace);
   reader.mapping({"traffic", "How requests are sent to its copies"},
-                 [&](Reader& inner) { service.traffic = read_traffic(inner); });
+                 [&](Reader& inner) { service.traffic = traffic(inner); });
+  check_health(reader, service.health, service.traffic);
   return service;
 }
 

@@ -115,6 +115,13 @@ Route read_route(Reader& reader) {
   return route;
 }
 
+Health read_health(Reader& reader) {
+  Health health;
+  YamlFields fields(reader);
+  describe(fields, health);
+  return health;
+}
+
 Traffic read_traffic(Reader& reader) {
   Traffic traffic;
   YamlFields fields(reader);

@@ -223,15 +223,16 @@ std::int64_t Reader::size(const Setting& setting, Range range_bytes, std::int64_
   return otherwise;
 }
 
-std::vector<std::string> Reader::texts_of(const Setting& setting, const Node& node) {
-  if (node.kind == Kind::kText) return {node.text};
+std::vector<std::string> Reader::texts_of(const Setting& setting, const Node& node,
+                                          bool (*fits)(const Node&)) {
+  if (fits(node)) return {node.text};
   if (node.kind != Kind::kSequence) {
     wrong_type(setting, node, "a text or a list of texts");
     return {};
   }
   std::vector<std::string> texts;
   for (const Node& item : node.items) {
-    if (item.kind == Kind::kText) {
+    if (fits(item)) {
       texts.push_back(item.text);
     } else {
       wrong_type(setting, item, "a text");
@@ -245,6 +246,13 @@ std::vector<std::string> Reader::texts(const Setting& setting) {
   const Node* node = ask(
       setting, {{"anyOf", Json::array({text_type, {{"type", "array"}, {"items", text_type}}})}});
   return node == nullptr ? std::vector<std::string>() : texts_of(setting, *node);
+}
+
+std::vector<std::string> Reader::words(const Setting& setting) {
+  const Json word = {{"anyOf", Json::array({{{"type", "string"}}, {{"type", "integer"}}})}};
+  const Node* node =
+      ask(setting, {{"anyOf", Json::array({word, {{"type", "array"}, {"items", word}}})}});
+  return node == nullptr ? std::vector<std::string>() : texts_of(setting, *node, is_word);
 }
 
 std::optional<std::vector<std::string>> Reader::all_or_texts(const Setting& setting) {

@@ -67,6 +67,8 @@ class Reader {
   std::int64_t size(const Setting& setting, Range range_bytes, std::int64_t otherwise);
   // A text or a list of texts.
   std::vector<std::string> texts(const Setting& setting);
+  // The same where whole numbers are texts too.
+  std::vector<std::string> words(const Setting& setting);
   std::optional<SecretRef> secret(const Setting& setting, Plain plain);
   // Environment variables: plain texts (unless the name or value smells of a secret) and secrets.
   std::map<std::string, SecretRef> variables(const Setting& setting);
@@ -112,7 +114,12 @@ class Reader {
   void wrong_type(const Setting& setting, const Node& node, std::string_view expected);
   std::optional<SecretRef> secret_of(const Node& node, std::string_view key, Plain plain);
   std::optional<SecretRef> secret_reference(const Node& node, std::string_view key);
-  std::vector<std::string> texts_of(const Setting& setting, const Node& node);
+  std::vector<std::string> texts_of(const Setting& setting, const Node& node,
+                                    bool (*fits)(const Node&) = is_text);
+  static bool is_text(const Node& node) { return node.kind == Node::Kind::kText; }
+  static bool is_word(const Node& node) {
+    return is_text(node) || node.kind == Node::Kind::kInteger;
+  }
   void read_items(const Setting& setting, const Node& list,
                   const std::function<void(Reader&)>& read);
   // The schema of a mapping, found by letting `read` read an empty one.

@@ -33,15 +33,6 @@ struct SecretRef {
   Position at;
 };
 
-struct Health {
-  std::string path = "/healthz";
-  std::optional<std::string> host;  // Host header sent; default: the gateway's public_host
-  std::chrono::milliseconds interval{1000};
-  std::chrono::milliseconds timeout{2000};
-  int rise = 2;
-  int fall = 3;
-};
-
 struct SourceApp {
   std::string listen;  // "127.0.0.1:8000"
   std::string recipe;  // "django" or "generic"

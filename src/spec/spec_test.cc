@@ -322,5 +322,26 @@ TEST(Spec, TheSchemaDescribesEverySection) {
   EXPECT_EQ(service["properties"]["health"]["properties"]["rise"]["maximum"], 100);
 }
 
+TEST(Spec, ABackendsProtocolTlsAndChecksAreRead) {
+  const auto outcome = parse_with("health: { path: /healthz, interval: 500ms }",
+                                  "health: { expect: [200, 300-399], jitter_percent: 0 }\n"
+                                  "    traffic: { protocol: h2, tls: { ca: tls/ca.pem } }");
+  ASSERT_TRUE(outcome.ok()) << format(outcome.problems.front());
+  const Service& web = outcome.spec.services.at("web");
+  EXPECT_THAT(web.health.expect, ElementsAre("200", "300-399"));
+  EXPECT_EQ(web.traffic.protocol, "h2");
+  EXPECT_EQ(web.traffic.tls->ca, "/etc/banyan/tls/ca.pem");
+}
+
+TEST(Spec, ABackendCannotBeSpokenToInTwoWays) {
+  const auto with = [](const std::string& more) {
+    return parse_with("health: { path: /healthz, interval: 500ms }", more);
+  };
+  expect_problem(with("traffic: { protocol: h2c, tls: { ca: ca.pem } }"), "BY-0313", "without TLS");
+  expect_problem(with("traffic: { tls: { certificate: a.pem } }"), "BY-0313", "come together");
+  expect_problem(with("health: { kind: grpc }"), "BY-0333", "speaks HTTP/1.1");
+  expect_problem(with("health: { expect: [99] }"), "BY-0313", "99 is no status");
+}
+
 }  // namespace
 }  // namespace banyan::spec

@@ -27,6 +27,9 @@ class YamlWriter {
   void texts(const Setting& setting, const std::vector<std::string>& value) {
     if (!value.empty()) put(setting, value);
   }
+  void words(const Setting& setting, const std::vector<std::string>& value) {
+    texts(setting, value);
+  }
   void integer(const Setting& setting, Range, int value) { put(setting, value); }
   void optional_integer(const Setting& setting, Range, const std::optional<int>& value) {
     if (value) put(setting, *value);

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace banyan::spec {
@@ -48,6 +49,7 @@ struct Respond {
   int status = 200;
   std::string body;
   std::string type = "text/plain; charset=utf-8";
+  bool grpc_health = false;  // instead: as a gRPC health service
   bool operator==(const Respond&) const = default;
 };
 
@@ -146,7 +148,42 @@ struct RetryBudget {
   bool operator==(const RetryBudget&) const = default;
 };
 
+// How one finds out whether an endpoint is alive.
+struct Health {
+  std::string kind = "auto";  // grpc where the backend's protocol is, else http; tcp: it connects
+  std::string path = "/healthz";
+  std::optional<std::string> host;  // Host header sent; default: the gateway's public_host
+  std::vector<std::string> expect = {"200-399"};  // statuses, of kind http
+  std::string service;  // asked about, of kind grpc; empty: the whole server
+  Millis interval{1000};
+  Millis timeout{2000};
+  int jitter_percent = 20;  // of the interval, earlier or later by half of it
+  int rise = 2;
+  int fall = 3;
+  bool operator==(const Health&) const = default;
+};
+
+// "200" or "200-299"; empty: it is neither.
+struct StatusRange {
+  int first = 0;
+  int last = 0;
+  bool contains(int status) const { return status >= first && status <= last; }
+};
+std::optional<StatusRange> parse_status_range(std::string_view text);
+
+// TLS towards a backend. Files are PEM.
+struct UpstreamTls {
+  std::string ca;               // who signs the backend's certificate; empty: the system's
+  std::string server_name;      // asked for and expected; empty: the endpoint's host
+  std::string verify = "full";  // ca: whatever its name; none: it may be anybody's
+  std::string certificate;      // the gateway's own, shown to the backend; empty: none
+  std::string key;
+  bool operator==(const UpstreamTls&) const = default;
+};
+
 struct Traffic {
+  std::string protocol = "http1";  // h2 (with TLS), h2c (without), grpc (either: as `tls` says)
+  std::optional<UpstreamTls> tls;
   std::string balance = "least_request";  // peak_ewma, hash
   ClientKey hash;                         // of balance: hash
   int hash_bound_percent = 125;           // of the mean load one endpoint takes
@@ -157,7 +194,15 @@ struct Traffic {
   RetryBudget retry_budget;
   Millis backoff{25};  // before the first retry; doubles, at most 10 times it, with full jitter
   bool operator==(const Traffic&) const = default;
+  bool speaks_http2() const { return protocol != "http1"; }
+  bool uses_tls() const { return tls || protocol == "h2"; }
 };
+
+// How endpoints that are served like this are checked: http, tcp or grpc.
+inline std::string check_kind(const Health& health, const Traffic& traffic) {
+  if (health.kind != "auto") return health.kind;
+  return traffic.protocol == "grpc" ? "grpc" : "http";
+}
 
 // Of the whole gateway. The names are those of the snapshot's JSON.
 struct Limits {

@@ -13,6 +13,7 @@ namespace banyan::spec {
 
 inline constexpr Range kTimeMs{1, 86'400'000};
 inline constexpr Range kTimeMsOrNone{0, 86'400'000};
+inline constexpr Range kCheckMs{1, 3'600'000};
 inline constexpr Range kAny{0, 1'000'000'000};
 inline constexpr Range kBytes{0, std::int64_t{1} << 50};
 
@@ -67,6 +68,9 @@ void describe(V& v, Respond& respond) {
   v.integer({"status", "Status of the answer"}, {200, 599}, respond.status);
   v.text({"body", "The whole body"}, respond.body);
   v.text({"type", "Its Content-Type"}, respond.type);
+  v.flag(
+      {"grpc_health", "Answer grpc.health.v1.Health/Check: for itself, or for the backend named"},
+      respond.grpc_health);
   v.check(is_field_value(respond.type), "type", "has control characters", "remove them");
 }
 
@@ -195,7 +199,55 @@ void describe(V& v, RetryBudget& budget) {
 }
 
 template <class V>
+void describe(V& v, Health& health) {
+  v.choice({"kind", "http, tcp (a connection is enough), grpc (grpc.health.v1); auto: by protocol"},
+           {"auto", "http", "tcp", "grpc"}, health.kind);
+  v.text({"path", "Path asked for, of kind http"}, health.path);
+  v.optional_text({"host", "Host header sent (default: gateway.public_host)"}, health.host);
+  v.words({"expect", "Statuses that are healthy, such as 200 or 200-299 (default: 200-399)"},
+          health.expect);
+  v.text({"service", "Service asked about, of kind grpc (default: the whole server)"},
+         health.service);
+  v.duration({"interval", "Time between two checks"}, kCheckMs, health.interval);
+  v.duration({"timeout", "Time an answer may take"}, kCheckMs, health.timeout);
+  v.integer({"jitter_percent", "By how much of the interval checks are spread"}, {0, 100},
+            health.jitter_percent);
+  v.integer({"rise", "Good answers in a row until healthy"}, {1, 100}, health.rise);
+  v.integer({"fall", "Bad answers in a row until unhealthy"}, {1, 100}, health.fall);
+  v.check(health.path.starts_with('/') && is_field_value(health.path) &&
+              health.path.find(' ') == std::string::npos,
+          "path", "a path starts with /", "write, for example, /healthz");
+  v.check(health.service.size() < 128, "service", "is longer than a name of a service",
+          "shorten it");
+  for (const std::string& text : health.expect)
+    v.check(parse_status_range(text).has_value(), "expect", text + " is no status",
+            "write, for example, 200 or 200-299");
+}
+
+template <class V>
+void describe(V& v, UpstreamTls& tls) {
+  v.text({"ca", "PEM file of who signs its certificate (default: the system's)"}, tls.ca);
+  v.text({"server_name", "Name in its certificate (default: the endpoint's host)"},
+         tls.server_name);
+  v.choice({"verify", "Its certificate: authority and name, authority alone, or nothing"},
+           {"full", "ca", "none"}, tls.verify);
+  v.text({"certificate", "PEM file of the gateway's own certificate, if it is asked for one"},
+         tls.certificate);
+  v.text({"key", "PEM file of that certificate's key"}, tls.key);
+  v.check(tls.certificate.empty() == tls.key.empty(), "key",
+          "a certificate and its key come together", "name both files, or neither");
+  v.check(tls.verify != "none" || tls.ca.empty(), "ca", "is of no use where nothing is verified",
+          "remove it, or remove verify: none");
+}
+
+template <class V>
 void describe(V& v, Traffic& traffic) {
+  v.choice(
+      {"protocol", "HTTP/1.1; HTTP/2 with TLS (h2), without (h2c); gRPC, with TLS where tls is"},
+      {"http1", "h2", "h2c", "grpc"}, traffic.protocol);
+  v.group({"tls", "TLS towards its copies"}, traffic.tls);
+  v.check(!(traffic.protocol == "h2c" && traffic.tls), "tls", "h2c is without TLS",
+          "write protocol: h2, or remove tls");
   v.choice({"balance", "How an endpoint is chosen"}, {"least_request", "peak_ewma", "hash"},
            traffic.balance);
   v.group({"hash", "What is hashed, of balance: hash"}, traffic.hash);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 
 #include "spec/traffic_fields.h"
 
@@ -40,6 +41,20 @@ bool is_field_value(std::string_view value) {
   });
 }
 
+std::optional<StatusRange> parse_status_range(std::string_view text) {
+  const auto status = [](std::string_view digits) {
+    int value = 0;
+    const char* const end = digits.data() + digits.size();
+    const auto parsed = std::from_chars(digits.data(), end, value);
+    return parsed.ptr == end && value >= 100 && value <= 599 ? value : 0;
+  };
+  const auto dash = text.find('-');
+  const StatusRange range{.first = status(text.substr(0, dash)),
+                          .last = status(dash == text.npos ? text : text.substr(dash + 1))};
+  if (range.first == 0 || range.last < range.first) return std::nullopt;
+  return range;
+}
+
 void write(const RouteRules& rules, nlohmann::json& out) {
   write_members(rules, out);
   RouteWhen when = rules.when;
@@ -51,6 +66,12 @@ void read(JsonReader& in, RouteRules& rules) {
   in.group({"when", ""}, rules.when);
 }
 
+void write(const Health& health, nlohmann::json& out) {
+  write_members(health, out);
+}
+void read(JsonReader& in, Health& health) {
+  describe(in, health);
+}
 void write(const Traffic& traffic, nlohmann::json& out) {
   write_members(traffic, out);
 }

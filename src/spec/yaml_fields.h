@@ -22,6 +22,9 @@ class YamlFields {
   void texts(const Setting& setting, std::vector<std::string>& value) {
     value = reader_.texts(setting);
   }
+  void words(const Setting& setting, std::vector<std::string>& value) {
+    if (auto given = reader_.words(setting); !given.empty()) value = std::move(given);
+  }
   void integer(const Setting& setting, Range range, int& value) {
     value = reader_.integer(setting, range, value);
   }

@@ -79,7 +79,7 @@ async def the_own_zone_is_preferred(gateway):
 async def a_backup_serves_when_the_others_are_down(gateway):
     async with Backend(name="backup") as backup:
         async with Backend(name="first") as first:
-            rules = {"health": {"interval_ms": 50, "fall": 1, "rise": 1}}
+            rules = {"health": {"interval": 50, "fall": 1, "rise": 1}}
             await publish(gateway, [first.address, {"address": backup.address, "backup": True}], **rules)
             assert await spread(gateway, 20) == {"first": 20}
         await until(lambda: _healthy(gateway, 0, False), "the check to see it")
@@ -126,7 +126,7 @@ async def an_endpoint_comes_back_with_one_request(gateway):
 async def panic_is_seen(gateway):
     async with Backend(name="b") as backend:
         backend.healthy = False
-        await publish(gateway, [backend.address], health={"interval_ms": 20, "fall": 1})
+        await publish(gateway, [backend.address], health={"interval": 20, "fall": 1})
         async def panics():
             return (await state(gateway))["panic"]
         await until(panics, "panic")

@@ -297,7 +297,7 @@ async def a_dead_endpoint_is_passed_over_even_for_posts(gateway):
 
 
 async def an_unhealthy_endpoint_is_left_out_and_comes_back(gateway):
-    health = {"path": "/healthz", "interval_ms": 20, "timeout_ms": 2000, "rise": 1, "fall": 2}
+    health = {"path": "/healthz", "interval": 20, "timeout": 2000, "rise": 1, "fall": 2}
     async with Backend(name="one") as one, Backend(name="two") as two, Backend(name="three") as three:
         await gateway.route_to(one.address, two.address, three.address, health=health)
         async def healthy(want):

@@ -51,6 +51,12 @@ Endpoint* Backend::pick(std::span<Endpoint* const> tried, std::uint64_t key, htt
   return picked ? endpoints_[*picked] : nullptr;
 }
 
+bool Backend::can_serve() const {
+  return std::ranges::any_of(endpoints_, [](const Endpoint* endpoint) {
+    return endpoint->is_usable() && !endpoint->load.draining;
+  });
+}
+
 bool Backend::in_panic(Mono now) {
   look({}, now);
   return gateway::in_panic(loads_, traffic_.panic_percent);

@@ -35,6 +35,8 @@ class Backend {
   Endpoint* pick(std::span<Endpoint* const> tried, std::uint64_t key, http::IdSource& ids,
                  Mono now);
   bool in_panic(Mono now);
+  // A request would find an endpoint that is believed to work.
+  bool can_serve() const;
   void note_failure(Endpoint& endpoint, Mono now) { endpoint.note_failure(may_eject(now)); }
   void note_answer(Endpoint& endpoint, const EndpointAnswer& answer, Mono now) {
     endpoint.note_answer(answer, answer.status >= 500 && may_eject(now));

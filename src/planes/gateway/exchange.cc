@@ -197,6 +197,7 @@ io::Task<Answered> Exchange::reply(Problem problem) {
 // What the route's redirect or fixed response says.
 io::Task<Answered> Exchange::answer_by_rule() {
   const spec::RouteRules& rules = route_->spec.rules;
+  if (rules.respond && rules.respond->grpc_health) co_return co_await answer_health();
   std::string fields;
   if (rules.redirect) {
     fields =

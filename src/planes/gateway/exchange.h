@@ -60,6 +60,8 @@ class Exchange final : private ClientObserver {
   // The gateway itself answers requests of this route.
   bool answers_itself() const { return backend_ == kNoBackend; }
   io::Task<Answered> answer_by_rule();
+  io::Task<Answered> answer_health();
+  std::optional<bool> is_serving(const std::string& service);
   io::Task<Answered> send_own(OwnAnswer answer);
   bool fall_back(AttemptEnd end);
   std::int64_t retries_max() const;

@@ -1,9 +1,11 @@
 #pragma once
-// HealthChecker: asks every endpoint of a backend that has a health rule for its health page, with
-// the public Host header, and reports when an endpoint changes between healthy and not.
+// HealthChecker: asks every endpoint of a backend that has a health rule whether it is alive, and
+// reports when an endpoint changes between healthy and not.
 //
-// An endpoint is believed healthy until `fall` checks in a row fail, and again after `rise` that
-// succeed (status 200 to 399 within the timeout).
+// Each check is a connection of its own, in the backend's protocol, with TLS where the backend has
+// it. http: the health page, with the public Host header. tcp: the connection is enough. grpc:
+// grpc.health.v1.Health/Check says SERVING. An endpoint is believed healthy until `fall` checks in
+// a row fail, and again after `rise` that succeed.
 // Belongs to one loop.
 
 #include <functional>
@@ -14,8 +16,8 @@
 
 #include "io/event.h"
 #include "io/loop.h"
-#include "io/socket.h"
 #include "io/task.h"
+#include "planes/gateway/pool.h"
 #include "planes/gateway/routing.h"
 #include "wire/http/head_writer.h"
 
@@ -41,15 +43,16 @@ class HealthChecker {
 
  private:
   struct Check {
-    Check(io::Loop& loop, std::string of_backend, const EndpointPlan& plan, HealthSpec by_rule)
-        : backend(std::move(of_backend)), endpoint(plan), rule(std::move(by_rule)), stop(loop) {}
-    std::string backend;
-    EndpointPlan endpoint;
-    HealthSpec rule;
+    Check(io::Loop& loop, const std::string& backend, const EndpointPlan& plan,
+          spec::Health by_rule)
+        : target(loop, backend, plan), rule(std::move(by_rule)), stop(loop) {}
+    Endpoint target;  // its own, beside the workers'
+    spec::Health rule;
     std::string host;
+    std::vector<spec::StatusRange> expected;
     bool healthy = true;
     int streak = 0;  // results in a row that speak against `healthy`
-    io::Socket* socket = nullptr;
+    Upstream* asked = nullptr;
     io::Event stop;
   };
   using Key = std::pair<std::string, std::string>;  // backend, address
@@ -59,9 +62,9 @@ class HealthChecker {
   static void end(Check& check);
   io::Detached run(std::unique_ptr<Check> check);
   void note(Check& check, bool success);
-  Duration jittered(Duration interval);
+  Duration pause_after(const spec::Health& rule);
   io::Task<bool> probe(Check& check);
-  io::Task<bool> ask(Check& check, io::Socket& socket, Mono deadline);
+  static io::Task<bool> ask(const Check& check, Upstream& upstream, Mono deadline);
 
   io::Loop& loop_;
   OnChange on_change_;

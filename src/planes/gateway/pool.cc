@@ -14,7 +14,7 @@ Endpoint::Endpoint(io::Loop& loop, std::string backend, const EndpointPlan& plan
 
 // Connections that were made in another way are not used again.
 void Endpoint::adopt(const EndpointPlan& plan) {
-  if (plan_.tls_options() != plan.tls_options() || plan_.protocol != plan.protocol)
+  if (plan_.tls_options() != plan.tls_options() || plan_.http2 != plan.http2)
     close_idle(io::kNever);
   plan_ = plan;
   load.local = plan.local;
@@ -47,7 +47,7 @@ float Endpoint::weight(Duration slow_start, Mono now) const {
 Endpoint::~Endpoint() = default;
 
 std::unique_ptr<Upstream> Endpoint::take_idle() {
-  if (plan_.protocol != BackendProtocol::kHttp1) return open_stream();
+  if (plan_.http2) return open_stream();
   if (idle_.empty()) return nullptr;
   std::unique_ptr<Upstream> upstream = std::move(idle_.back());
   idle_.pop_back();
@@ -56,7 +56,7 @@ std::unique_ptr<Upstream> Endpoint::take_idle() {
 }
 
 io::Task<Result<std::unique_ptr<Upstream>>> Endpoint::connect(Mono deadline) {
-  if (plan_.protocol != BackendProtocol::kHttp1) {
+  if (plan_.http2) {
     auto link = std::make_shared<Http2Link>(loop_, plan_);
     const Result<void> linked = co_await link->connect(deadline);
     if (!linked) co_return std::unexpected(linked.error());

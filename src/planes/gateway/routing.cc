@@ -13,14 +13,22 @@ std::string host_of(const std::string& address) {
   return std::string(host_without_port(address));
 }
 
+io::Verify verify_of(const std::string& name) {
+  if (name == "none") return io::Verify::kNothing;
+  return name == "ca" ? io::Verify::kAuthority : io::Verify::kAuthorityAndName;
+}
+
 // Null for a backend without TLS. Instances of one backend share it unless their names differ.
-Result<std::shared_ptr<const io::TlsClient>> plan_tls(const BackendSpec& spec,
+Result<std::shared_ptr<const io::TlsClient>> plan_tls(const spec::Traffic& traffic,
                                                       const std::string& address) {
-  if (!spec.tls) return std::shared_ptr<const io::TlsClient>{};
-  const std::string& name = spec.tls->server_name;
-  TRY(auto client, io::TlsClient::create({.ca = spec.tls->ca,
-                                          .server_name = name.empty() ? host_of(address) : name,
-                                          .http2 = spec.protocol == BackendProtocol::kH2}));
+  if (!traffic.uses_tls()) return std::shared_ptr<const io::TlsClient>{};
+  const spec::UpstreamTls tls = traffic.tls.value_or(spec::UpstreamTls{});
+  TRY(auto client, io::TlsClient::create(
+                       {.ca = tls.ca,
+                        .server_name = tls.server_name.empty() ? host_of(address) : tls.server_name,
+                        .http2 = traffic.speaks_http2(),
+                        .verify = verify_of(tls.verify),
+                        .own = {.certificate = tls.certificate, .key = tls.key}}));
   return std::shared_ptr<const io::TlsClient>(std::move(client));
 }
 
@@ -48,20 +56,22 @@ Result<BackendPlan> plan_backend(const std::string& name, const BackendSpec& spe
                    .health = spec.health,
                    .health_host = {},
                    .traffic = spec.traffic};
-  if (spec.health)
-    plan.health_host =
-        spec.health->host.empty() ? snapshot.public_host.value_or("") : spec.health->host;
+  if (plan.health) {
+    plan.health->kind = spec::check_kind(*spec.health, spec.traffic);
+    plan.health_host = spec.health->host.value_or(snapshot.public_host.value_or(""));
+  }
   for (const EndpointSpec& endpoint : spec.endpoints) {
     TRY(io::Address resolved,
         with_context(io::Address::resolve(endpoint.address), fmt::format("backend {}", name)));
-    TRY(auto tls, with_context(plan_tls(spec, endpoint.address), fmt::format("backend {}", name)));
+    TRY(auto tls,
+        with_context(plan_tls(spec.traffic, endpoint.address), fmt::format("backend {}", name)));
     plan.endpoints.push_back({.address = endpoint.address,
                               .zone = endpoint.zone,
                               .local = snapshot.zone && endpoint.zone == *snapshot.zone,
                               .weight = endpoint.weight,
                               .backup = endpoint.backup,
                               .resolved = resolved,
-                              .protocol = spec.protocol,
+                              .http2 = spec.traffic.speaks_http2(),
                               .tls = std::move(tls)});
   }
   return plan;

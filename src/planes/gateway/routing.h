@@ -22,7 +22,7 @@ struct EndpointPlan {
   int weight = 1;
   bool backup = false;
   io::Address resolved;
-  BackendProtocol protocol = BackendProtocol::kHttp1;
+  bool http2 = false;
   std::shared_ptr<const io::TlsClient> tls;  // null: plain
 
   std::optional<io::TlsClientOptions> tls_options() const {
@@ -54,7 +54,7 @@ struct RoutePlan {
 struct BackendPlan {
   std::string name;
   std::vector<EndpointPlan> endpoints;
-  std::optional<HealthSpec> health;
+  std::optional<spec::Health> health;
   std::string health_host;  // Host of the probes; empty: the endpoint's address
   spec::Traffic traffic;
 };

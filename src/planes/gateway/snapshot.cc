@@ -37,7 +37,6 @@ class SnapshotReader {
   void read_top(Reader& top);
   void read_backends(const json* in);
   BackendSpec read_backend(const json& in, const std::string& path);
-  HealthSpec read_health(const json& in, const std::string& path);
   void read_routes(Reader& top);
   RouteSpec read_route(const json& in, const std::string& path);
   void check_template(Reader& reader, std::string_view path);
@@ -47,25 +46,10 @@ class SnapshotReader {
   void read_listeners(const json* in);
   ListenerSpec read_listener(const json& in, const std::string& path);
   io::TlsServerOptions read_tls(const json& in, const std::string& path);
-  void read_protocol(Reader& reader, const std::string& path, BackendSpec& out);
 
   RouteSnapshot out_;
   std::vector<std::string> problems_;
 };
-
-HealthSpec SnapshotReader::read_health(const json& in, const std::string& path) {
-  Reader reader(in, path, problems_);
-  HealthSpec out;
-  out.path = reader.optional_text("path").value_or(out.path);
-  if (!out.path.starts_with('/')) reader.problem("path", "must start with /");
-  out.host = reader.optional_text("host").value_or("");
-  out.interval = reader.millis("interval_ms", out.interval);
-  out.timeout = reader.millis("timeout_ms", out.timeout);
-  out.rise = static_cast<int>(reader.integer("rise", out.rise, {1, 100}));
-  out.fall = static_cast<int>(reader.integer("fall", out.fall, {1, 100}));
-  reader.refuse_unknown();
-  return out;
-}
 
 BackendSpec SnapshotReader::read_backend(const json& in, const std::string& path) {
   Reader reader(in, path, problems_);
@@ -84,32 +68,16 @@ BackendSpec SnapshotReader::read_backend(const json& in, const std::string& path
     if (!addresses.insert(endpoint.address).second) item.problem("address", "is there twice");
     out.endpoints.push_back(std::move(endpoint));
   }
-  if (const json* health = reader.member("health"))
-    out.health = read_health(*health, path + ".health");
+  if (const json* health = reader.member("health")) {
+    Reader inner(*health, path + ".health", problems_);
+    spec::read(inner, out.health.emplace());
+    inner.refuse_unknown();
+  }
   spec::read(reader, out.traffic);
-  read_protocol(reader, path, out);
+  if (out.health && out.health->kind == "grpc" && !out.traffic.speaks_http2())
+    reader.problem("health", "gRPC is over HTTP/2: set protocol to grpc, h2c or h2");
   reader.refuse_unknown();
   return out;
-}
-
-constexpr std::array<std::string_view, 3> kProtocols = {"http1", "h2c", "h2"};
-
-void SnapshotReader::read_protocol(Reader& reader, const std::string& path, BackendSpec& out) {
-  const std::string name = reader.optional_text("protocol").value_or("http1");
-  const auto found = std::ranges::find(kProtocols, name);
-  if (found == kProtocols.end()) return reader.problem("protocol", "must be http1, h2c or h2");
-  out.protocol = static_cast<BackendProtocol>(found - kProtocols.begin());
-  if (out.protocol == BackendProtocol::kH2) out.tls.emplace();
-  if (out.protocol != BackendProtocol::kHttp1 && out.health)
-    reader.problem("health", "checks speak HTTP/1; leave it out for an HTTP/2 backend");
-  const json* tls = reader.member("tls");
-  if (tls == nullptr) return;
-  if (out.protocol == BackendProtocol::kH2c)
-    return reader.problem("tls", "h2c is without TLS; write protocol h2");
-  Reader inner(*tls, path + ".tls", problems_);
-  out.tls = BackendTlsSpec{.ca = inner.optional_text("ca").value_or(""),
-                           .server_name = inner.optional_text("server_name").value_or("")};
-  inner.refuse_unknown();
 }
 
 constexpr std::array<std::string_view, 3> kClientCertificates = {"off", "optional", "required"};
@@ -298,19 +266,7 @@ json backend_json(const BackendSpec& backend) {
     out["endpoints"].push_back(std::move(one));
   }
   if (backend.traffic != spec::Traffic{}) spec::write(backend.traffic, out);
-  if (backend.protocol != BackendProtocol::kHttp1)
-    out["protocol"] = kProtocols.at(static_cast<std::size_t>(backend.protocol));
-  if (backend.tls)
-    out["tls"] = {{"ca", backend.tls->ca}, {"server_name", backend.tls->server_name}};
-  if (backend.health) {
-    const HealthSpec& health = *backend.health;
-    out["health"] = {{"path", health.path},
-                     {"host", health.host},
-                     {"interval_ms", health.interval.count()},
-                     {"timeout_ms", health.timeout.count()},
-                     {"rise", health.rise},
-                     {"fall", health.fall}};
-  }
+  if (backend.health) spec::write(*backend.health, out["health"] = json::object());
   return out;
 }
 

@@ -28,31 +28,10 @@ struct EndpointSpec {
   bool operator==(const EndpointSpec&) const = default;
 };
 
-struct HealthSpec {
-  std::string path = "/healthz";
-  std::string host;  // Host header of the probe; empty: the endpoint's address
-  Millis interval{1000};
-  Millis timeout{2000};
-  int rise = 2;
-  int fall = 3;
-  bool operator==(const HealthSpec&) const = default;
-};
-
-// What a backend's instances speak: HTTP/1.1, or HTTP/2 without and with TLS.
-enum class BackendProtocol : std::uint8_t { kHttp1, kH2c, kH2 };
-
-struct BackendTlsSpec {
-  std::string ca = {};           // PEM file; empty: the system's
-  std::string server_name = {};  // empty: the endpoint's host
-  bool operator==(const BackendTlsSpec&) const = default;
-};
-
 struct BackendSpec {
   std::vector<EndpointSpec> endpoints;
-  std::optional<HealthSpec> health;
+  std::optional<spec::Health> health;
   spec::Traffic traffic = {};
-  BackendProtocol protocol = BackendProtocol::kHttp1;
-  std::optional<BackendTlsSpec> tls = std::nullopt;  // always there with h2, never with h2c
   bool operator==(const BackendSpec&) const = default;
 };
 

@@ -13,8 +13,8 @@ json sample() {
   return json::parse(R"({
     "epoch": 17, "listen": ["127.0.0.1:8080"], "public_host": "docs.example", "access_log": null,
     "backends": {"source": {"endpoints": [{"address": "127.0.0.1:8000", "zone": "old"}],
-        "health": {"path": "/healthz", "host": "docs.example", "interval_ms": 1000,
-                   "timeout_ms": 2000, "rise": 2, "fall": 3}},
+        "health": {"path": "/healthz", "host": "docs.example", "interval": 1000,
+                   "timeout": 2000, "rise": 2, "fall": 3}},
       "web": {"endpoints": []}},
     "routes": [
       {"id": "r1", "methods": ["GET"], "host": null, "path": "/progress/:userId", "to": "source"},
