@@ -141,5 +141,14 @@ TEST(ImportNginx, WhatItWritesIsAValidSpec) {
   EXPECT_EQ(outcome.spec.services.at("app").endpoints[0].weight, 3);
 }
 
+TEST(ImportNginx, LeavesNothingInACommentThatYamlRefuses) {
+  const std::string site =
+      "http { gz\x01\x7f\xff on; server { location / { proxy_pass http://10.0.0.1; } } }";
+  const auto outcome =
+      spec::parse_spec(imported_yaml(imported(site), "docs", "nginx.conf"), "/etc/banyan.yaml");
+  EXPECT_TRUE(outcome.ok());
+  EXPECT_EQ(outcome.spec.routes.size(), 1U);
+}
+
 }  // namespace
 }  // namespace banyan::control
