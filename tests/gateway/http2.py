@@ -3,6 +3,7 @@ import asyncio
 import os
 import signal
 import subprocess
+from unittest import mock
 
 from h2client import Answer, H2Client
 from harness import Backend, free_port, main, until
@@ -279,9 +280,58 @@ async def a_websocket_lives_on_a_stream(gateway):
             await client.answer(stream)
 
 
+async def exactly_the_streams_beyond_the_bound_are_refused(gateway):
+    gate = asyncio.Event()
+
+    async def handler(request, reader, writer):
+        await gate.wait()
+        await Backend.answer(writer, b"served")
+
+    async with Backend(handler) as backend:
+        await gateway.route_to(backend.address)
+        async with H2Client(gateway.port) as client:
+            await client.until(lambda: client.h2.remote_settings.max_concurrent_streams == 100, "the bound")
+            client.h2.ping(b"12345678")  # answered after the settings were acknowledged
+            await client.flush()
+            await client.until(lambda: client.pings == 1, "the ping's answer")
+            with mock.patch.object(type(client.h2), "open_outbound_streams", 0):  # python3-h2 keeps to the bound
+                streams = [await client.begin("GET", f"/{i}") for i in range(130)]
+            await client.until(lambda: sum(client.answers[s].reset is not None for s in streams) >= 30, "refusals")
+            gate.set()
+            answers = [await client.answer(stream) for stream in streams]
+            assert [a.body for a in answers[:100]] == [b"served"] * 100
+            assert [a.reset for a in answers[100:]] == [7] * 30, [a.reset for a in answers]  # REFUSED_STREAM
+            assert (await client.request("GET", "/after")).body == b"served"
+            assert len(backend.requests) == 101 and client.goaway is None
+
+
+async def trailers_pass_both_ways(gateway):
+    async def handler(request, reader, writer):
+        size = int((await reader.readline()).strip(), 16)
+        body = await reader.readexactly(size + 2)
+        rest = [await reader.readline() for _ in range(3)]  # the last chunk, the trailer, the end
+        seen.append((body[:-2], rest[1]))
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n"
+                     b"2\r\nok\r\n0\r\nX-Sum: 42\r\n\r\n")
+        await writer.drain()
+
+    seen = []
+    async with Backend(handler, reads_body=False) as backend:
+        await gateway.route_to(backend.address)
+        async with H2Client(gateway.port) as client:
+            stream = await client.begin("POST", "/", end=False)
+            await client.send_body(stream, b"hello", end=False)
+            client.h2.send_headers(stream, [("x-check", "7")], end_stream=True)
+            await client.flush()
+            answer = await client.answer(stream)
+            assert answer.body == b"ok" and answer.trailers == [("x-sum", "42")], answer.trailers
+            assert seen == [(b"hello", b"x-check: 7\r\n")], seen
+
+
 if __name__ == "__main__":
     main([requests_are_answered_side_by_side, bodies_of_all_sizes_pass_both_ways, tls_chooses_http2_and_curl_speaks_it,
           h2load_finds_no_failure, a_slow_reader_holds_only_its_own_stream, a_slow_upstream_stops_the_upload,
           a_held_stream_stays_open_and_a_reset_one_is_never_sent, a_client_that_goes_leaves_the_queue,
           draining_says_goaway_at_once_and_finishes_what_is_inside, a_broken_answer_resets_its_stream_only,
-          heads_become_one_clean_request, interim_answers_and_expectations_pass, a_websocket_lives_on_a_stream])
+          heads_become_one_clean_request, interim_answers_and_expectations_pass, a_websocket_lives_on_a_stream,
+          exactly_the_streams_beyond_the_bound_are_refused, trailers_pass_both_ways])

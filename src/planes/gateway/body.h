@@ -62,6 +62,10 @@ class BodyWriter {
   void begin(Mode mode);
   Mode mode() const { return mode_; }
   Pieces write(const BodyPart& part);
+  // What follows the last plain bytes: the part's own trailers, or those of the decoded chunks.
+  std::string_view trailers(const BodyPart& last) const {
+    return mode_ == Mode::kDecode ? std::string_view(chunked_.trailers()) : last.trailers;
+  }
 
  private:
   Pieces encode(const BodyPart& part);

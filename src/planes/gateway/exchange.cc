@@ -467,7 +467,8 @@ io::Task<AttemptEnd> Exchange::converse(Endpoint& endpoint) {
   if (status_ != 0)
     at_->note_answer(endpoint, {status_, attempt.took(), attempt.retry_after()}, now);
   if (status_ != 0 && route_load_ != nullptr) route_load_->note_answer(attempt.took());
-  if (end == AttemptEnd::kDied && !upstream_->is_reused()) at_->note_failure(endpoint, now);
+  if (end == AttemptEnd::kDied && !upstream_->is_reused() && !upstream_->is_unprocessed())
+    at_->note_failure(endpoint, now);
   if (end == AttemptEnd::kLate) at_->note_failure(endpoint, now);
   if (end == AttemptEnd::kDied) choose_repeat(endpoint, attempt);
   if (reuses_upstream_ && attempt.is_reusable()) endpoint.give_back(std::move(upstream_));
@@ -475,11 +476,13 @@ io::Task<AttemptEnd> Exchange::converse(Endpoint& endpoint) {
   co_return end;
 }
 
-// A reused connection may just have been closed for idleness: the same endpoint is asked once more.
-// A fresh one that died takes its endpoint with it: another one is asked.
+// A reused connection may just have been closed for idleness, and one that refused the request is
+// alive: the same endpoint is asked once more. A fresh one that died takes its endpoint with it:
+// another one is asked.
 void Exchange::choose_repeat(Endpoint& endpoint, const Attempt& died) {
   repeatable_ = died.sent_nothing() || (is_safe() && client_.incoming().done);
-  if (upstream_->is_reused() && repeatable_ && !endpoint.retired) {
+  const bool is_alive = upstream_->is_reused() || upstream_->is_unprocessed();
+  if (is_alive && repeatable_ && !endpoint.retired) {
     again_ = &endpoint;
   } else {
     tried_.push_back(&endpoint);

@@ -301,10 +301,10 @@ io::Task<io::IoResult> Http2Stream::respond(const http::Head& head, BodyForm for
 
 void Http2Stream::put(const BodyPart& part) {
   const BodyWriter::Pieces body = response_.write(part);
-  const bool ends = part.last && part.trailers.empty();
+  const std::string_view trailers = part.last ? response_.trailers(part) : std::string_view();
+  const bool ends = part.last && trailers.empty();
   session_.connection_.send(id_, body.first, ends ? h2::Ends::kYes : h2::Ends::kNo);
-  if (!part.last || part.trailers.empty()) return;
-  session_.connection_.send_trailers(id_, fields_of_lines(part.trailers));
+  if (!trailers.empty()) session_.connection_.send_trailers(id_, fields_of_lines(trailers));
 }
 
 io::Task<io::IoResult> Http2Stream::send_body(BodyPart part, Mono deadline) {

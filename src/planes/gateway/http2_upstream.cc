@@ -192,10 +192,10 @@ io::Task<io::IoResult> Http2Upstream::send_request(const OutgoingRequest& reques
 
 void Http2Upstream::put(const BodyPart& part) {
   const std::string_view bytes = request_.write(part).first;
-  const bool ends = part.last && part.trailers.empty();
+  const std::string_view trailers = part.last ? request_.trailers(part) : std::string_view();
+  const bool ends = part.last && trailers.empty();
   link_->connection_.send(id_, bytes, ends ? h2::Ends::kYes : h2::Ends::kNo);
-  if (part.last && !part.trailers.empty())
-    link_->connection_.send_trailers(id_, fields_of_lines(part.trailers));
+  if (!trailers.empty()) link_->connection_.send_trailers(id_, fields_of_lines(trailers));
 }
 
 io::Task<io::IoResult> Http2Upstream::send_body(BodyPart part, Mono deadline) {

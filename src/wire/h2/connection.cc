@@ -155,12 +155,16 @@ Connection::Connection(const Options& options, Handler& handler)
       {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, static_cast<std::uint32_t>(options_.stream_window)},
       {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, static_cast<std::uint32_t>(options_.head_bytes_max)}};
   if (serves) {
-    entries.push_back({NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, options_.streams_max});
     entries.push_back({NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1});
   } else {
     entries.push_back({NGHTTP2_SETTINGS_ENABLE_PUSH, 0});
   }
   nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, entries.data(), entries.size());
+  if (serves) {
+    const nghttp2_settings_entry bound = {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS,
+                                          options_.streams_max};
+    nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, &bound, 1);
+  }
   nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0, options_.connection_window);
 }
 
@@ -235,11 +239,22 @@ bool Connection::judge_frame(StreamId stream, std::uint8_t type, std::uint8_t fl
       if (++window_updates_ > 100 + 20 * data_frames_sent_ + 10 * streams_total_)
         glitches_.add(kCheap);
       break;
-    default:  // ping, settings, priority, what nobody knows
+    case NGHTTP2_SETTINGS:
+      if ((flags & NGHTTP2_FLAG_ACK) != 0) return passes_ack();
+      glitches_.add(kCheap);
+      break;
+    default:  // ping, priority, what nobody knows
       if ((flags & NGHTTP2_FLAG_ACK) == 0) glitches_.add(kCheap);
   }
   if (!glitches_.is_too_much()) return true;
   return fail(ErrorCode::kEnhanceYourCalm, "too many glitches");
+}
+
+// nghttp2 refuses streams beyond the bound (RFC 9113 section 5.1.2) only until it hears that the
+// peer knows the bound, which is in a server's second SETTINGS; then it would end the connection.
+// So it never hears.
+bool Connection::passes_ack() {
+  return options_.role == Role::kClient || ++settings_acks_ != 2;
 }
 
 // Of streams that are not open, only a new one may be used, and only upwards.

@@ -163,6 +163,7 @@ class Connection {
   bool pass(std::string_view bytes);
   bool fail(ErrorCode error, std::string_view complaint);
   bool judge_frame(StreamId stream, std::uint8_t type, std::uint8_t flags);
+  bool passes_ack();
   bool judge_closed(StreamId stream, std::uint8_t type);
   bool add_field(std::string_view name, std::string_view value);
   void finish_head(StreamId stream, Ends ends);
@@ -195,6 +196,7 @@ class Connection {
   std::vector<StreamId> reset_;   // by this side, the last ones, as a ring
   std::size_t opened_at_ = 0;
   std::size_t reset_at_ = 0;
+  std::uint64_t settings_acks_ = 0;
   std::uint64_t window_updates_ = 0;
   std::uint64_t data_frames_sent_ = 0;
   std::uint64_t streams_total_ = 0;

@@ -66,7 +66,22 @@ bool ChunkedDecoder::finish_trailer_name() {
     if (equals_lower(trailer_name_, forbidden)) return false;
   }
   step_ = Step::kTrailerValue;
+  if (keeps_trailers_) {
+    for (const char c : trailer_name_) trailers_ += lower(c);
+    trailers_ += ": ";
+  }
   return is_token(trailer_name_);
+}
+
+// A byte of a trailer's value, or its CR; blanks around the value are written as one before it.
+void ChunkedDecoder::keep_trailer(char c) {
+  if (c == '\r') {
+    while (is_blank(trailers_.back())) trailers_.pop_back();
+    if (trailers_.ends_with(':')) trailers_ += ' ';
+    trailers_ += "\r\n";
+  } else if (!is_blank(c) || !trailers_.ends_with(' ')) {
+    trailers_ += c;
+  }
 }
 
 bool ChunkedDecoder::take_trailer(char c) {
@@ -81,6 +96,7 @@ bool ChunkedDecoder::take_trailer(char c) {
     trailer_name_ += c;
     return trailer_name_.size() <= kTrailerNameMax && is_text(c);
   }
+  if (keeps_trailers_) keep_trailer(c);
   if (c != '\r') return is_text(c);
   step_ = Step::kTrailerLf;
   return true;
@@ -124,6 +140,7 @@ std::size_t ChunkedDecoder::take_data(std::string_view rest, std::string* payloa
 
 std::size_t ChunkedDecoder::advance(std::string_view bytes, std::string* payload) {
   std::size_t at = 0;
+  keeps_trailers_ = payload != nullptr;
   while (at < bytes.size() && state_ == State::kMore) {
     if (step_ == Step::kData) {
       at += take_data(bytes.substr(at), payload);

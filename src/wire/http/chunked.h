@@ -27,6 +27,9 @@ class ChunkedDecoder {
     return advance(bytes, &payload);
   }
 
+  // After `decode`: the trailers, names in lower case, as lines that end in CRLF.
+  const std::string& trailers() const { return trailers_; }
+
   State state() const { return state_; }
   bool done() const { return state_ == State::kDone; }
   bool malformed() const { return state_ == State::kMalformed; }
@@ -52,6 +55,7 @@ class ChunkedDecoder {
   bool take_size(char c);
   bool take_extension(char c);
   bool take_trailer(char c);
+  void keep_trailer(char c);
   bool finish_trailer_name();
 
   Step step_ = Step::kSize;
@@ -61,6 +65,8 @@ class ChunkedDecoder {
   std::uint16_t trailer_bytes_ = 0;
   std::uint64_t left_ = 0;
   std::string trailer_name_;
+  bool keeps_trailers_ = false;
+  std::string trailers_;
 };
 
 }  // namespace banyan::http

@@ -78,5 +78,15 @@ TEST(ChunkedDecoder, CountsChunksLargerThanFourGigabytes) {
   EXPECT_EQ(decoder.state(), ChunkedDecoder::State::kMore);
 }
 
+TEST(ChunkedDecoder, KeepsTheTrailersOfWhatItDecodes) {
+  ChunkedDecoder decoder;
+  std::string payload;
+  for (const char c : std::string("2\r\nab\r\n0\r\nX-Sum: \t a  b \t\r\nEmpty:\r\n\r\n"))
+    decoder.decode({&c, 1}, payload);
+  EXPECT_TRUE(decoder.done());
+  EXPECT_EQ(payload, "ab");
+  EXPECT_EQ(decoder.trailers(), "x-sum: a b\r\nempty: \r\n");
+}
+
 }  // namespace
 }  // namespace banyan::http
