@@ -128,6 +128,8 @@ Applier::Applier(const ApplierConfig& config, Guarded<ApplyShared>& shared, pg::
       session_(std::move(session)),
       claim_(claim),
       writer_(session_, {.to_url = config.to_url,
+                         .from_url = config.from_url,
+                         .stream = stream_name(config.migration, config.from),
                          .filters = config.filters,
                          .mapping = config.mapping,
                          .role = role}) {}

@@ -35,6 +35,7 @@ Result<void> write_stream(pg::Connection& db, const StreamRecord& record) {
   const auto start = pg::quote_literal(pg::format_lsn(record.start));
   return db.exec(fmt::format(
       "delete from banyan.applied_chunks where stream = {0};"
+      "delete from banyan.refetched_rows where stream = {0};"
       "insert into banyan.stream values ({0}, {1}, {2}, {3}, {4}, {5}) on conflict (stream) do "
       "update "
       "set slot = excluded.slot, system_id = excluded.system_id, stage = excluded.stage,"
@@ -50,6 +51,7 @@ Result<void> retarget_stream(pg::Connection& db, const StreamRecord& record) {
   return db.exec(fmt::format(
       // What tables' own snapshots have seen lies before the new slot's point.
       "update banyan.applied_chunks set snapshot = '' where stream = {0};"
+      "delete from banyan.refetched_rows where stream = {0};"
       "update banyan.stream set slot = {1}, system_id = {2}, stage = {3}, snapshot = {4}, "
       "start = {5} where stream = {0};"
       "update banyan.progress set lsn = {5}, epoch = epoch + 1, barrier_epoch = 0 "
@@ -68,6 +70,7 @@ Result<void> delete_stream(pg::Connection& db, const std::string& stream) {
   const auto name = pg::quote_literal(stream);
   return db.exec(
       fmt::format("delete from banyan.applied_chunks where stream = {0};"
+                  "delete from banyan.refetched_rows where stream = {0};"
                   "delete from banyan.stream where stream = {0};"
                   "delete from banyan.progress where stream = {0}",
                   name));

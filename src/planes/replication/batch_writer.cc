@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 
 #include "base/check.h"
+#include "planes/replication/row_refetch.h"
 
 namespace banyan::replication {
 namespace {
@@ -51,6 +53,8 @@ std::string_view operation_name(Operation operation) {
 
 Result<void> BatchWriter::write(std::span<const Fragment> fragments, Way way) {
   parts_.clear();
+  refetched_.clear();
+  former_rows_.clear();
   for (const auto& fragment : fragments) {
     for (const auto& change : fragment.changes) {
       if (change.operation == Operation::kTruncate) {
@@ -224,6 +228,12 @@ Result<void> BatchWriter::truncate(const Change& change, const Fragment& fragmen
     const auto mapped = config_.mapping.of(relation->schema, relation->name);
     const auto name = pg::quote_qualified(mapped.target_schema, mapped.target_table);
     const ChunkFilter* filter = filter_of(*relation);
+    if (filter != nullptr && filter->has_row_beyond(fragment.xid)) {
+      return std::unexpected(
+          Error(Code::kConflict, fmt::format("{} was truncated while rows of it were copied again",
+                                             relation->display()))
+              .with_remedy("Cancel and create the migration again with copy: table."));
+    }
     const auto left = filter == nullptr ? std::optional<std::string>("true")
                                         : filter->left_to_truncate(
                                               fragment.xid, mapped.target_column(filter->column()));
@@ -311,6 +321,11 @@ Result<void> BatchWriter::reset() {
     plan->statements.clear();
     plan->is_row_wise = false;
   }
+  // What was read again is rolled back.
+  for (auto former = former_rows_.rbegin(); former != former_rows_.rend(); ++former) {
+    former->filter->set_row(former->row, former->snapshot);
+  }
+  former_rows_.clear();
   failed_on_rows_ = false;
   rows_ = 0;
   touched_.clear();
@@ -383,18 +398,45 @@ Result<bool> BatchWriter::is_cascaded_to(const Table& table) {
   return !rows.empty();
 }
 
-const ChunkFilter* BatchWriter::filter_of(const Relation& relation) const {
-  if (config_.filters.empty()) return nullptr;
-  const auto found = config_.filters.find(relation.display());
-  return found == config_.filters.end() ? nullptr : &found->second;
+ChunkFilter* BatchWriter::filter_of(const Relation& relation) {
+  if (filters_.empty()) return nullptr;
+  const auto found = filters_.find(relation.display());
+  return found == filters_.end() ? nullptr : &found->second;
+}
+
+// The row as the source has it now; null when it has gone since. Its key is a piece by itself then.
+Result<const Change*> BatchWriter::whole(Change part, std::uint32_t xid, ChunkFilter& filter) {
+  if (!source_ || !source_->is_alive()) {
+    TRY(auto opened,
+        pg::Connection::open(config_.from_url, {.application_name = "banyan_refetch"}));
+    source_ = std::move(opened);
+  }
+  const auto row = row_key(*part.relation, part.row);
+  if (row.empty()) return failure(Code::kUnsupported, "a key too large to be told by the stream");
+  TRY(auto fetched, with_context(refetch_row(*source_, part, xid, filter.piece_snapshot(part)),
+                                 "reading a row of " + part.relation->display() + " again"));
+  TRY(auto snapshot, SnapshotFilter::parse(fetched.snapshot));
+  former_rows_.push_back({&filter, row, filter.row_snapshot(row)});
+  filter.set_row(row, std::move(snapshot));
+  const auto table = part.relation->display();
+  const std::array<pg::RawParam, 4> params{config_.stream.c_str(), table.c_str(), row.c_str(),
+                                           fetched.snapshot.c_str()};
+  TRY_VOID(send("keeping a row's snapshot", keep_refetched_sql(), params, Expect::kOne));
+  if (!fetched.row) return nullptr;
+  part.row = *std::move(fetched.row);
+  refetched_.push_back(std::move(fetched.bytes));
+  return &parts_.emplace_back(std::move(part));
 }
 
 Result<const Change*> BatchWriter::left_to_apply(const Change& change, std::uint32_t xid) {
-  const ChunkFilter* filter = filter_of(*change.relation);
+  ChunkFilter* filter = filter_of(*change.relation);
   if (filter == nullptr) return &change;
   Change part;
   TRY(const Change* left, filter->left_to_apply(change, xid, part));
   if (left != &part) return left;
+  if (part.operation == Operation::kInsert && !is_whole(part.row)) {
+    return whole(std::move(part), xid, *filter);
+  }
   return &parts_.emplace_back(std::move(part));
 }
 

@@ -48,6 +48,8 @@ struct Misfit {
 
 struct BatchWriterConfig {
   std::string to_url;
+  std::string from_url;  // for rows that must be copied again
+  std::string stream;
   // By "schema.table": tables that were copied under snapshots of their own.
   std::map<std::string, ChunkFilter> filters;
   Mapping mapping;
@@ -62,7 +64,10 @@ class BatchWriter {
   enum class Expect : std::uint8_t { kOne, kAtMostOne, kAny, kExactly };
 
   BatchWriter(pg::Connection& session, BatchWriterConfig config)
-      : session_(session), config_(std::move(config)), pipeline_(session_) {}
+      : session_(session),
+        config_(std::move(config)),
+        pipeline_(session_),
+        filters_(config_.filters) {}
 
   // The fragments stay as they are until settle() or reset().
   Result<void> write(std::span<const Fragment> fragments, Way way);
@@ -129,9 +134,10 @@ class BatchWriter {
   Result<bool> is_cascaded_to(const Table& table);
   Result<pg::Connection*> catalog();
   // Null: the table was copied under the slot's snapshot.
-  const ChunkFilter* filter_of(const Relation& relation) const;
+  ChunkFilter* filter_of(const Relation& relation);
   // What of `change` the copy does not hold already: null, it, or a part of it kept in parts_.
   Result<const Change*> left_to_apply(const Change& change, std::uint32_t xid);
+  Result<const Change*> whole(Change part, std::uint32_t xid, ChunkFilter& filter);
   void note_touched(const Plan& plan, const Change& change);
 
   pg::Connection& session_;
@@ -140,7 +146,17 @@ class BatchWriter {
   std::optional<pg::Connection> catalog_;
   std::unordered_map<const Relation*, std::unique_ptr<Plan>> plans_;
   int next_statement_ = 0;
-  std::vector<Item> items_;   // not written yet
+  std::vector<Item> items_;  // not written yet
+  std::map<std::string, ChunkFilter> filters_;
+  std::optional<pg::Connection> source_;
+  std::deque<std::deque<std::string>> refetched_;  // bytes of parts_
+  // What rows copied again since the last write() were filtered by before.
+  struct FormerRow {
+    ChunkFilter* filter;
+    std::string row;
+    std::optional<SnapshotFilter> snapshot;
+  };
+  std::vector<FormerRow> former_rows_;
   std::deque<Change> parts_;  // of rows that moved between pieces of a copy; until the next write()
   std::vector<Plan*> in_use_;  // with something in `net`
   std::deque<Step> steps_;     // not answered yet

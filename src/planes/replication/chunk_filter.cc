@@ -32,11 +32,6 @@ std::optional<std::string_view> key_in(const Change& change, const pg::Tuple& ro
   return std::nullopt;
 }
 
-bool is_whole(const pg::Tuple& row) {
-  return std::ranges::none_of(
-      row, [](const pg::Cell& cell) { return cell.kind == pg::CellKind::kUnchangedToast; });
-}
-
 std::string condition_of(const std::string& column, const KeyRange& range) {
   std::string sql = "true";
   if (range.lo) sql += fmt::format(" and {} >= {}", column, pg::quote_literal(*range.lo));
@@ -45,6 +40,21 @@ std::string condition_of(const std::string& column, const KeyRange& range) {
 }
 
 }  // namespace
+
+bool is_whole(const pg::Tuple& row) {
+  return std::ranges::none_of(
+      row, [](const pg::Cell& cell) { return cell.kind == pg::CellKind::kUnchangedToast; });
+}
+
+std::string row_key(const Relation& relation, const pg::Tuple& row) {
+  std::string key;
+  for (std::size_t i = 0; i < relation.columns.size() && i < row.size(); i++) {
+    if (!relation.columns[i].is_key) continue;
+    if (row[i].kind != pg::CellKind::kText) return "";
+    key += fmt::format("{}:{}", row[i].bytes.size(), row[i].bytes);
+  }
+  return key;
+}
 
 bool is_before(KeyOrder order, std::string_view left, std::string_view right) {
   return order == KeyOrder::kNumber ? number_of(left) < number_of(right) : left < right;
@@ -102,8 +112,38 @@ const CopiedPiece& ChunkFilter::piece_of(std::string_view key) const {
   return *(next - 1);
 }
 
-bool ChunkFilter::has_seen(std::string_view key, std::uint32_t xid) const {
-  return seen_by(piece_of(key), xid);
+bool ChunkFilter::has_seen(const Relation& relation, const RowPlace& place,
+                           std::uint32_t xid) const {
+  if (!rows_.empty()) {
+    const auto again = rows_.find(row_key(relation, place.row));
+    if (again != rows_.end()) return again->second.has_seen(xid);
+  }
+  return seen_by(piece_of(place.key), xid);
+}
+
+bool ChunkFilter::has_row_beyond(std::uint32_t xid) const {
+  // Which piece a row lies in is not kept: any piece that has not seen it counts.
+  const bool all_seen =
+      std::ranges::all_of(pieces_, [&](const CopiedPiece& piece) { return seen_by(piece, xid); });
+  return !all_seen &&
+         std::ranges::any_of(rows_, [&](const auto& entry) { return entry.second.has_seen(xid); });
+}
+
+void ChunkFilter::set_row(const std::string& row, std::optional<SnapshotFilter> snapshot) {
+  if (snapshot) {
+    rows_.insert_or_assign(row, *std::move(snapshot));
+  } else {
+    rows_.erase(row);
+  }
+}
+
+std::optional<SnapshotFilter> ChunkFilter::row_snapshot(const std::string& row) const {
+  const auto found = rows_.find(row);
+  return found == rows_.end() ? std::nullopt : std::optional(found->second);
+}
+
+std::optional<SnapshotFilter> ChunkFilter::piece_snapshot(const Change& change) const {
+  return piece_of(key_in(change, change.row, column_).value_or("")).snapshot;
 }
 
 Result<const Change*> ChunkFilter::left_of_move(const Change& change, bool old_seen, bool new_seen,
@@ -120,16 +160,6 @@ Result<const Change*> ChunkFilter::left_of_move(const Change& change, bool old_s
   for (std::size_t i = 0; knows_old && i < part.row.size() && i < part.old_row.size(); i++) {
     if (part.row[i].kind == pg::CellKind::kUnchangedToast) part.row[i] = part.old_row[i];
   }
-  if (!is_whole(part.row)) {
-    return std::unexpected(
-        Error(
-            Code::kConflict,
-            fmt::format("a row of {} changed its key while it was copied, and the stream does not "
-                        "tell its large values",
-                        change.relation->display()))
-            .with_remedy("Cancel and create the migration again with copy_mode \"table\", or set "
-                         "REPLICA IDENTITY FULL on the table before."));
-  }
   part.operation = Operation::kInsert;
   part.old_row.clear();
   part.old_kind = pg::message::OldRow::kNone;
@@ -142,16 +172,19 @@ Result<const Change*> ChunkFilter::left_to_apply(const Change& change, std::uint
   const bool is_delete = change.operation == Operation::kDelete;
   const auto new_key = key_in(change, change.row, column_);
   auto old_key = key_in(change, change.old_row, column_);
-  if (!old_key) old_key = new_key;  // told only when it changes
+  const bool is_told_old = old_key.has_value();
+  if (!is_told_old) old_key = new_key;  // told only when it changes
   if (!old_key || (!is_delete && !new_key)) {
     return failure(Code::kCorruption, fmt::format("a change of {} comes without its key {}",
                                                   change.relation->display(), column_));
   }
-  const bool old_seen = has_seen(*old_key, xid);
-  const bool is_in_one_place =
-      is_delete || change.operation == Operation::kInsert || *old_key == *new_key;
+  const auto& old_tuple = is_told_old ? change.old_row : change.row;
+  const bool old_seen = has_seen(*change.relation, {*old_key, old_tuple}, xid);
+  const bool is_in_one_place = is_delete || change.operation == Operation::kInsert ||
+                               !is_told_old || (rows_.empty() && *old_key == *new_key);
   if (is_in_one_place) return old_seen ? nullptr : &change;
-  return left_of_move(change, old_seen, has_seen(*new_key, xid), part);
+  const bool new_seen = has_seen(*change.relation, {*new_key, change.row}, xid);
+  return left_of_move(change, old_seen, new_seen, part);
 }
 
 std::optional<std::string> ChunkFilter::left_to_truncate(std::uint32_t xid,

@@ -77,13 +77,34 @@ TEST(ChunkFilter, TurnsAMoveOutOfASeenPieceIntoAnInsert) {
   EXPECT_EQ(part.row[0].bytes, "9");
 }
 
-TEST(ChunkFilter, RefusesToInsertARowOfWhichItKnowsAPart) {
+TEST(ChunkFilter, LeavesARowInPartWhenTheStreamTellsNoMore) {
   auto change = move_row("11", "9");
   change.row[1] = {pg::CellKind::kUnchangedToast, ""};
   Change part;
-  const auto left = two_pieces().left_to_apply(change, 100, part);
-  ASSERT_FALSE(left);
-  EXPECT_EQ(left.error().code(), Code::kConflict);
+  ASSERT_EQ(*two_pieces().left_to_apply(change, 100, part), &part);
+  EXPECT_EQ(part.operation, Operation::kInsert);
+  EXPECT_FALSE(is_whole(part.row));
+  EXPECT_FALSE(two_pieces().piece_snapshot(change)->has_seen(100));
+}
+
+TEST(ChunkFilter, ARowCopiedAgainHasItsOwnSnapshot) {
+  auto filter = two_pieces();
+  const auto row_of_9 = row_key(*relation(), row("9", "x"));
+  filter.set_row(row_of_9, snapshot("120:120:"));
+  Change part;
+  const auto insert = insert_of("9");
+  EXPECT_EQ(*filter.left_to_apply(insert, 110, part), nullptr);
+  EXPECT_EQ(*filter.left_to_apply(insert, 130, part), &insert);
+  const auto neighbour = insert_of("8");
+  EXPECT_EQ(*filter.left_to_apply(neighbour, 110, part), &neighbour);
+  // It moves on within its piece: seen there, not seen here.
+  const auto change = move_row("9", "8");
+  ASSERT_EQ(*filter.left_to_apply(change, 110, part), &part);
+  EXPECT_EQ(part.operation, Operation::kInsert);
+  EXPECT_TRUE(filter.has_row_beyond(110));
+  EXPECT_FALSE(filter.has_row_beyond(130));
+  filter.set_row(row_of_9, std::nullopt);
+  EXPECT_EQ(*filter.left_to_apply(insert, 110, part), &insert);
 }
 
 TEST(ChunkFilter, TakesUnchangedValuesFromAFullOldRow) {

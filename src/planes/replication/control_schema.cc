@@ -35,6 +35,9 @@ create table if not exists banyan.applied_chunks(
   stream text not null, table_name text not null, chunk int not null, lo text, hi text,
   snapshot text not null, rows bigint not null, key_column text, key_order text,
   primary key (stream, table_name, chunk));
+create table if not exists banyan.refetched_rows(
+  stream text not null, table_name text not null, key text not null, snapshot text not null,
+  primary key (stream, table_name, key));
 create table if not exists banyan.relation_map(
   stream text not null, source_table text not null, target_table text not null,
   primary key (stream, source_table));

@@ -10,6 +10,7 @@
 #include "base/fail_point.h"
 #include "base/log.h"
 #include "planes/replication/copy_plan.h"
+#include "planes/replication/row_refetch.h"
 #include "planes/replication/source_snapshot.h"
 
 namespace banyan::replication {
@@ -488,6 +489,7 @@ Result<std::map<std::string, ChunkFilter>> read_filters(pg::Connection& target,
                      "the copy of " + name));
     filters.emplace(name, std::move(filter));
   }
+  TRY_VOID(load_refetched(target, stream, filters));
   return filters;
 }
 
