@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <optional>
 
 #include "control/learned_paths.h"
 #include "control/response_diff.h"
@@ -19,10 +20,17 @@ constexpr Duration kAnswerPatience = 10s;
 constexpr Duration kWholePatience = 40s;
 constexpr int kLooks = 3;
 
+// One address of the gateway.
+struct Door {
+  spec::Address address;
+  std::string tls_name;  // empty: without TLS
+  bool sends_hsts = false;
+};
+
 // Where the same request is asked: of the old application itself, and of the gateway.
 struct Doors {
   spec::Address direct;
-  spec::Address gateway;
+  std::vector<Door> gateway;
   std::string host;
 };
 
@@ -41,13 +49,36 @@ spec::Address reachable(spec::Address address) {
   return address;
 }
 
+// Empty where a request is not passed on as it is, or not from us.
+std::optional<Door> door_at(const spec::Gateway& gateway, const std::string& address,
+                            const std::string& host) {
+  const auto parsed = spec::parse_address(address);
+  if (!parsed) return std::nullopt;
+  Door door{.address = reachable(*parsed), .tls_name = {}};
+  const auto found = gateway.listeners.find(address);
+  if (found == gateway.listeners.end()) return door;
+  const spec::Listener& listener = found->second;
+  const bool wants_certificate = listener.tls && listener.tls->client_certificates == "required";
+  if (listener.redirect_https_port != 0 || wants_certificate) return std::nullopt;
+  if (listener.tls) door.tls_name = host.substr(0, host.rfind(':'));
+  door.sends_hsts = listener.hsts_s != 0;
+  return door;
+}
+
 Result<Doors> doors_of(const spec::Spec& spec) {
   const auto direct = spec::parse_address(spec.source->app.listen);
-  const auto gateway = spec::parse_address(spec.gateway.listen.front());
-  if (!direct || !gateway)
-    return failure(Code::kInvalidArgument, "source.app.listen or gateway.listen is no address");
-  return Doors{reachable(*direct), reachable(*gateway),
-               spec.gateway.public_host.value_or(spec.source->app.listen)};
+  if (!direct) return failure(Code::kInvalidArgument, "source.app.listen is no address");
+  Doors doors{.direct = reachable(*direct),
+              .gateway = {},
+              .host = spec.gateway.public_host.value_or(spec.source->app.listen)};
+  for (const std::string& address : spec.gateway.listen)
+    if (auto door = door_at(spec.gateway, address, doors.host))
+      doors.gateway.push_back(*std::move(door));
+  if (!doors.gateway.empty()) return doors;
+  return std::unexpected(
+      Error(Code::kInvalidArgument,
+            "no address of the gateway can be compared: each redirects or wants a certificate")
+          .with_remedy("add one that does neither to gateway.listen, such as 127.0.0.1:8080"));
 }
 
 std::vector<std::string> paths_of(const spec::Spec& spec, const spec::Migration& migration) {
@@ -65,22 +96,29 @@ std::vector<std::string> paths_of(const spec::Spec& spec, const spec::Migration&
   return once;
 }
 
-Result<ResponseDiff> look(const Doors& doors, const std::string& path) {
-  const auto ask = [&](const spec::Address& address) {
-    return get({.address = address, .path = path, .host = doors.host, .headers = {}},
-               kAnswerPatience);
+// Through TLS the application is told of https, so it is told the same when it is asked directly.
+Result<ResponseDiff> look(const Doors& doors, const Door& door, const std::string& path) {
+  ProbeRequest direct{.address = doors.direct, .path = path, .host = doors.host};
+  ProbeRequest gateway{.address = door.address, .path = path, .host = doors.host};
+  gateway.tls_name = door.tls_name;
+  if (!door.tls_name.empty()) direct.headers = {{"X-Forwarded-Proto", "https"}};
+  const auto ask_direct = [&] {
+    return with_context(get(direct, kAnswerPatience), "the old application");
   };
-  TRY(const auto before, with_context(ask(doors.direct), "the old application"));
-  TRY(const auto through, with_context(ask(doors.gateway), "the gateway"));
-  TRY(const auto after, with_context(ask(doors.direct), "the old application"));
+  TRY(const auto before, ask_direct());
+  TRY(auto through, with_context(get(gateway, kAnswerPatience), "the gateway"));
+  TRY(const auto after, ask_direct());
+  if (door.sends_hsts)  // the operator wants it
+    std::erase_if(through.headers,
+                  [](const auto& field) { return field.first == "strict-transport-security"; });
   return compare_answers(before, after, through);
 }
 
 // Data moves while it is looked at: only what is not equal in any of several looks counts.
-Result<ResponseDiff> look_well(const Doors& doors, const std::string& path) {
+Result<ResponseDiff> look_well(const Doors& doors, const Door& door, const std::string& path) {
   ResponseDiff worst{.verdict = Verdict::kMoving, .what = {}};
   for (int i = 0; i < kLooks; ++i) {
-    TRY(auto diff, look(doors, path));
+    TRY(auto diff, look(doors, door, path));
     if (diff.verdict == Verdict::kEqual) return diff;
     if (diff.verdict == Verdict::kDifferent || worst.what.empty()) worst = std::move(diff);
   }
@@ -103,7 +141,9 @@ Result<json> compare_through_gateway(const spec::Spec& spec, const spec::Migrati
   for (std::size_t i = 0; !paths.empty() && equal < migration.adopt.requests; ++i) {
     if (SystemClock().now() > deadline) break;
     const std::string path = paths[i % paths.size()];
-    TRY(const auto diff, look_well(doors, path));
+    // Every path at every address, in the end.
+    const Door& door = doors.gateway[(i + i / paths.size()) % doors.gateway.size()];
+    TRY(const auto diff, look_well(doors, door, path));
     if (diff.verdict == Verdict::kEqual) {
       ++equal;
       continue;

@@ -1,8 +1,9 @@
 #pragma once
 // Adoption: proves that the gateway in front of the old application changes nothing: real GET
 // requests, each asked directly, through the gateway, and directly again, compared answer by answer
-// (response_diff.h). Unauthenticated; the paths are the spec's, the health check's, and those
-// learned from the access log.
+// (response_diff.h). The gateway's addresses are asked in turn, with and without TLS; not those
+// that redirect or want a client's certificate. Unauthenticated; the paths are the spec's, the
+// health check's, and those learned from the access log.
 
 #include <nlohmann/json.hpp>
 

@@ -19,6 +19,7 @@ struct ProbeRequest {
   std::string path;
   std::string host;                                               // Host header
   std::vector<std::pair<std::string, std::string>> headers = {};  // further ones
+  std::string tls_name = {};  // not empty: over TLS, asking for this server; anybody is believed
 };
 
 struct HttpAnswer {
