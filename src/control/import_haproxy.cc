@@ -437,7 +437,7 @@ class HaproxyImport {
       spec::Route route = route_of(condition);
       route.to = name;
       route.rules.timeout = own.timeout ? own.timeout : settings.timeout;
-      route.rules.retries = own.retries ? own.retries : settings.retries;
+      route.rules.retry.attempts = own.retries ? own.retries : settings.retries;
       route.rules.headers = settings.headers;
       if (&own != &settings) {
         join(route.rules.headers.request, own.headers.request);

@@ -82,7 +82,7 @@ TEST(ImportHaproxy, CarriesConditionsAsRoutes) {
   ASSERT_NE(find(in, "POST /api/*"), nullptr);
   ASSERT_NE(find(in, "PUT /v2/*"), nullptr);
   EXPECT_EQ(find(in, "POST /api/*")->rules.rewrite->host, "api.internal");
-  EXPECT_EQ(find(in, "POST /api/*")->rules.retries, 1);
+  EXPECT_EQ(find(in, "POST /api/*")->rules.retry.attempts, 1);
   EXPECT_EQ(find(in, "/*", "shop.example")->rules.timeout, spec::Millis(5000));
   EXPECT_EQ(find(in, "/old")->rules.redirect->location, "/next");
   const auto beta =

@@ -182,7 +182,7 @@ routes:
     rewrite: { prefix: /, host: app.internal }
     headers: { request: { set: { x-side: new } }, response: { remove: [server] } }
     timeout: 5s
-    retries: 0
+    retry: { attempts: 0, on: [connect, 502-504] }
     limits: { rate: { per_second: 5 } }
     fallback: { respond: { status: 503, body: later } }
   - { match: /old/*, name: moved, redirect: { status: 301, location: "/app/${*}" } }
@@ -197,7 +197,8 @@ TEST(Spec, RoutesSayWhatTheyMatchAndDo) {
   EXPECT_EQ(route.rules.weights, (std::vector<Weight>{{"old", 90}, {"new", 10}}));
   EXPECT_EQ(route.rules.sticky->salt, "s1");
   EXPECT_EQ(route.rules.timeout, Millis(5000));
-  EXPECT_EQ(route.rules.retries, 0);
+  EXPECT_EQ(route.rules.retry.attempts, 0);
+  EXPECT_THAT(route.rules.retry.on, ElementsAre("connect", "502-504"));
   EXPECT_EQ(outcome.spec.routes[1].id, "moved");
   EXPECT_EQ(outcome.spec.gateway.limits.body_rate, 100);
   EXPECT_EQ(outcome.spec.gateway.limits.head_ms, Millis(5000));

@@ -104,6 +104,19 @@ struct Fallback {
   bool operator==(const Fallback&) const = default;
 };
 
+// When a request is tried again. What may have been done already is not done again, unless
+// `unsafe`.
+struct Retry {
+  // connect: no connection; reset: it ended before an answer; timeout: no answer within
+  // per_try_timeout; statuses such as "503" or "502-504".
+  std::vector<std::string> on = {"connect", "reset"};
+  std::optional<int> attempts;  // further tries; empty: the gateway's
+  std::optional<Millis> per_try_timeout;
+  std::optional<Millis> backoff;  // empty: the backend's
+  bool unsafe = false;            // methods that change something too
+  bool operator==(const Retry&) const = default;
+};
+
 struct RouteRules {
   RouteWhen when;
   std::vector<Weight> weights;
@@ -112,9 +125,8 @@ struct RouteRules {
   std::optional<Respond> respond;
   std::optional<Rewrite> rewrite;
   Headers headers;
-  std::optional<Millis> timeout;          // until the first byte of an answer, tries together
-  std::optional<Millis> per_try_timeout;  // of one try
-  std::optional<int> retries;
+  std::optional<Millis> timeout;  // until the first byte of an answer, tries together
+  Retry retry;
   RouteLimits limits;
   std::optional<Fallback> fallback;
   std::string desync = "gateway";   // as it says; or monitor, defensive, strictest

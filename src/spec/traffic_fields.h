@@ -151,6 +151,24 @@ void describe(V& v, Fallback& fallback) {
 }
 
 template <class V>
+void describe(V& v, Retry& retry) {
+  v.words({"on", "connect, reset, timeout and statuses such as 503 (default: connect, reset)"},
+          retry.on);
+  v.optional_integer({"attempts", "Further tries (default: gateway.limits.retries)"}, {0, 10},
+                     retry.attempts);
+  v.optional_duration({"per_try_timeout", "Until the answer begins, of one try"}, kTimeMs,
+                      retry.per_try_timeout);
+  v.optional_duration({"backoff", "Before the first retry; doubles (default: the service's)"},
+                      kTimeMsOrNone, retry.backoff);
+  v.flag({"unsafe", "Try requests again that may have changed something: they can do it twice"},
+         retry.unsafe);
+  for (const std::string& text : retry.on)
+    v.check(text == "connect" || text == "reset" || text == "timeout" ||
+                parse_status_range(text).has_value(),
+            "on", text + " is no reason", "write connect, reset, timeout or a status such as 503");
+}
+
+template <class V>
 void describe(V& v, RouteRules& rules) {
   v.weights({"weights", "Service: share; the first is the stable side"}, rules.weights);
   v.group({"sticky", "Who is sent where by weights: the same client always to the same side"},
@@ -162,10 +180,7 @@ void describe(V& v, RouteRules& rules) {
   v.group({"headers", "Headers to set, add and remove"}, rules.headers);
   v.optional_duration({"timeout", "Until the answer begins, all tries together"}, kTimeMs,
                       rules.timeout);
-  v.optional_duration({"per_try_timeout", "Until the answer begins, of one try"}, kTimeMs,
-                      rules.per_try_timeout);
-  v.optional_integer({"retries", "Further tries where that cannot do anything twice"}, {0, 10},
-                     rules.retries);
+  v.group({"retry", "When a request is tried again"}, rules.retry);
   v.group({"limits", "Limits of this route"}, rules.limits);
   v.group({"fallback", "Who answers when the service cannot"}, rules.fallback);
   v.choice({"desync", "Requests that two servers may read differently (default: gateway.desync)"},

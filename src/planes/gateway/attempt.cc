@@ -177,6 +177,7 @@ io::Task<AttemptEnd> Attempt::receive_response() {
   status_ = head.status;
   answered_at_ = worker_.loop().now();
   if (status_ == 503 || status_ == 429) retry_after_ = seconds_of(head.find("retry-after"));
+  if (order_.declines && order_.declines(status_, retry_after_)) co_return AttemptEnd::kDeclined;
   const http::Field* const type = head.find(http::FieldId::kContentType);
   const bool events = type != nullptr && type->value.starts_with("text/event-stream");
   may_be_silent_ = events || (type != nullptr && type->value.starts_with("application/grpc"));

@@ -8,6 +8,7 @@
 // sending is no abort; a client that is gone is.
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -32,6 +33,7 @@ enum class AttemptEnd : std::uint8_t {
   kNoPlace,    // the backend, or the route, has as many requests inside as it may
   kNoEndpoint,
   kUnreachable,  // no connection: nothing was sent
+  kDeclined,     // an answer came and was not passed on: there is another try
   kDied,         // the connection ended before the first byte of an answer
   kBadResponse,
   kLate,
@@ -42,6 +44,9 @@ enum class AttemptEnd : std::uint8_t {
 
 // What an attempt serves: the request as the exchange keeps it for another attempt.
 struct AttemptOrder {
+  // Asked about a final answer before any of it is passed on: is there another try instead?
+  using Declines = std::function<bool(int status, Duration retry_after)>;
+
   Worker& worker;
   Client& client;
   const LimitsSpec& limits;
@@ -52,6 +57,7 @@ struct AttemptOrder {
   std::int64_t body_bytes_max = 0;   // of the request; 0: no limit
   const RouteSpec* edits = nullptr;  // the rules by which the answer's head is changed
   std::string_view authority = {};   // of the client's request, for those rules
+  Declines declines = {};            // empty: no
   Pass& pass;                        // becomes a stream when the answer turns out to be endless
 };
 

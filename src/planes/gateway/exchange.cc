@@ -139,7 +139,7 @@ void Exchange::choose_backend() {
 }
 
 std::int64_t Exchange::retries_max() const {
-  return route_->spec.rules.retries.value_or(static_cast<int>(limits().retries));
+  return route_->spec.rules.retry.attempts.value_or(static_cast<int>(limits().retries));
 }
 
 std::int64_t Exchange::body_bytes_max() const {
@@ -150,7 +150,7 @@ std::int64_t Exchange::body_bytes_max() const {
 // Of the next try: its own bound, and what the tries before it left.
 Duration Exchange::response_time() const {
   const spec::RouteRules& rules = route_->spec.rules;
-  Duration out = rules.per_try_timeout.value_or(rules.timeout.value_or(limits().response_ms));
+  Duration out = rules.retry.per_try_timeout.value_or(rules.timeout.value_or(limits().response_ms));
   if (rules.timeout) {
     const Duration left = *rules.timeout - (worker_.clock().now() - started_ - held_);
     out = std::clamp<Duration>(left, 1ms, out);
@@ -359,8 +359,12 @@ io::Task<Answered> Exchange::forward() {
 
 bool Exchange::may_try_again(AttemptEnd end) {
   if (retries_ >= retries_max() || body_went_by_) return false;
-  if (end == AttemptEnd::kUnreachable) return true;
-  return end == AttemptEnd::kDied && repeatable_;
+  const RetryReasons& on = plan().retry;
+  if (end == AttemptEnd::kDeclined) return true;
+  if (end == AttemptEnd::kUnreachable) return on.connect;
+  if (end == AttemptEnd::kLate) return on.timeout && repeatable_ && has_time(Duration::zero());
+  // A connection that was closed for idleness is no sign of trouble.
+  return end == AttemptEnd::kDied && repeatable_ && (on.reset || again_ != nullptr);
 }
 
 // The service gave no answer: the route's fallback does, once. Another service gets the request
@@ -417,7 +421,8 @@ io::Task<AttemptEnd> Exchange::attempt() {
   const bool fresh = again_ != nullptr;  // on a new connection
   Endpoint* const endpoint = next_endpoint();
   if (endpoint == nullptr) co_return AttemptEnd::kNoEndpoint;
-  if (!fresh && std::ranges::find(tried_, endpoint) != tried_.end()) {
+  const bool asked_before = std::ranges::find(tried_, endpoint) != tried_.end();
+  if (!fresh && asked_before && !std::exchange(declined_, false)) {
     retries_ = retries_max();  // nobody else to ask
     co_return AttemptEnd::kUnreachable;
   }
@@ -454,7 +459,9 @@ io::Task<AttemptEnd> Exchange::converse(Endpoint& endpoint) {
                            .body_bytes_max = body_bytes_max(),
                            .edits = plan().edits_response ? &route_->spec : nullptr,
                            .authority = authority_of(request_head_),
+                           .declines = decliner(),
                            .pass = pass_};
+  declined_ = false;
   Attempt attempt(order, *upstream_);
   attempt_ = &attempt;
   const AttemptEnd end = co_await attempt.run();
@@ -470,7 +477,9 @@ io::Task<AttemptEnd> Exchange::converse(Endpoint& endpoint) {
   if (end == AttemptEnd::kDied && !upstream_->is_reused() && !upstream_->is_unprocessed())
     at_->note_failure(endpoint, now);
   if (end == AttemptEnd::kLate) at_->note_failure(endpoint, now);
-  if (end == AttemptEnd::kDied) choose_repeat(endpoint, attempt);
+  const bool gave_none = end == AttemptEnd::kDied || end == AttemptEnd::kLate;
+  if (gave_none) choose_repeat(endpoint, attempt, end);
+  if (end == AttemptEnd::kDeclined) tried_.push_back(&endpoint);
   if (reuses_upstream_ && attempt.is_reusable()) endpoint.give_back(std::move(upstream_));
   upstream_.reset();
   co_return end;
@@ -479,10 +488,10 @@ io::Task<AttemptEnd> Exchange::converse(Endpoint& endpoint) {
 // A reused connection may just have been closed for idleness, and one that refused the request is
 // alive: the same endpoint is asked once more. A fresh one that died takes its endpoint with it:
 // another one is asked.
-void Exchange::choose_repeat(Endpoint& endpoint, const Attempt& died) {
-  repeatable_ = died.sent_nothing() || (is_safe() && client_.incoming().done);
+void Exchange::choose_repeat(Endpoint& endpoint, const Attempt& attempt, AttemptEnd end) {
+  repeatable_ = attempt.sent_nothing() || (may_be_repeated() && client_.incoming().done);
   const bool is_alive = upstream_->is_reused() || upstream_->is_unprocessed();
-  if (is_alive && repeatable_ && !endpoint.retired) {
+  if (end == AttemptEnd::kDied && is_alive && repeatable_ && !endpoint.retired) {
     again_ = &endpoint;
   } else {
     tried_.push_back(&endpoint);

@@ -7,7 +7,8 @@
 //                     └─ the snapshot in force when it is let in decides where it goes
 //
 // A request is sent a second time only when that cannot do it twice: when nothing of it was sent,
-// or when its method is safe and a reused connection died before the first byte of an answer.
+// or when its method is safe and it died before the first byte of an answer; or when the route
+// names the answer as a reason, and the method is safe or the route says that it may be done twice.
 // (exchange_limits.cc: rates, places, and when it is tried again.)
 
 #include <cstdint>
@@ -81,6 +82,8 @@ class Exchange final : private ClientObserver {
   bool may_try_again(AttemptEnd end);
   bool takes_retry();
   io::Task<bool> back_off(AttemptEnd end);
+  bool declines(int status, Duration retry_after);
+  bool may_be_repeated() const { return is_safe() || route_->spec.rules.retry.unsafe; }
   io::Task<bool> pause(Mono until, const PlaceQueue::Place* place);
   std::optional<Problem> over_rate();
   Duration rate_wait(const spec::RateLimit& rate);
@@ -92,7 +95,9 @@ class Exchange final : private ClientObserver {
   static Problem problem_of(AttemptEnd end);
   io::Task<AttemptEnd> attempt();
   io::Task<AttemptEnd> converse(Endpoint& endpoint);
-  void choose_repeat(Endpoint& endpoint, const Attempt& died);
+  void choose_repeat(Endpoint& endpoint, const Attempt& attempt, AttemptEnd end);
+  AttemptOrder::Declines decliner();
+  bool has_time(Duration pause) const;
   std::unique_ptr<Upstream> reuse(Endpoint& endpoint) const;
   io::Task<bool> connect(Endpoint& endpoint);
 
@@ -151,6 +156,8 @@ class Exchange final : private ClientObserver {
   bool repeatable_ = false;    // the attempt that died may be made again without doing it twice
   bool body_went_by_ = false;  // a part of the body that is not kept was sent
   std::int64_t retries_ = 0;
+  bool declined_ = false;   // the answer of the last attempt
+  Duration retry_after_{};  // what that answer asked for
   std::string upstream_address_;
 
   // The answer.

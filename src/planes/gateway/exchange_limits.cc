@@ -8,7 +8,8 @@
 namespace banyan::gateway {
 namespace {
 
-constexpr Duration kProbeTime = 10s;  // to hand a few bytes to the kernel
+constexpr Duration kRetryAfterMost = 10s;  // a longer wait is the client's
+constexpr Duration kProbeTime = 10s;       // to hand a few bytes to the kernel
 
 }  // namespace
 
@@ -54,12 +55,37 @@ bool Exchange::takes_retry() {
   return static_cast<bool>(retry_token_);
 }
 
+// Of the route's own time, after a pause.
+bool Exchange::has_time(Duration pause) const {
+  const auto& timeout = route_->spec.rules.timeout;
+  return !timeout || worker_.clock().now() - started_ - held_ + pause < *timeout;
+}
+
+// Only a route that names statuses looks at answers.
+AttemptOrder::Declines Exchange::decliner() {
+  if (plan().retry.statuses.empty()) return {};
+  return [this](int status, Duration retry_after) { return declines(status, retry_after); };
+}
+
+bool Exchange::declines(int status, Duration retry_after) {
+  const auto names = [&](const spec::StatusRange& range) { return range.contains(status); };
+  const bool is_whole = client_.incoming().done && !body_went_by_ && !attempt_->began_upload();
+  if (!std::ranges::any_of(plan().retry.statuses, names) || retries_ >= retries_max() ||
+      !may_be_repeated() || !is_whole)
+    return false;
+  if (retry_after > kRetryAfterMost || !has_time(retry_after) || !takes_retry()) return false;
+  retry_after_ = retry_after;
+  declined_ = true;
+  return true;
+}
+
 // False when the client has gone. Another endpoint is asked at once when one cannot be reached.
 io::Task<bool> Exchange::back_off(AttemptEnd end) {
   const bool at_once = again_ != nullptr || (end == AttemptEnd::kUnreachable && retries_ == 1);
   if (at_once || at_ == nullptr) co_return true;
-  const Duration wait =
-      backoff(at_->traffic().backoff, static_cast<int>(retries_) - 1, worker_.ids());
+  const Duration base = route_->spec.rules.retry.backoff.value_or(at_->traffic().backoff);
+  const Duration wait = std::max(std::exchange(retry_after_, Duration::zero()),
+                                 backoff(base, static_cast<int>(retries_) - 1, worker_.ids()));
   co_return wait == Duration::zero() || co_await pause(after(wait), nullptr);
 }
 

@@ -83,9 +83,21 @@ std::size_t index_of(const std::vector<BackendPlan>& backends, const std::string
   return static_cast<std::size_t>(found - backends.begin());
 }
 
+RetryReasons reasons_of(const std::vector<std::string>& on) {
+  RetryReasons reasons;
+  for (const std::string& text : on) {
+    reasons.connect |= text == "connect";
+    reasons.reset |= text == "reset";
+    reasons.timeout |= text == "timeout";
+    if (const auto range = spec::parse_status_range(text)) reasons.statuses.push_back(*range);
+  }
+  return reasons;
+}
+
 RoutePlan plan_route(const std::vector<BackendPlan>& backends, const RouteSpec& spec) {
   RoutePlan plan;
   plan.edits_request = edits_request(spec);
+  plan.retry = reasons_of(spec.rules.retry.on);
   plan.edits_response = edits_response(spec);
   for (const spec::Weight& weight : spec.rules.weights)
     plan.targets.push_back(index_of(backends, weight.to));

@@ -41,11 +41,20 @@ struct ListenerPlan {
 
 inline constexpr std::size_t kNoBackend = ~std::size_t{0};
 
+// Why a request is tried again (spec::Retry::on).
+struct RetryReasons {
+  bool connect = false;
+  bool reset = false;
+  bool timeout = false;
+  std::vector<spec::StatusRange> statuses;
+};
+
 // Where requests of a route go, as indexes into Routing::backends.
 struct RoutePlan {
   std::size_t backend = kNoBackend;  // without weights, or the stable side
   std::vector<std::size_t> targets;  // as rules.weights
   std::size_t fallback = kNoBackend;
+  RetryReasons retry;
   bool edits_request = false;
   bool edits_response = false;
   bool needs_facts = false;  // the way depends on headers or on the client's address
