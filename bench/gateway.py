@@ -1,20 +1,24 @@
 #!/usr/bin/python3
 """CPU time of the proxy per request, side by side with Debian's nginx and HAProxy.
 
-    bench/gateway.py BANYAN [--rounds N] [--seconds S] [--workloads tiny,10k,...]
+    bench/gateway.py BANYAN [--rounds N] [--seconds S] [--workloads "tiny,TLS tiny,..."]
 
-One upstream (nginx serving from memory) and one load generator (wrk) share the last core; each proxy in turn has
-the first core and one worker, keep-alive on both sides, an access log with the same fields and a traceparent set.
-Rounds are paired: in each round every proxy runs, in rotating order, and ratios are taken within the round.
+One upstream (nginx serving from memory) and one load generator share the last core; each proxy in turn has the first
+core and one worker, keep-alive on both sides, an access log with the same fields and a traceparent set. TLS is 1.3 with
+session tickets and one certificate for all. Generators: wrk (closed loop), h2load (HTTP/2), open_loop.cc (requests leave
+on time, whatever became of earlier ones). Rounds are paired: in each round every proxy runs, in rotating order, and
+ratios are taken within the round. The whole takes about ten minutes; --workloads chooses.
 """
 import argparse
 import contextlib
+import dataclasses
 import os
 import pathlib
 import re
 import shutil
 import signal
 import socket
+import ssl
 import statistics
 import subprocess
 import sys
@@ -25,11 +29,40 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "tests" / "lib"))
 from cluster import eventually, free_port, rpc  # noqa: E402
 
 CONNECTIONS = 64
-WORKLOADS = {  # name: (path, body bytes, connections)
-    "tiny": ("/tiny", 0, CONNECTIONS),
-    "10 KB": ("/10k", 0, CONNECTIONS),
-    "POST 10 KB": ("/tiny", 10_000, CONNECTIONS),
-    "1 MB": ("/1m", 0, 16),
+POST = 'wrk.method = "POST"\nwrk.body = string.rep("x", 10000)\n'
+MIXED = """local turn, body = 0, string.rep("x", 10000)
+request = function()
+  turn = (turn + 1) % 10
+  if turn < 7 then return wrk.format("GET", "/tiny") end
+  if turn < 9 then return wrk.format("GET", "/10k") end
+  return wrk.format("POST", "/tiny", nil, body)
+end
+"""
+
+
+@dataclasses.dataclass
+class Workload:
+    path: str
+    connections: int = CONNECTIONS
+    script: str = ""
+    tls: bool = False
+    h2: bool = False
+    rate: int = 0  # not 0: open loop
+
+
+WORKLOADS = {
+    "tiny": Workload("/tiny"),
+    "10 KB": Workload("/10k"),
+    "POST 10 KB": Workload("/tiny", script=POST),
+    "1 MB": Workload("/1m", connections=16),
+    "mixed": Workload("/tiny", script=MIXED),
+    "TLS tiny": Workload("/tiny", tls=True),
+    "TLS 10 KB": Workload("/10k", tls=True),
+    "TLS 1 MB": Workload("/1m", connections=16, tls=True),
+    "h2c tiny": Workload("/tiny", connections=16, h2=True),
+    "open 10k/s": Workload("/tiny", rate=10_000),
+    "open 20k/s": Workload("/tiny", rate=20_000),
+    "open 40k/s": Workload("/tiny", rate=40_000),
 }
 PROXY_CORE, LOAD_CORE = 0, (os.cpu_count() or 1) - 1
 
@@ -53,7 +86,8 @@ http {{
   client_body_temp_path {dir}/n1; proxy_temp_path {dir}/n2; fastcgi_temp_path {dir}/n3; uwsgi_temp_path {dir}/n4;
   scgi_temp_path {dir}/n5; {tuning}
   upstream be {{ server 127.0.0.1:{upstream}; keepalive 256; keepalive_requests 1000000000; }}
-  server {{ listen 127.0.0.1:{port} backlog=4096;
+  server {{ listen 127.0.0.1:{port} backlog=4096; listen 127.0.0.1:{h2} http2; listen 127.0.0.1:{tls} ssl;
+    http2_max_concurrent_streams 128; ssl_protocols TLSv1.3; ssl_certificate {certificate}; ssl_certificate_key {key};
     location / {{ proxy_pass http://be; proxy_http_version 1.1; proxy_set_header Connection "";
       proxy_set_header Host $host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
       proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header X-Forwarded-Host $host;
@@ -73,6 +107,8 @@ defaults
   log-format '{{"ts":"%[date]","client":"%ci","method":"%HM","path":%{{+Q}}HPO,"status":%ST,"upstream":"%si:%sp","bytes_out":%B,"ms":%Ta,"trace":"%[var(txn.t)]"}}'
 frontend f
   bind 127.0.0.1:{port} backlog 4096
+  bind 127.0.0.1:{h2} proto h2
+  bind 127.0.0.1:{tls} ssl crt {both} ssl-min-ver TLSv1.3 alpn http/1.1
   option forwardfor
   http-request set-header X-Forwarded-Proto http
   http-request set-header X-Forwarded-Host %[req.hdr(host)]
@@ -126,6 +162,23 @@ class Bench:
         files.mkdir()
         (files / "10k").write_bytes(b"x" * 10_000)
         (files / "1m").write_bytes(b"x" * 1_000_000)
+        self.make_certificate()
+        self.open_loop = directory / "open_loop"
+        source = pathlib.Path(__file__).with_name("open_loop.cc")
+        subprocess.run(["clang++-19", "-std=c++23", "-O2", "-o", self.open_loop, source], check=True)
+
+    def make_certificate(self):
+        for words in (["dev-ca", str(self.dir)], ["issue", str(self.dir), "bench.example"]):
+            subprocess.run([self.binary, "cert", *words], check=True, stdout=subprocess.DEVNULL)
+        self.certificate, self.key = self.dir / "bench.example.pem", self.dir / "bench.example-key.pem"
+        self.both = self.dir / "both.pem"
+        self.both.write_bytes(self.certificate.read_bytes() + self.key.read_bytes())
+
+    def ports(self, port):
+        """The addresses of a proxy besides the plain one, and what TLS needs."""
+        self.tls, self.h2 = free_port(), free_port()
+        return {"port": port, "tls": self.tls, "h2": self.h2, "certificate": self.certificate, "key": self.key,
+                "both": self.both}
 
     def write(self, name, text, **values):
         path = self.dir / name
@@ -137,7 +190,7 @@ class Bench:
 
     @contextlib.contextmanager
     def nginx(self, port, tuning=""):
-        with running(PROXY_CORE, ["nginx", "-c", self.write("ng.conf", NGINX, port=port, tuning=tuning)]) as process:
+        with running(PROXY_CORE, ["nginx", "-c", self.write("ng.conf", NGINX, **self.ports(port), tuning=tuning)]) as process:
             yield process
 
     def nginx_tuned(self, port):
@@ -146,35 +199,69 @@ class Bench:
     @contextlib.contextmanager
     def haproxy(self, port):
         with open(self.dir / "haproxy.log", "wb") as log:
-            with running(PROXY_CORE, ["haproxy", "-f", self.write("ha.cfg", HAPROXY, port=port)], log) as process:
+            with running(PROXY_CORE, ["haproxy", "-f", self.write("ha.cfg", HAPROXY, **self.ports(port))], log) as process:
                 yield process
 
     @contextlib.contextmanager
     def banyan(self, port):
         state = pathlib.Path(tempfile.mkdtemp(dir=self.dir))
+        self.ports(port)
         role = str(state / "socket")
         command = [self.binary, "gateway", "--socket", role, "--state-dir", str(state), "--workers", "1"]
         with running(PROXY_CORE, command) as process:
             eventually(lambda: os.path.exists(role), "the gateway")
             rpc(role, "snapshot.put", {"snapshot": {
-                "epoch": 1, "listen": [f"127.0.0.1:{port}"], "public_host": None,
+                "epoch": 1, "listen": [f"127.0.0.1:{each}" for each in (port, self.tls, self.h2)], "public_host": None,
+                "listeners": {f"127.0.0.1:{self.tls}": {"tls": {"certificates": [
+                    {"certificate": str(self.certificate), "key": str(self.key)}]}}},
                 "access_log": str(self.dir / "banyan.log"),
                 "backends": {"b": {"endpoints": [{"address": f"127.0.0.1:{self.upstream}", "zone": ""}]}},
                 "routes": [{"id": "all", "methods": [], "path": "/*", "to": "b"}]}})
             yield process
 
-    def load(self, port, workload, seconds):
-        path, body, connections = WORKLOADS[workload]
-        script = self.dir / "post.lua"
-        script.write_text(f'wrk.method = "POST"\nwrk.body = string.rep("x", {body})\n')
-        command = ["taskset", "-c", str(LOAD_CORE), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
-        command += (["-s", str(script)] if body else []) + [f"http://127.0.0.1:{port}{path}"]
-        out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    def load(self, port, name, seconds):
+        """Requests answered, and percentiles in ms."""
+        workload = WORKLOADS[name]
+        generate = self.open if workload.rate else self.h2load if workload.h2 else self.wrk
+        return generate(port, workload, seconds)
+
+    @staticmethod
+    def generator(*command):
+        done = subprocess.run(["taskset", "-c", str(LOAD_CORE), *map(str, command)], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise RuntimeError(f"{command}\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def wrk(self, port, workload, seconds):
+        script = self.dir / "load.lua"
+        script.write_text(workload.script)
+        url = f"https://127.0.0.1:{self.tls}" if workload.tls else f"http://127.0.0.1:{port}"
+        out = self.generator("wrk", "-t1", f"-c{workload.connections}", f"-d{seconds}s", "--latency",
+                             *(["-s", script] if workload.script else []), url + workload.path)
         if "Non-2xx" in out or "Socket errors" in out:
-            raise RuntimeError(f"{workload}: failed requests\n{out}")
-        p99 = re.search(r"99%\s+([\d.]+)(us|ms|s)", out)
-        scale = {"us": 1e-3, "ms": 1, "s": 1e3}[p99[2]]
-        return int(re.search(r"(\d+) requests in", out)[1]), float(p99[1]) * scale
+            raise RuntimeError(f"failed requests\n{out}")
+        scale = {"us": 1e-3, "ms": 1, "s": 1e3}
+        at = {share: float(value) * scale[unit] for share, value, unit in re.findall(r"(\d+)%\s+([\d.]+)(us|ms|s)", out)}
+        return {"requests": int(re.search(r"(\d+) requests in", out)[1]), "p50_ms": at["50"], "p99_ms": at["99"]}
+
+    def h2load(self, _, workload, seconds):
+        log = self.dir / "h2load.tsv"
+        log.unlink(missing_ok=True)
+        out = self.generator("h2load", "-t1", f"-c{workload.connections}", "-m8", f"-D{seconds}", f"--log-file={log}",
+                             f"http://127.0.0.1:{self.h2}{workload.path}")
+        if (bad := re.search(r"(\d+) failed, (\d+) errored, (\d+) timeout", out)).groups() != ("0", "0", "0"):
+            raise RuntimeError(f"{bad[0]}\n{out}")
+        took = sorted(int(line.split()[2]) / 1e3 for line in log.read_text().splitlines())
+        log.unlink()
+        return {"requests": int(re.search(r"(\d+) succeeded", out)[1]), "p50_ms": took[len(took) // 2],
+                "p99_ms": took[int(len(took) * 0.99)]}
+
+    def open(self, port, workload, seconds):
+        out = self.generator(self.open_loop, port, workload.path, workload.rate, seconds, workload.connections)
+        due, answered, failed, p50, p99 = (int(number) for number in re.findall(r" (\d+)", out))
+        if failed:
+            raise RuntimeError(f"failed requests: {out}")
+        return {"requests": answered, "p50_ms": p50 / 1e3, "p99_ms": p99 / 1e3, "answered": answered / due}
 
     def measure(self, proxy, workload):
         port = free_port()
@@ -182,14 +269,14 @@ class Bench:
             eventually(lambda: listens(port), proxy)
             self.load(port, workload, 1)
             before, began = cpu_ns(process.pid), time.monotonic()
-            requests, p99_ms = self.load(port, workload, self.seconds)
+            done = self.load(port, workload, self.seconds)
             spent, took = cpu_ns(process.pid) - before, time.monotonic() - began
         for log in self.dir.glob("*.log"):
             log.unlink()
-        return {"cpu_us": spent / 1e3 / requests, "rps": requests / took, "p99_ms": p99_ms}
+        return {"cpu_us": spent / 1e3 / done["requests"], "rps": done["requests"] / took} | done
 
 
-def idle_memory(bench, proxy, count=2000):
+def idle_memory(bench, proxy, tls=False, count=1000):
     """Bytes of the proxy's memory for each of `count` connections that were served once and keep still."""
     port = free_port()
     with getattr(bench, proxy)(port) as process:
@@ -198,10 +285,14 @@ def idle_memory(bench, proxy, count=2000):
         def resident():
             pages = int(pathlib.Path(f"/proc/{process.pid}/statm").read_text().split()[1])
             return pages * os.sysconf("SC_PAGESIZE")
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         open_now, sizes = [], []
         for size in (count, 2 * count):  # the first half pays for what is there only once
             while len(open_now) < size:
-                client = socket.create_connection(("127.0.0.1", port))
+                client = socket.create_connection(("127.0.0.1", bench.tls if tls else port))
+                if tls:
+                    client = context.wrap_socket(client)
                 client.sendall(b"GET /tiny HTTP/1.1\r\nHost: a\r\n\r\n")
                 client.recv(4096)
                 open_now.append(client)
@@ -232,7 +323,7 @@ def plot(path, workloads, results):
     import matplotlib
     matplotlib.use("svg")
     from matplotlib import pyplot
-    figure, axes = pyplot.subplots(figsize=(8, 4))
+    figure, axes = pyplot.subplots(figsize=(10, 4))
     peers = ["nginx", "nginx_tuned", "haproxy"]
     for place, peer in enumerate(peers):
         ratios = [[ours["cpu_us"] / theirs["cpu_us"] for ours, theirs in
@@ -243,7 +334,7 @@ def plot(path, workloads, results):
         axes.bar([at + 0.27 * place for at in range(len(workloads))], middle, 0.25, yerr=spread, capsize=3,
                  label=peer.replace("_", " "))
     axes.axhline(1, color="black", linewidth=0.8)
-    axes.set_xticks([at + 0.27 for at in range(len(workloads))], workloads)
+    axes.set_xticks([at + 0.27 for at in range(len(workloads))], workloads, rotation=20)
     axes.set_ylabel("Banyan's CPU time per request / the peer's")
     axes.legend()
     figure.tight_layout()
@@ -251,8 +342,8 @@ def plot(path, workloads, results):
 
 
 def print_table(workloads, proxies, results):
-    print("| workload | proxy | CPU µs/request | requests/s | p99 ms | Banyan uses, of its CPU |")
-    print("|---|---|---:|---:|---:|---:|")
+    print("| workload | proxy | CPU µs/request | requests/s | p50 ms | p99 ms | Banyan uses, of its CPU |")
+    print("|---|---|---:|---:|---:|---:|---:|")
     for workload in workloads:
         for proxy in proxies:
             rounds = results[workload, proxy]
@@ -260,24 +351,25 @@ def print_table(workloads, proxies, results):
             ratios = [ours["cpu_us"] / theirs["cpu_us"]
                       for ours, theirs in zip(results[workload, "banyan"], rounds)]
             ratio = "" if proxy == "banyan" else f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
-            print(f"| {workload} | {proxy.replace('_', ' ')} | {middle['cpu_us']:.1f} | {middle['rps']:.0f} "
-                  f"| {middle['p99_ms']:.2f} | {ratio} |")
+            share = f" ({middle['answered']:.0%} of them)" if "answered" in middle else ""
+            print(f"| {workload} | {proxy.replace('_', ' ')} | {middle['cpu_us']:.1f} | {middle['rps']:.0f}{share} "
+                  f"| {middle['p50_ms']:.2f} | {middle['p99_ms']:.2f} | {ratio} |")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("banyan")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=2)
     parser.add_argument("--workloads", default=",".join(WORKLOADS))
     parser.add_argument("--plot", help="write the ratios there, as SVG")
     options = parser.parse_args()
-    for tool in ("nginx", "haproxy", "wrk"):
+    for tool in ("nginx", "haproxy", "wrk", "h2load"):
         if shutil.which(tool) is None and not os.path.exists(f"/usr/sbin/{tool}"):
             sys.exit(f"{tool} is missing: apt-get install {tool}")
     os.environ["PATH"] += ":/usr/sbin"
     workloads, proxies = options.workloads.split(","), ["banyan", "nginx", "nginx_tuned", "haproxy"]
-    results = {}
+    results, load_before = {}, os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="banyan-bench-") as directory:
         os.chmod(directory, 0o755)
         bench = Bench(options.banyan, pathlib.Path(directory), options.seconds)
@@ -288,12 +380,15 @@ def main():
                 for workload in workloads:
                     for proxy in proxies[shift:] + proxies[:shift]:
                         results.setdefault((workload, proxy), []).append(bench.measure(proxy, workload))
-            memory = {proxy: idle_memory(bench, proxy) for proxy in ("banyan", "nginx", "haproxy")}
+            memory = {(proxy, tls): idle_memory(bench, proxy, tls) for proxy in ("banyan", "nginx", "haproxy")
+                      for tls in (False, True)}
             reload_ms = reload_cpu_ms(bench)
     print(f"\nMedian of {options.rounds} paired rounds of {options.seconds} s, one worker each, keep-alive, access log "
           "and traceparent on.\n")
     print_table(workloads, proxies, results)
-    print("\nMemory per idle connection: " + ", ".join(f"{name} {size:.0f} bytes" for name, size in memory.items()))
+    print("\nMemory per idle connection: " + ", ".join(
+        f"{name}{' with TLS' if tls else ''} {size:.0f} bytes" for (name, tls), size in memory.items()))
+    print(f"Load average before {load_before:.1f}, after {os.getloadavg()[0]:.1f}")
     print(f"A table of 5,000 routes in force: {reload_ms:.0f} ms of CPU")
     if options.plot:
         plot(options.plot, workloads, results)
