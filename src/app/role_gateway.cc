@@ -35,6 +35,8 @@ gateway::HoldRequest hold_request(const json& in) {
   request.resume = std::max(1.01, in.value("resume", request.resume));
   request.bounds.max_requests = in.value("max_requests", request.bounds.max_requests);
   request.bounds.max_bytes = in.value("max_bytes", request.bounds.max_bytes);
+  request.bounds.max_body_bytes = in.value("max_body_bytes", request.bounds.max_body_bytes);
+  request.bounds.max_per_client = in.value("max_per_client", request.bounds.max_per_client);
   request.bounds.max_hold = ms_of(in, "max_ms", 30s);
   return request;
 }

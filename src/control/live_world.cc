@@ -134,6 +134,8 @@ Result<json> LiveWorld::hold(const Attempt& attempt) {
                       {"routes", migration(attempt).routes},
                       {"max_requests", (bounds.max_requests + gateways - 1) / gateways},
                       {"max_bytes", (bounds.max_bytes + gateways - 1) / gateways},
+                      {"max_body_bytes", bounds.max_body_bytes},
+                      {"max_per_client", bounds.max_per_client},
                       {"max_ms", bounds.max_wait.count()},
                       {"resume", bounds.resume_percent / 100.0}};
   TRY(const auto answers, project_.gateways().insist("hold.close", order, patience_));

@@ -139,6 +139,15 @@ HoldLimits hold_limits(Reader& reader) {
                      static_cast<int>(hold.max_requests));
   hold.max_bytes = reader.size({"max_bytes", "Bytes of their bodies kept in memory"},
                                {1, std::int64_t{1} << 40}, hold.max_bytes);
+  hold.max_body_bytes = reader.size(
+      {"max_body_bytes", "Of these, of one request; the rest of its body waits outside"},
+      {1, std::int64_t{1} << 40}, hold.max_body_bytes);
+  hold.max_per_client =
+      reader.integer({"max_per_client",
+                      "Requests of one client address (IPv6: /64) that may wait; more are answered "
+                      "503; 0: no bound. "
+                      "Not where clients come through a proxy or share an address"},
+                     {0, 1'000'000}, static_cast<int>(hold.max_per_client));
   hold.max_wait =
       reader.duration({"max_ms", "Longest time a request waits"}, {100, 600'000}, hold.max_wait);
   hold.resume_percent = reader.integer(

@@ -69,6 +69,8 @@ struct Source {
 struct HoldLimits {
   std::int64_t max_requests = 10'000;
   std::int64_t max_bytes = 256 * 1024 * 1024;
+  std::int64_t max_body_bytes = 1024 * 1024;
+  std::int64_t max_per_client = 0;             // 0: no bound
   std::chrono::milliseconds max_wait{10'000};  // spec key: max_ms
   int resume_percent = 115;
 };

@@ -104,6 +104,67 @@ async def a_full_queue_answers_503_with_retry_after(gateway):
         assert 1 <= sum(response.status == 200 for response in responses) <= 8
 
 
+async def one_client_may_have_so_many_waiting(gateway):
+    async def ask(source):
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port, local_addr=(source, 0))
+        client = gateway.client()
+        client.reader, client.writer = reader, writer
+        try:
+            return await client.request()
+        finally:
+            writer.close()
+    async with Backend() as backend:
+        await gateway.route_to(backend.address)
+        await gateway.verb("hold.close", epoch=1, routes=["*"], **(BOUNDS | {"max_per_client": 3}))
+        greedy = [asyncio.create_task(ask("127.0.0.2")) for _ in range(10)]
+        async def refused():
+            return sum(task.done() for task in greedy) == 7
+        await until(refused, "seven refusals")
+        modest = asyncio.create_task(ask("127.0.0.3"))
+        await waiting(gateway, 4)
+        await gateway.verb("hold.open", epoch=1)
+        assert (await modest).status == 200
+        responses = await asyncio.gather(*greedy)
+        assert sorted(response.status for response in responses) == [200] * 3 + [503] * 7
+        assert all(int(response.field("retry-after")) >= 1 for response in responses if response.status == 503)
+
+
+async def a_slow_upload_is_not_cut_while_it_is_held(gateway):
+    """Three seconds of a byte now and then: without the hold the least rate would end it."""
+    async with Backend() as backend:
+        await gateway.route_to(backend.address, limits={"body_grace_ms": 500, "body_rate": 1_000_000})
+        await gateway.verb("hold.close", epoch=1, routes=["*"], **BOUNDS)
+        async with gateway.client() as client:
+            await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n")
+            for _ in range(30):
+                await client.send(b"x")
+                await asyncio.sleep(0.1)
+            await gateway.verb("hold.open", epoch=1)
+            await client.send(b"x" * 970)
+            response = await client.response()
+            assert response.status == 200 and response.body == b"x" * 1000, response.status
+
+
+async def of_a_large_body_a_part_is_read_while_held(gateway):
+    body = os.urandom(20_000_000)
+    async with Backend() as backend:
+        await gateway.route_to(backend.address, limits={"body_grace_ms": 500, "body_rate": 1_000_000})
+        await gateway.verb("hold.close", epoch=1, routes=["*"], **(BOUNDS | {"max_body_bytes": 300_000}))
+        async with gateway.client() as client:
+            upload = asyncio.create_task(client.request("POST", "/", body))
+            async def full():
+                return (await gateway.status())["waiting_bytes"] >= 300_000
+            await until(full, "the part that is read")
+            await asyncio.sleep(1)
+            assert (await gateway.status())["waiting_bytes"] < 302_000  # its head counts too
+            small = asyncio.create_task(gateway.get(method="POST", body=b"small"))
+            await waiting(gateway, 2)
+            await gateway.verb("hold.open", epoch=1)
+            assert (await small).body == b"small"
+            response = await upload
+            assert response.status == 200 and response.body == body
+
+
 async def a_revocable_hold_opens_by_itself(gateway):
     async with Backend(name="old") as backend:
         await gateway.route_to(backend.address)
@@ -192,6 +253,8 @@ async def an_older_snapshot_is_refused(gateway):
 if __name__ == "__main__":
     main([held_requests_are_released_to_the_new_backend, release_is_in_order_of_arrival, bodies_are_read_while_held,
           a_client_that_leaves_is_never_sent, a_full_queue_answers_503_with_retry_after,
+          one_client_may_have_so_many_waiting, a_slow_upload_is_not_cut_while_it_is_held,
+          of_a_large_body_a_part_is_read_while_held,
           a_revocable_hold_opens_by_itself, a_committed_hold_never_opens_by_itself,
           a_committed_gateway_comes_back_closed_after_kill_9, only_the_named_routes_are_held,
           in_flight_requests_are_counted_until_they_end, an_older_snapshot_is_refused])

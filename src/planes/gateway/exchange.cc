@@ -264,9 +264,11 @@ void Exchange::record() {
 // ---- the gate
 
 Exchange::Entry Exchange::enter() {
-  const auto head_bytes = static_cast<std::int64_t>(request_head_.size() + first_body_.size());
-  const PassKind kind = is_safe() && !is_upgrade_ ? PassKind::kRead : PassKind::kWrite;
-  Entrance entrance = worker_.hold().admit(route_->index, kind, head_bytes);
+  Entrance entrance = worker_.hold().admit(
+      route_->index, {.kind = is_safe() && !is_upgrade_ ? PassKind::kRead : PassKind::kWrite,
+                      .head_bytes = std::ssize(request_head_),
+                      .body_bytes = std::ssize(first_body_),
+                      .client = client_.ip()});
   if (Pass* const pass = std::get_if<Pass>(&entrance)) {
     pass_ = std::move(*pass);
     return Entry::kInside;
@@ -308,24 +310,25 @@ io::Task<bool> Exchange::wait_for_change() {
   if (client_gone_ || client_.is_gone()) co_return false;
   if (!co_await client_.probe(after(kReplyTime))) co_return false;
   if (admission_) co_return true;
-  if (!client_.incoming().done && body_room_) co_return co_await read_while_held();
+  if (!client_.incoming().done && ticket_->room() > 0) co_return co_await read_while_held();
   changed_.reset();
   if (!admission_) (void)co_await changed_.wait();  // the ticket has its own deadline
   co_return !client_gone_ && !client_.is_gone();
 }
 
+// Without a least rate: how fast it comes does not matter while it could not go on anyway.
 io::Task<bool> Exchange::read_while_held() {
   if (client_.awaits_continue()) {
     const io::IoResult sent = co_await client_.send_continue(after(kReplyTime));
     if (!sent.ok()) co_return false;
-    if (admission_) co_return true;
+    if (admission_ || ticket_->room() == 0) co_return true;
   }
-  const BodyPiece got = co_await client_.read_body(kReadWhileHeld, io::kNever);
+  const auto most = std::min(kReadWhileHeld, static_cast<std::size_t>(ticket_->room()));
+  const BodyPiece got = co_await client_.read_body(most, io::kNever);
   if (got.status == io::IoStatus::kCancelled) co_return admission_.has_value();
   if (!got.ok() && !client_.incoming().done) co_return false;
   first_body_ += got.bytes;
-  // What arrived is kept in any case; without room nothing more is read.
-  if (!admission_) body_room_ = ticket_->reserve_bytes(static_cast<std::int64_t>(got.bytes.size()));
+  ticket_->keep(std::ssize(got.bytes));
   co_return true;
 }
 

@@ -138,7 +138,6 @@ class Exchange final : private ClientObserver {
   io::Event changed_;  // admitted, or something happened to the client while it is held
   Duration held_{};
   HoldRefusal refusal_{};
-  bool body_room_ = true;
   bool client_gone_ = false;
 
   // Places taken; the loads outlive them.

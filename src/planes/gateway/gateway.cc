@@ -61,7 +61,8 @@ Result<void> Gateway::start_workers() {
     const WorkerOptions options{.workers = threads_->size(),
                                 .seed = seeds[i],
                                 .client_rates = &client_rates_,
-                                .client_connections = &client_connections_};
+                                .client_connections = &client_connections_,
+                                .held_requests = &held_requests_};
     workers_[i] = std::make_unique<Worker>(threads_->loop(i), clock_, options);
   });
   health_ = std::make_unique<HealthChecker>(
@@ -450,6 +451,7 @@ json Gateway::status() {
   out["at"] = rfc3339(clock_.wall());
   out["streams"] = now.hold.streams;
   out["waiting"] = now.hold.waiting;
+  out["waiting_bytes"] = now.hold.bytes;
   out["held"] = now.hold.held;
   out["held_total"] = now.hold.held_total;
   out["refused"] = now.hold.refused;

@@ -153,6 +153,7 @@ class Gateway {
   SystemClock clock_;
   ClientRates client_rates_;
   ClientConnections client_connections_;
+  ClientConnections held_requests_;
   StateFile state_file_;
   TlsKeeper tls_;
   Guarded<Current> current_;

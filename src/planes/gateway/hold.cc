@@ -14,6 +14,7 @@ namespace {
 
 constexpr double kReleaseRateLeast = 200;  // per second
 constexpr double kReplaySpeedMost = 1e6;
+constexpr double kRateMemoryS = 4;
 constexpr Duration kReleaseTick = 1ms;
 constexpr std::array kRequests = {PassKind::kRead, PassKind::kWrite};
 
@@ -62,6 +63,8 @@ nlohmann::json HoldOrder::to_json() const {
           {"resume", resume},
           {"max_requests", bounds.max_requests},
           {"max_bytes", bounds.max_bytes},
+          {"max_body_bytes", bounds.max_body_bytes},
+          {"max_per_client", bounds.max_per_client},
           {"max_ms", to_ms(bounds.max_hold)},
           {"max_wait_ms", to_ms(bounds.max_wait)}};
 }
@@ -79,6 +82,8 @@ Result<HoldOrder> HoldOrder::from_json(const nlohmann::json& in) {
     HoldBounds& bounds = out.bounds;
     bounds.max_requests = value_or(in, "max_requests", bounds.max_requests);
     bounds.max_bytes = value_or(in, "max_bytes", bounds.max_bytes);
+    bounds.max_body_bytes = value_or(in, "max_body_bytes", bounds.max_body_bytes);
+    bounds.max_per_client = value_or(in, "max_per_client", bounds.max_per_client);
     bounds.max_hold = std::chrono::milliseconds(value_or(in, "max_ms", to_ms(bounds.max_hold)));
     const long wait_ms = std::max(to_ms(bounds.max_wait), to_ms(bounds.max_hold));
     bounds.max_wait = std::chrono::milliseconds(value_or(in, "max_wait_ms", wait_ms));
@@ -86,7 +91,8 @@ Result<HoldOrder> HoldOrder::from_json(const nlohmann::json& in) {
     return failure(Code::kInvalidArgument, fmt::format("hold order: {}", error.what()));
   }
   const HoldBounds& bounds = out.bounds;
-  if (bounds.max_requests < 1 || bounds.max_bytes < 1 || bounds.max_hold <= Duration::zero() ||
+  if (bounds.max_requests < 1 || bounds.max_bytes < 1 || bounds.max_body_bytes < 1 ||
+      bounds.max_per_client < 0 || bounds.max_hold <= Duration::zero() ||
       bounds.max_wait <= Duration::zero()) {
     return failure(Code::kInvalidArgument, "hold order: every bound must be positive");
   }
@@ -137,12 +143,17 @@ Ticket::~Ticket() {
   if (hold_ != nullptr) hold_->forget(*this);
 }
 
-bool Ticket::reserve_bytes(std::int64_t bytes) {
-  if (hold_ == nullptr) return false;
-  if (hold_->queued_bytes_ + bytes > hold_->order_.bounds.max_bytes) return false;
-  bytes_ += bytes;
+std::int64_t Ticket::room() const {
+  if (hold_ == nullptr) return 0;
+  const HoldBounds& bounds = hold_->order_.bounds;
+  return std::max<std::int64_t>(
+      0, std::min(bounds.max_body_bytes - body_bytes_, bounds.max_bytes - hold_->queued_bytes_));
+}
+
+void Ticket::keep(std::int64_t bytes) {
+  if (hold_ == nullptr) return;
+  body_bytes_ += bytes;
   hold_->queued_bytes_ += bytes;
-  return true;
 }
 
 HoldStats& HoldStats::operator+=(const HoldStats& other) {
@@ -201,33 +212,51 @@ void Hold::mark_held() {
   }
 }
 
-Entrance Hold::admit(std::size_t route, PassKind kind, std::int64_t head_bytes) {
+Entrance Hold::admit(std::size_t route, const Arrival& arrival) {
   RouteGate& gate = *by_index_.at(route);
-  if (gate.is_held(kind)) return enqueue(gate, kind, head_bytes);
+  if (gate.is_held(arrival.kind)) return enqueue(gate, arrival);
   note_admission();
-  return gate.enter(kind);
+  return gate.enter(arrival.kind);
 }
 
 void Hold::note_admission() {
   const Mono now = clock_.now();
   ++window_count_;
-  if (now - window_start_ < 1s) return;
-  rate_ = static_cast<double>(window_count_) / seconds(now - window_start_);
+  if (now - window_start_ >= 1s) end_window(now);
+}
+
+void Hold::end_window(Mono now) {
+  const double lasted = seconds(now - window_start_);
+  if (lasted <= 0) return;
+  const double weight = rate_ == 0 ? 1 : std::min(1.0, lasted / kRateMemoryS);
+  rate_ += (static_cast<double>(window_count_) / lasted - rate_) * weight;
   window_start_ = now;
   window_count_ = 0;
 }
 
-Entrance Hold::enqueue(RouteGate& gate, PassKind kind, std::int64_t head_bytes) {
+std::optional<ClientConnections::Lease> Hold::lease_for(std::string_view client) {
+  const std::int64_t most = order_.bounds.max_per_client;
+  const auto address = most > 0 ? spec::parse_ip(client) : std::nullopt;
+  if (!address) return ClientConnections::Lease();
+  ClientConnections::Lease lease = waiting_.enter(*address, most);
+  if (!lease) return std::nullopt;
+  return lease;
+}
+
+Entrance Hold::enqueue(RouteGate& gate, const Arrival& arrival) {
   if (stopping_) return refuse(HoldRefusal::Why::kStopping);
   const HoldBounds& bounds = order_.bounds;
   if (std::ssize(queue_) >= bounds.max_requests) return refuse(HoldRefusal::Why::kTooMany);
-  if (queued_bytes_ + head_bytes > bounds.max_bytes) {
-    return refuse(HoldRefusal::Why::kTooManyBytes);
-  }
-  auto ticket = std::make_unique<Ticket>(Ticket::Private(), *this, gate, kind);
+  const std::int64_t bytes = arrival.head_bytes + arrival.body_bytes;
+  if (queued_bytes_ + bytes > bounds.max_bytes) return refuse(HoldRefusal::Why::kTooManyBytes);
+  auto of_client = lease_for(arrival.client);
+  if (!of_client) return refuse(HoldRefusal::Why::kTooManyOfClient);
+  auto ticket = std::make_unique<Ticket>(Ticket::Private(), *this, gate, arrival.kind);
   ticket->since_ = clock_.now();
-  ticket->bytes_ = head_bytes;
-  queued_bytes_ += head_bytes;
+  ticket->head_bytes_ = arrival.head_bytes;
+  ticket->body_bytes_ = arrival.body_bytes;
+  ticket->of_client_ = *std::move(of_client);
+  queued_bytes_ += bytes;
   ticket->place_ = queue_.insert(queue_.end(), ticket.get());
   ++stats_.held;
   ++stats_.held_total;
@@ -246,9 +275,17 @@ HoldRefusal Hold::refuse(HoldRefusal::Why why) {
 
 void Hold::forget(Ticket& ticket) {
   queue_.erase(ticket.place_);
-  queued_bytes_ -= ticket.bytes_;
+  queued_bytes_ -= ticket.head_bytes_ + ticket.body_bytes_;
+  ticket.of_client_ = {};
   ticket.hold_ = nullptr;
-  if (queue_.empty() && order_.phase == Phase::kOpen) mark_held();
+  if (queue_.empty() && order_.phase == Phase::kOpen) end_release();
+}
+
+// What was let in by the release says nothing about how fast requests come.
+void Hold::end_release() {
+  mark_held();
+  window_start_ = clock_.now();
+  window_count_ = 0;
 }
 
 // The ticket is out of the queue before its owner hears of it, so the owner may do anything.
@@ -269,8 +306,7 @@ void Hold::close(const HoldOrder& order, Mono now) {
     stats_ = {};
     stats_.held_total = held_total;
     stats_.watchdog_opens = watchdog_opens;
-    const Duration window = clock_.now() - window_start_;
-    if (window > 100ms) rate_ = static_cast<double>(window_count_) / seconds(window);
+    end_window(clock_.now());
   }
   order_ = order;
   order_.phase = Phase::kRevocable;
@@ -299,10 +335,9 @@ HoldStats Hold::open(const Release& release) {
 void Hold::begin_release(const Release& release) {
   order_.phase = Phase::kOpen;
   release_ = release;
-  credited_at_ = window_start_ = clock_.now();
-  window_count_ = 0;
+  credited_at_ = clock_.now();
   credit_ = 1;
-  mark_held();
+  queue_.empty() ? end_release() : mark_held();
 }
 
 void Hold::restore(const HoldOrder& order) {

@@ -42,6 +42,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "planes/gateway/client_rates.h"
 #include "planes/gateway/route_table.h"
 
 namespace banyan::gateway {
@@ -52,12 +53,14 @@ std::string_view phase_name(Phase phase);  // "open", "revocable", "committed"
 inline constexpr double kResumeSpeed = 1.15;
 
 struct HoldBounds {
-  std::int64_t max_requests = 10'000;  // waiting at once, on this worker
-  std::int64_t max_bytes = 64 << 20;   // buffered for waiting requests, on this worker
-  Duration max_hold = 30s;             // revocable only: opens by itself after this
-  Duration max_wait = 30s;             // one request's own deadline
+  std::int64_t max_requests = 10'000;     // waiting at once, on this worker
+  std::int64_t max_bytes = 64 << 20;      // buffered for waiting requests, on this worker
+  std::int64_t max_body_bytes = 1 << 20;  // of one waiting request; the rest is not read yet
+  std::int64_t max_per_client = 0;  // waiting at once, of one client in this process; 0: no bound
+  Duration max_hold = 30s;          // revocable only: opens by itself after this
+  Duration max_wait = 30s;          // one request's own deadline
   bool operator==(const HoldBounds&) const = default;
-  // One of `workers` equal shares (counts and bytes; times are not divided).
+  // One of `workers` equal shares of max_requests and max_bytes.
   HoldBounds share(std::int64_t workers) const;
 };
 
@@ -137,7 +140,13 @@ class RouteGate {
 
 // 503 with this Retry-After.
 struct HoldRefusal {
-  enum class Why : std::uint8_t { kTooMany, kTooManyBytes, kDeadline, kStopping } why;
+  enum class Why : std::uint8_t {
+    kTooMany,
+    kTooManyBytes,
+    kTooManyOfClient,
+    kDeadline,
+    kStopping
+  } why;
   int retry_after_s = 1;
 };
 using Admission = std::variant<Pass, HoldRefusal>;
@@ -161,8 +170,10 @@ class Ticket {
   // queue by then and may be destroyed inside. Set before returning to the event loop.
   std::move_only_function<void(Admission)> on_ready;
 
-  // More of the body has been read. False: there is no room; stop reading (do not refuse).
-  bool reserve_bytes(std::int64_t bytes);
+  // How much more of the body may be read; 0: stop reading (do not refuse).
+  std::int64_t room() const;
+  // So much more of the body has been read.
+  void keep(std::int64_t bytes);
   Mono since() const { return since_; }
 
  private:
@@ -172,8 +183,18 @@ class Ticket {
   RouteGate* gate_;
   PassKind kind_;
   Mono since_{};
-  std::int64_t bytes_ = 0;
+  std::int64_t head_bytes_ = 0;
+  std::int64_t body_bytes_ = 0;
+  ClientConnections::Lease of_client_;
   std::list<Ticket*>::iterator place_;
+};
+
+// One request that comes to the gate.
+struct Arrival {
+  PassKind kind = PassKind::kWrite;
+  std::int64_t head_bytes = 0;   // what the caller keeps of its head if it is queued
+  std::int64_t body_bytes = 0;   // and of its body
+  std::string_view client = {};  // its address
 };
 
 using Entrance = std::variant<Pass, std::unique_ptr<Ticket>, HoldRefusal>;
@@ -200,7 +221,9 @@ struct HoldStats {
 
 class Hold {
  public:
-  explicit Hold(const Clock& clock) : clock_(clock) {}
+  // `waiting` counts the requests of each client that wait in any worker of the process.
+  Hold(const Clock& clock, ClientConnections& waiting)
+      : clock_(clock), waiting_(waiting), window_start_(clock.now()) {}
   Hold(const Hold&) = delete;
   Hold& operator=(const Hold&) = delete;
   ~Hold();
@@ -208,8 +231,8 @@ class Hold {
   // The routes from now on; gates of routes with the same id go on counting. Call before admit.
   void adopt(const RouteTable& table);
 
-  // `route` is Route::index of the adopted table; `head_bytes` is what the caller keeps if queued.
-  Entrance admit(std::size_t route, PassKind kind, std::int64_t head_bytes = 0);
+  // `route` is Route::index of the adopted table.
+  Entrance admit(std::size_t route, const Arrival& arrival);
 
   // Orders. Doing the same again changes nothing.
   // From open or revocable; committed stays. `now` is the same on all workers.
@@ -234,7 +257,9 @@ class Hold {
   bool covers(std::string_view route_id, const RouteGate& gate) const;
   void mark_held();
   bool is_releasing() const { return order_.phase == Phase::kOpen && !queue_.empty(); }
-  Entrance enqueue(RouteGate& gate, PassKind kind, std::int64_t head_bytes);
+  Entrance enqueue(RouteGate& gate, const Arrival& arrival);
+  // Empty when this client has as many waiting as it may.
+  std::optional<ClientConnections::Lease> lease_for(std::string_view client);
   HoldRefusal refuse(HoldRefusal::Why why);
   void forget(Ticket& ticket);
   void deliver(Ticket& ticket, Admission admission);
@@ -244,8 +269,11 @@ class Hold {
   void expire_due();
   void release_uncovered();
   void note_admission();
+  void end_window(Mono now);
+  void end_release();
 
   const Clock& clock_;
+  ClientConnections& waiting_;
   HoldOrder order_;
   Mono closed_at_{};
   Release release_;
@@ -259,7 +287,8 @@ class Hold {
   std::int64_t queued_bytes_ = 0;
   HoldStats stats_;
 
-  // Admissions per second, measured in windows of one second, for the release to start from.
+  // Admissions per second, for the release to start from: windows of a second, of which the last
+  // few count. (A stall makes a burst behind it: a short window would say anything.)
   Mono window_start_{};
   std::int64_t window_count_ = 0;
   double rate_ = 0;

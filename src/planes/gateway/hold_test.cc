@@ -23,7 +23,7 @@ class HoldTest : public testing::Test {
 
   // Waits in the queue; what becomes of it is written to `fates`.
   std::unique_ptr<Ticket> wait(int name, std::size_t route = 0) {
-    Entrance entrance = hold.admit(route, PassKind::kWrite, 10);
+    Entrance entrance = hold.admit(route, {.kind = PassKind::kWrite, .head_bytes = 10});
     auto* ticket = std::get_if<std::unique_ptr<Ticket>>(&entrance);
     EXPECT_NE(ticket, nullptr);
     if (ticket == nullptr) return nullptr;
@@ -39,7 +39,7 @@ class HoldTest : public testing::Test {
   }
 
   Pass enter(std::size_t route = 0, PassKind kind = PassKind::kWrite) {
-    Entrance entrance = hold.admit(route, kind);
+    Entrance entrance = hold.admit(route, {.kind = kind});
     EXPECT_TRUE(std::holds_alternative<Pass>(entrance));
     return std::holds_alternative<Pass>(entrance) ? std::get<Pass>(std::move(entrance)) : Pass();
   }
@@ -74,7 +74,8 @@ class HoldTest : public testing::Test {
                     {.id = "write", .methods = {}, .host = {}, .path = "/*", .to = "b"}}};
   std::vector<int> released;
   std::vector<int> refused;
-  Hold hold{clock};
+  ClientConnections waiting;
+  Hold hold{clock, waiting};
   std::vector<Pass> inside;  // destroyed before the hold
 };
 
@@ -180,7 +181,7 @@ TEST_F(HoldTest, TooManyWaitingAreRefusedWithRetryAfter) {
   close(order(1));
   std::vector<std::unique_ptr<Ticket>> tickets;
   for (int i = 0; i < 10; ++i) tickets.push_back(wait(i));
-  Entrance entrance = hold.admit(0, PassKind::kWrite);
+  Entrance entrance = hold.admit(0, {.kind = PassKind::kWrite});
   ASSERT_TRUE(std::holds_alternative<HoldRefusal>(entrance));
   EXPECT_EQ(std::get<HoldRefusal>(entrance).why, HoldRefusal::Why::kTooMany);
   EXPECT_GE(std::get<HoldRefusal>(entrance).retry_after_s, 1);
@@ -190,10 +191,44 @@ TEST_F(HoldTest, TooManyWaitingAreRefusedWithRetryAfter) {
 TEST_F(HoldTest, TooManyBytesAreRefusedAtTheDoorAndNotReadLater) {
   close(order(1));
   const auto ticket = wait(1);
-  EXPECT_TRUE(ticket->reserve_bytes(900));
-  EXPECT_FALSE(ticket->reserve_bytes(100));
-  Entrance entrance = hold.admit(0, PassKind::kWrite, 100);
+  ticket->keep(900);
+  EXPECT_EQ(ticket->room(), 90);
+  ticket->keep(90);
+  EXPECT_EQ(ticket->room(), 0);
+  Entrance entrance = hold.admit(0, {.head_bytes = 100});
   EXPECT_TRUE(std::holds_alternative<HoldRefusal>(entrance));
+}
+
+TEST_F(HoldTest, OfOneBodySoMuchIsReadAndNoMore) {
+  HoldOrder bounded = order(1);
+  bounded.bounds.max_body_bytes = 300;
+  close(bounded);
+  const auto one = wait(1);
+  EXPECT_EQ(one->room(), 300);
+  one->keep(300);
+  EXPECT_EQ(one->room(), 0);
+  EXPECT_EQ(wait(2)->room(), 300) << "one client leaves room for the others";
+}
+
+TEST_F(HoldTest, AClientMayHaveSoManyWaitingInAllWorkers) {
+  HoldOrder bounded = order(1);
+  bounded.bounds.max_per_client = 2;
+  close(bounded);
+  Hold other(clock, waiting);
+  other.adopt(table);
+  other.close(bounded, clock.now());
+  const auto arrives = [](Hold& at, std::string_view client) {
+    return at.admit(0, {.client = client});
+  };
+  Entrance first = arrives(hold, "2001:db8::1");
+  const Entrance second = arrives(other, "2001:db8::2");  // the same /64
+  const Entrance third = arrives(hold, "2001:db8::3");
+  ASSERT_TRUE(std::holds_alternative<HoldRefusal>(third));
+  EXPECT_EQ(std::get<HoldRefusal>(third).why, HoldRefusal::Why::kTooManyOfClient);
+  EXPECT_GE(std::get<HoldRefusal>(third).retry_after_s, 1);
+  EXPECT_FALSE(std::holds_alternative<HoldRefusal>(arrives(hold, "192.0.2.1")));
+  first = Pass();  // it leaves the queue
+  EXPECT_FALSE(std::holds_alternative<HoldRefusal>(arrives(hold, "2001:db8::3")));
 }
 
 TEST_F(HoldTest, AClientThatLeavesIsForgotten) {
@@ -253,12 +288,26 @@ TEST_F(HoldTest, AFewRequestsAreNotReplayedSlowly) {
   EXPECT_DOUBLE_EQ(replay_speed(1000, 2s, 2000, 1.2), 4.8);  // fewer came than before the hold
 }
 
+TEST_F(HoldTest, TheRateBeforeIsThatOfSeveralSecondsNotOfTheLastMoment) {
+  for (int i = 0; i < 5000; ++i) {
+    enter();
+    clock.advance(1ms);
+  }
+  for (int i = 0; i < 400; ++i) {  // a burst of 150 ms, after a stall
+    enter();
+    if (i % 8 == 0) clock.advance(3ms);
+  }
+  close(order(1));
+  EXPECT_NEAR(hold.stats().rate_before, 1000, 100);
+}
+
 TEST(HoldOfSeveralWorkers, LetsInByArrivalOverAllOfThem) {
   SimClock clock;
   const RouteTable table{{{.id = "all", .methods = {}, .host = {}, .path = "/*", .to = "b"}}};
+  ClientConnections waiting;
   std::array<std::unique_ptr<Hold>, 3> workers;
   for (auto& worker : workers) {
-    worker = std::make_unique<Hold>(clock);
+    worker = std::make_unique<Hold>(clock, waiting);
     worker->adopt(table);
     worker->close({.epoch = 1, .routes = {"*"}}, clock.now());
   }
@@ -267,8 +316,8 @@ TEST(HoldOfSeveralWorkers, LetsInByArrivalOverAllOfThem) {
   std::vector<std::unique_ptr<Ticket>> tickets;
   std::mt19937 chance(1);
   for (int i = 0; i < 1000; ++i) {
-    auto ticket =
-        std::get<std::unique_ptr<Ticket>>(workers[chance() % 3]->admit(0, PassKind::kWrite));
+    auto ticket = std::get<std::unique_ptr<Ticket>>(
+        workers[chance() % 3]->admit(0, {.kind = PassKind::kWrite}));
     ticket->on_ready = [&released, i](Admission) { released.push_back(i); };
     tickets.push_back(std::move(ticket));
     clock.advance(2ms);
@@ -351,7 +400,7 @@ TEST_F(HoldTest, StreamsAreCountedApartAndNewOnesAreHeld) {
   close(order(1));
   EXPECT_EQ(hold.stats().in_flight, 0);
   EXPECT_EQ(hold.stats().streams, 1);
-  Entrance upgrade = hold.admit(0, PassKind::kWrite);
+  Entrance upgrade = hold.admit(0, {.kind = PassKind::kWrite});
   EXPECT_TRUE(std::holds_alternative<std::unique_ptr<Ticket>>(upgrade));
 }
 
@@ -387,7 +436,7 @@ TEST_F(HoldTest, StoppingRefusesEverybody) {
   const auto ticket = wait(1);
   hold.stop();
   EXPECT_THAT(refused, testing::ElementsAre(1));
-  EXPECT_TRUE(std::holds_alternative<HoldRefusal>(hold.admit(0, PassKind::kWrite)));
+  EXPECT_TRUE(std::holds_alternative<HoldRefusal>(hold.admit(0, {.kind = PassKind::kWrite})));
 }
 
 TEST_F(HoldTest, ARestoredCommittedHoldIsStillClosed) {
@@ -415,7 +464,7 @@ TEST(HoldOrder, SurvivesJsonAndRefusesNonsense) {
 TEST_F(HoldTest, HoldsItsPromisesUnderAThousandRandomSchedules) {
   for (unsigned seed = 0; seed < 1000; ++seed) {
     std::mt19937 chance(seed);
-    Hold random(clock);
+    Hold random(clock, waiting);
     random.adopt(table);
     std::map<int, std::unique_ptr<Ticket>> waiting;
     std::vector<Pass> passes;
@@ -448,7 +497,7 @@ TEST_F(HoldTest, HoldsItsPromisesUnderAThousandRandomSchedules) {
           break;
         default: {
           const int name = next++;
-          Entrance entrance = random.admit(0, PassKind::kWrite);
+          Entrance entrance = random.admit(0, {.kind = PassKind::kWrite});
           if (auto* ticket = std::get_if<std::unique_ptr<Ticket>>(&entrance)) {
             (*ticket)->on_ready = [&, name](Admission admission) {
               if (auto* pass = std::get_if<Pass>(&admission)) {

@@ -22,7 +22,7 @@ Worker::Worker(io::Loop& loop, const Clock& clock, WorkerOptions options)
     : loop_(loop),
       clock_(clock),
       options_(options),
-      hold_(clock),
+      hold_(clock, *options.held_requests),
       hold_timer_(*this),
       tap_(clock),
       ids_(options.seed),

@@ -38,6 +38,7 @@ struct WorkerOptions {
   std::uint64_t seed = 0;
   ClientRates* client_rates = nullptr;              // of the whole gateway
   ClientConnections* client_connections = nullptr;  // likewise
+  ClientConnections* held_requests = nullptr;       // likewise; required
 };
 
 class Worker {
