@@ -155,6 +155,7 @@ def test_table_split(pair):
     found = note(check(pair, configuration(pair, tables=["t"]), "source.crossing_keys"), False)
     assert "from f" in found["detail"] or "public.f" in found["detail"], found
     note(check(pair, configuration(pair, tables=["t", "f"]), "source.crossing_keys"), True)
+    note(check(pair, configuration(pair, tables=["t"], decisions={"foreign_key *": "application_check"}), "source.crossing_keys"), True)
     print("ok   foreign keys across the border")
 
 

@@ -111,6 +111,7 @@ class Engine {
   Result<void> set_stage(const std::string& stage);
   Result<void> run_stream(SideName from);
   Result<void> remove_stream(SideName from);
+  Result<void> drop_slots(SideName from, pg::ReplicationConnection& connection);
   Result<StreamConfig> stream_config(SideName from, const StreamRecord& record);
   Result<void> wait_for_position(pg::Lsn position, const std::stop_token& stop);
   Result<void> make_opposite();

@@ -2,12 +2,16 @@
 #include <fmt/format.h>
 
 #include <random>
+#include <thread>
 
 #include "base/fail_point.h"
 #include "planes/replication/engine_shared.h"
 
 namespace banyan::replication {
 namespace {
+
+constexpr int kDropTries = 100;
+constexpr auto kBetweenDrops = 50ms;
 
 std::string nonce() {
   std::random_device device;
@@ -199,10 +203,23 @@ Result<void> Engine::remove() {
   return {};
 }
 
+Result<void> Engine::drop_slots(SideName from, pg::ReplicationConnection& connection) {
+  for (int attempt = 0; attempt < kDropTries; ++attempt) {
+    TRY_VOID(remake_slot(from, connection));
+    TRY(const auto left, connection.query("select 1 from pg_catalog.pg_replication_slots where "
+                                          "pg_catalog.strpos(slot_name::text, " +
+                                          pg::quote_literal(slot_stem(from)) + ") = 1"));
+    if (left.empty()) return {};
+    // A sender that was just left takes a moment to notice.
+    std::this_thread::sleep_for(kBetweenDrops);
+  }
+  return failure(Code::kUnavailable, "a slot of the migration is still being read", Retry::kSafe);
+}
+
 Result<void> Engine::remove_stream(SideName from) {
   TRY(auto connection, pg::ReplicationConnection::open(url(from), "banyan_slot"));
-  TRY_VOID(remake_slot(from, connection));
   TRY(auto db, connect(url(from)));
+  TRY_VOID(drop_slots(from, connection));
   TRY_VOID(drop_publication(db, publication()));
   TRY(auto applying, connect(url(other_side(from))));
   return delete_stream(applying, stream_name(config_.name, from));
