@@ -1,101 +1,19 @@
 #include "control/import_nginx.h"
 
 #include <fmt/format.h>
-#include <glob.h>
 
 #include <algorithm>
 #include <array>
-#include <filesystem>
 #include <set>
 
+#include "control/nginx_includes.h"
+#include "control/nginx_scope.h"
 #include "spec/value.h"
 
 namespace banyan::control {
 namespace {
 
 using Directives = std::vector<NginxDirective>;
-
-constexpr int kIncludeDepthMax = 8;
-constexpr std::size_t kIncludesMax = 1000;
-
-std::vector<std::string> files_of(const std::string& pattern) {
-  glob_t found{};
-  std::vector<std::string> out;
-  if (::glob(pattern.c_str(), 0, nullptr, &found) == 0)
-    for (std::size_t i = 0; i < found.gl_pathc; ++i) out.emplace_back(found.gl_pathv[i]);
-  ::globfree(&found);
-  return out;
-}
-
-// Replaces every `include` by what it names.
-class Includes {
- public:
-  Includes(const std::string& file, const ReadFile& read, Imported& out)
-      : folder_(std::filesystem::path(file).parent_path()), read_(read), out_(out) {}
-
-  Result<Directives> expand(Directives in, int depth) {
-    Directives out;
-    for (NginxDirective& directive : in) {
-      if (directive.name == "include" && directive.args.size() == 1) {
-        TRY_VOID(include(directive, depth, out));
-        continue;
-      }
-      TRY(directive.block, expand(std::move(directive.block), depth));
-      out.push_back(std::move(directive));
-    }
-    return out;
-  }
-
- private:
-  Result<void> include(const NginxDirective& directive, int depth, Directives& out) {
-    const auto path = (folder_ / directive.args[0]).lexically_normal().string();
-    if (path.ends_with("mime.types")) return {};  // of files served from disk
-    const auto files = files_of(path);
-    if (files.empty() && path.find_first_of("*?[") == std::string::npos)
-      out_.leave(directive.where, directive.text(),
-                 "the file was not found; give it to init as well");
-    if (depth >= kIncludeDepthMax || (count_ += files.size()) > kIncludesMax)
-      return failure(Code::kInvalidArgument, directive.where + ": includes are nested too deeply");
-    for (const std::string& file : files) {
-      TRY(const std::string text, read_(file));
-      TRY(Directives parsed, parse_nginx(text, file));
-      TRY(Directives expanded, expand(std::move(parsed), depth + 1));
-      std::ranges::move(expanded, std::back_inserter(out));
-    }
-    return {};
-  }
-
-  std::filesystem::path folder_;
-  const ReadFile& read_;
-  Imported& out_;
-  std::size_t count_ = 0;
-};
-
-// What a location inherits from its server and http blocks.
-struct Scope {
-  std::vector<spec::NameValue> request_headers;
-  std::vector<spec::NameValue> response_headers;
-  std::vector<std::string> hidden;
-  std::optional<std::string> host;  // of proxy_set_header Host
-  bool sets_headers = false;
-  bool adds_headers = false;
-  std::int64_t body_bytes = 1 << 20;  // nginx's own default
-  std::optional<spec::Millis> timeout;
-};
-
-// nginx times: "30", "30s", "1m"; a bare number is seconds.
-std::optional<spec::Millis> time_of(std::string text) {
-  if (!text.empty() && text.back() >= '0' && text.back() <= '9') text += 's';
-  return spec::parse_duration(text);
-}
-
-std::optional<std::int64_t> size_of(std::string text) {
-  if (!text.empty() && (text.back() == 'k' || text.back() == 'm' || text.back() == 'g')) {
-    text.back() = static_cast<char>(text.back() & ~0x20);
-    text += "iB";
-  }
-  return spec::parse_size(text);
-}
 
 // "$scheme://$host$request_uri" -> "${scheme}://${host}${uri}"; nothing when a variable is unknown.
 std::optional<std::string> location_of(std::string_view text) {
@@ -157,13 +75,13 @@ class NginxImport {
   void http(const NginxDirective& http) {
     for (const NginxDirective& directive : http.block)
       if (directive.name == "upstream" && !directive.args.empty()) upstream(directive);
-    Scope scope;
+    NginxScope scope;
     std::vector<const NginxDirective*> servers;
     for (const NginxDirective& directive : http.block) {
       if (directive.name == "server")
         servers.push_back(&directive);
       else if (directive.name != "upstream" && directive.name != "http")
-        setting(directive, scope);
+        take_setting(directive, scope, out_);
     }
     const auto is_default = [](const NginxDirective* server) {
       return std::ranges::any_of(server->block, [](const NginxDirective& directive) {
@@ -233,7 +151,7 @@ class NginxImport {
     }
   }
 
-  void server(const NginxDirective& server, Scope scope, bool is_default) {
+  void server(const NginxDirective& server, NginxScope scope, bool is_default) {
     std::vector<std::optional<std::string>> hosts;
     std::vector<const NginxDirective*> locations;
     const NginxDirective* answer = nullptr;
@@ -247,7 +165,7 @@ class NginxImport {
       else if (directive.name == "return")
         answer = &directive;
       else
-        setting(directive, scope);
+        take_setting(directive, scope, out_);
     }
     if (is_default || hosts.empty()) hosts = {std::nullopt};
     bool has_root = false;
@@ -286,114 +204,6 @@ class NginxImport {
       out_.listen.push_back(*address);
   }
 
-  // ---- settings that are inherited
-
-  void setting(const NginxDirective& directive, Scope& scope) {
-    static const std::set<std::string> kNotNeeded = {"access_log",
-                                                     "sendfile",
-                                                     "tcp_nopush",
-                                                     "tcp_nodelay",
-                                                     "keepalive_timeout",
-                                                     "default_type",
-                                                     "types",
-                                                     "proxy_http_version",
-                                                     "proxy_buffering",
-                                                     "proxy_buffers",
-                                                     "proxy_buffer_size",
-                                                     "proxy_busy_buffers_size",
-                                                     "proxy_request_buffering",
-                                                     "server_tokens",
-                                                     "charset",
-                                                     "log_format",
-                                                     "error_log",
-                                                     "proxy_redirect",
-                                                     "server_names_hash_bucket_size",
-                                                     "types_hash_max_size",
-                                                     "proxy_temp_path",
-                                                     "client_body_temp_path",
-                                                     "client_body_buffer_size",
-                                                     "large_client_header_buffers",
-                                                     "proxy_next_upstream"};
-    const auto& args = directive.args;
-    if (directive.name == "proxy_set_header" && args.size() == 2)
-      set_header(directive, scope);
-    else if (directive.name == "add_header" && args.size() >= 2)
-      add_header(directive, scope);
-    else if (directive.name == "proxy_hide_header" && args.size() == 1)
-      scope.hidden.push_back(args[0]);
-    else if (directive.name == "client_max_body_size" && args.size() == 1)
-      body_size(directive, scope);
-    else if (directive.name == "proxy_read_timeout" && args.size() == 1)
-      scope.timeout = time_of(args[0]);
-    else if (directive.name.starts_with("ssl"))
-      leave(directive, "declare TLS under gateway in banyan.yaml");
-    else if (!kNotNeeded.contains(directive.name))
-      leave(directive, remedy(directive.name));
-  }
-
-  static std::string remedy(const std::string& name) {
-    if (name == "root" || name == "alias" || name == "try_files" || name == "index")
-      return "Banyan serves no files from disk; let the application or another server do it";
-    if (name == "if" || name == "rewrite" || name == "map" || name == "set")
-      return "write one route for each case: docs/routing.md";
-    if (name == "limit_req" || name == "limit_conn" || name.starts_with("limit_"))
-      return "see limits of a route and gateway.limits in docs/spec.md";
-    if (name == "allow" || name == "deny")
-      return "match the route's source, and respond 403 otherwise";
-    if (name.starts_with("fastcgi") || name.starts_with("uwsgi") || name == "grpc_pass")
-      return "let the application listen for HTTP, or keep nginx in between";
-    if (name.starts_with("auth")) return "let the application check it, or keep nginx in between";
-    if (name.starts_with("gzip")) return "responses are passed on as the application made them";
-    if (name.starts_with("proxy_cache")) return "responses are not cached";
-    return "no setting of Banyan stands for it; see docs/spec.md";
-  }
-
-  void set_header(const NginxDirective& directive, Scope& scope) {
-    static const std::set<std::string> kOwn = {"x-forwarded-for", "x-forwarded-proto",
-                                               "x-forwarded-host", "connection", "upgrade"};
-    if (!std::exchange(scope.sets_headers, true)) {
-      scope.request_headers.clear();
-      scope.host.reset();
-    }
-    std::string name = directive.args[0];
-    std::ranges::transform(name, name.begin(), [](char c) {
-      return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c;
-    });
-    const std::string& value = directive.args[1];
-    if (kOwn.contains(name)) return;  // the gateway sets them itself
-    if (name == "host") {
-      scope.host = value == "$host" || value == "$http_host" ? "" : value;
-      if (value.starts_with('$') && value != "$host" && value != "$http_host" &&
-          value != "$proxy_host") {
-        scope.host = "";
-        leave(directive, "the client's Host is sent; another one: rewrite.host");
-      }
-      if (value == "$proxy_host") scope.host.reset();
-      return;
-    }
-    if (value.find('$') != std::string::npos)
-      return leave(directive,
-                   "the gateway sends X-Forwarded-For, -Proto, -Host and X-Request-Id; use those");
-    scope.request_headers.push_back({name, value});
-  }
-
-  void add_header(const NginxDirective& directive, Scope& scope) {
-    if (!std::exchange(scope.adds_headers, true)) scope.response_headers.clear();
-    if (directive.args[1].find('$') != std::string::npos)
-      return leave(directive, "write a fixed value");
-    if (std::ranges::find(scope.response_headers, directive.args[0], &spec::NameValue::name) !=
-        scope.response_headers.end())
-      return leave(directive, "one value a header: join them with a comma");
-    scope.response_headers.push_back({directive.args[0], directive.args[1]});
-  }
-
-  void body_size(const NginxDirective& directive, Scope& scope) {
-    if (const auto size = size_of(directive.args[0]))
-      scope.body_bytes = *size;
-    else
-      leave(directive, "write limits.body_bytes on the route");
-  }
-
   // ---- locations
 
   static spec::Route route_at(std::string path, const std::optional<std::string>& host) {
@@ -423,7 +233,7 @@ class NginxImport {
   }
 
   // True when it is the location of everything else.
-  bool location(const NginxDirective& location, Scope scope,
+  bool location(const NginxDirective& location, NginxScope scope,
                 const std::vector<std::optional<std::string>>& hosts) {
     scope.sets_headers = scope.adds_headers = false;
     const std::string match = match_of(location);
@@ -443,7 +253,7 @@ class NginxImport {
       else if (directive.name == "location")
         this->location(directive, scope, hosts);
       else
-        setting(directive, scope);
+        take_setting(directive, scope, out_);
     }
     for (const auto& host : hosts) {
       if (answer != nullptr)
@@ -456,7 +266,7 @@ class NginxImport {
     return match == "/*";
   }
 
-  void proxy(const NginxDirective& pass, spec::Route route, const Scope& scope) {
+  void proxy(const NginxDirective& pass, spec::Route route, const NginxScope& scope) {
     std::string_view url = pass.args.empty() ? "" : std::string_view(pass.args[0]);
     if (!url.starts_with("http://") || url.find('$') != std::string_view::npos)
       return leave(pass, "name an http:// address or upstream without variables");
@@ -497,7 +307,7 @@ class NginxImport {
     return out_.services.contains(name) ? name : "";
   }
 
-  static void apply(const Scope& scope, spec::Route& route) {
+  static void apply(const NginxScope& scope, spec::Route& route) {
     for (const auto& field : scope.request_headers) {
       if (field.value.empty())
         route.rules.headers.request.remove.push_back(field.name);
@@ -510,7 +320,7 @@ class NginxImport {
     route.rules.timeout = scope.timeout;
   }
 
-  void give_answer(const NginxDirective& answer, spec::Route route, const Scope& scope) {
+  void give_answer(const NginxDirective& answer, spec::Route route, const NginxScope& scope) {
     const auto& args = answer.args;
     const auto status = args.empty() ? std::nullopt : spec::parse_integer(args[0]);
     const std::string text = args.size() > 1 ? args[1]
@@ -542,7 +352,7 @@ Result<Imported> import_nginx(std::string_view text, const std::string& file,
                               const ReadFile& read) {
   Imported out;
   TRY(Directives directives, parse_nginx(text, file));
-  TRY(directives, Includes(file, read, out).expand(std::move(directives), 0));
+  TRY(directives, expand_includes(std::move(directives), file, read, out));
   NginxImport(out).top(directives);
   return out;
 }

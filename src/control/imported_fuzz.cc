@@ -1,4 +1,5 @@
 // FUZZ SOURCES: control/imported.cc control/import_nginx.cc control/nginx_parser.cc
+// FUZZ SOURCES: control/nginx_includes.cc control/nginx_scope.cc
 // FUZZ SOURCES: control/import_haproxy.cc control/haproxy_parser.cc
 // FUZZ SOURCES: spec/document.cc spec/reader.cc spec/value.cc spec/load.cc spec/load_route.cc
 // FUZZ SOURCES: spec/cidr.cc spec/traffic_json.cc spec/json_reader.cc spec/references.cc
