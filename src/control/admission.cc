@@ -41,6 +41,7 @@ Result<json> database_config(const spec::Spec& spec, const spec::Migration& migr
   const auto& move = *migration.database;
   json config = {{"tables", move.tables.empty() ? json("all") : json(move.tables)},
                  {"jobs", move.jobs},
+                 {"appliers", move.appliers},
                  {"copy_mode", move.copy},
                  {"ddl", move.ddl},
                  {"decisions", move.decisions},

@@ -382,6 +382,9 @@ void read_move(Reader& reader, Migration& migration) {
         database.writers =
             inner.texts({"writers", "Who may write (application name, role or address)"});
         database.jobs = inner.integer({"jobs", "Workers of the copy"}, {1, 64}, 2);
+        database.appliers = inner.integer(
+            {"appliers", "Sessions that apply a backlog at once (0: one a core, at most 4)"},
+            {0, 64}, 0);
         database.copy = inner.choice(
             {"copy", "Snapshots of the copy: one, one for each table, one for each chunk"},
             {"auto", "table", "chunk"});

@@ -198,6 +198,7 @@ struct DatabaseMove {
   // Application names, roles or addresses that may write before the switch; empty: anybody.
   std::vector<std::string> writers;
   int jobs = 2;               // workers of the copy
+  int appliers = 0;           // that apply a backlog at once; 0: one a core, at most 4
   std::string copy = "auto";  // or table, chunk: what the copy reads under (table_copy.h)
   std::string ddl = "stop";   // or freeze, apply_safe: when the schema changes meanwhile
   int max_mb_per_s = 0;       // of the copy; 0: no limit

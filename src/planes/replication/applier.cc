@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <thread>
 
 #include "base/fail_point.h"
@@ -13,18 +12,14 @@
 namespace banyan::replication {
 namespace {
 
-constexpr int kBatchTransactions = 5000;
 constexpr std::size_t kSegmentBytes = 4 << 20;
-constexpr std::size_t kSetsLeast = 16;  // fewer changes are cheaper one by one
-constexpr std::int64_t kBehindUs = 1'000'000;
 constexpr auto kLearnEvery = 50ms;
 constexpr std::size_t kTouchedKept = 4000;
 constexpr std::size_t kAlarmsKept = 100;
 constexpr std::size_t kShownRowBytes = 400;
 constexpr auto kKeepPositionEvery = 10s;
-constexpr const char* kPositions =
-    "select pg_catalog.pg_current_wal_insert_lsn()::text || ' ' || "
-    "pg_catalog.pg_current_wal_flush_lsn()::text";
+constexpr auto kLanesKept = 10s;  // after the last time they were needed
+constexpr int kLanesMost = 4;     // unless somebody says so
 
 // Microseconds since 2000-01-01, as commit times are.
 std::int64_t now_us() {
@@ -74,30 +69,26 @@ std::vector<Change> parts_of(const std::vector<Change>& changes,
   return parts;
 }
 
-Result<void> prepare_session(pg::Connection& session, const std::string& migration) {
-  TRY_VOID(pass_fence(session, migration));
-  // Not everybody may; without it user triggers and foreign keys are kept away until the opening.
-  if (!session.exec("set session_replication_role = replica")) {
-    log_info("applying without replica role", {{"migration", migration}});
-  }
-  TRY_VOID(find_extension_operators(session));
-  if (session.server_version() >= 110000) TRY_VOID(session.exec("set jit = off"));
-  if (session.server_version() >= 120000) {
-    TRY_VOID(session.exec("set plan_cache_mode = force_generic_plan"));
-  }
-  return session.exec(
-      "set synchronous_commit = off; set enable_seqscan = off;"
-      "set enable_hashjoin = off; set enable_mergejoin = off");
+ApplySessionConfig session_config(const ApplierConfig& config, const Claim& claim) {
+  return {.migration = config.migration,
+          .stream = stream_name(config.migration, config.from),
+          .epoch = claim.epoch,
+          .way = config.way};
 }
 
-// A killed predecessor's session may still work on its last statement, holding the progress row.
-Result<void> end_predecessor(pg::Connection& session, const std::string& application) {
+int lanes_wanted(const Effort& effort) {
+  if (effort.connections != 0) return effort.connections;
+  return std::min(kLanesMost, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+// A killed predecessor's sessions may still work on their last statements, holding rows.
+Result<void> end_predecessor(pg::Connection& session, const std::string& stream) {
   TRY_VOID(
       session.query("select pg_catalog.pg_terminate_backend(pid) from pg_catalog.pg_stat_activity "
                     "where application_name = pg_catalog.left($1, 63) "
                     "and usename = current_user and datname = pg_catalog.current_database() "
                     "and pid <> pg_catalog.pg_backend_pid()",
-                    {application}));
+                    {"banyan_apply " + stream}));
   return {};
 }
 
@@ -105,19 +96,15 @@ Result<void> end_predecessor(pg::Connection& session, const std::string& applica
 
 Result<std::unique_ptr<Applier>> Applier::open(const ApplierConfig& config,
                                                Guarded<ApplyShared>& shared) {
-  const auto application = "banyan_apply " + stream_name(config.migration, config.from);
-  TRY(auto session, pg::Connection::open(config.to_url, {.application_name = application}));
-  TRY_VOID(end_predecessor(session, application));
-  TRY_VOID(prepare_session(session, config.migration));
-  TRY(const auto claim, claim_progress(session, stream_name(config.migration, config.from)));
+  const auto stream = stream_name(config.migration, config.from);
+  TRY(auto session, ApplySession::connect(config.to_url, config.migration, stream));
+  TRY_VOID(end_predecessor(session, stream));
+  TRY(const auto claim, claim_progress(session, stream));
   TRY(const auto shown, session.query("show session_replication_role"));
   const auto role =
       shown.text(0, 0) == "replica" ? SetPlan::Role::kReplica : SetPlan::Role::kOrigin;
   auto applier = std::make_unique<Applier>(config, shared, std::move(session), claim, role);
-  applier->position_ = claim.applied;
-  applier->durable_ = claim.applied;
-  applier->last_commit_ = claim.applied;  // at the latest
-  applier->publish_progress();
+  applier->publish_progress({});
   return applier;
 }
 
@@ -125,29 +112,34 @@ Applier::Applier(const ApplierConfig& config, Guarded<ApplyShared>& shared, pg::
                  Claim claim, SetPlan::Role role)
     : config_(config),
       shared_(shared),
-      session_(std::move(session)),
       claim_(claim),
-      writer_(session_, {.to_url = config.to_url,
-                         .from_url = config.from_url,
-                         .stream = stream_name(config.migration, config.from),
-                         .filters = config.filters,
-                         .mapping = config.mapping,
-                         .role = role}) {}
+      plans_(config.to_url, config.mapping, role),
+      session_(std::move(session), session_config(config_, claim), plans_,
+               {.from_url = config_.from_url,
+                .stream = stream_name(config_.migration, config_.from),
+                .filters = config_.filters}),
+      given_(claim.applied),
+      passed_(claim.applied),
+      position_(claim.applied),
+      last_commit_(claim.applied),  // at the latest
+      durable_(claim.applied) {}
 
-void Applier::publish_progress() {
+void Applier::publish_progress(ApplyLanes::Committed done) {
   shared_.change([&](ApplyShared& shared) {
     shared.applied = claim_.applied;
     shared.position = position_;
     shared.last_commit = last_commit_;
-    if (batch_time_us_ != 0) shared.applied_time_us = batch_time_us_;
-    shared.transactions += batch_transactions_;
-    shared.batches += batch_transactions_ > 0 ? 1 : 0;
-    shared.rows += writer_.take_rows();
+    if (done.batch.time_us != 0) shared.applied_time_us = done.batch.time_us;
+    shared.transactions += done.batch.transactions;
+    shared.batches += done.batch.transactions > 0 ? 1 : 0;
+    shared.batches_row_by_row += done.row_by_row;
+    shared.batches_beside += done.is_beside ? 1 : 0;
+    shared.batches_again += done.is_again ? 1 : 0;
+    shared.rows += done.rows;
     shared.misfit.reset();
-    for (auto& key : writer_.take_touched()) shared.touched.push_back(std::move(key));
+    for (auto& key : done.touched) shared.touched.push_back(std::move(key));
     while (shared.touched.size() > kTouchedKept) shared.touched.pop_front();
   });
-  batch_transactions_ = 0;
 }
 
 Result<pg::Connection*> Applier::arbiter() {
@@ -211,6 +203,7 @@ Result<void> Applier::stand_at_line(pg::Lsn upcoming, const std::stop_token& sto
   };
   if (!shared_.with(is_beyond)) return {};
   TRY_VOID(commit_batch());
+  TRY_VOID(drain_lanes());
   // The line may move on: then what lies before the new one is applied.
   while (!stop.stop_requested() && shared_.with(is_beyond)) {
     shared_.change([&](ApplyShared& shared) { shared.is_at_line = is_beyond(shared); });
@@ -257,31 +250,37 @@ Result<void> Applier::take(Fragment fragment, const std::stop_token& stop) {
     return fragment.is_last ? take_position(fragment.end, stop) : Result<void>();
   }
   if (!config_.copies.empty()) TRY_VOID(sift(fragment, stop));
-  open_bytes_ += fragment.bytes;
-  open_changes_ += fragment.changes.size();
+  batch_.bytes += fragment.bytes;
+  batch_.changes += fragment.changes.size();
   if (fragment.is_last) {
-    batch_end_ = fragment.end;
-    batch_commit_ = fragment.commit;
-    batch_time_us_ = fragment.commit_time_us;
-    ++batch_transactions_;
-    if (fragment.barrier_epoch) batch_barrier_ = fragment.barrier_epoch;
+    batch_.end = fragment.end;
+    batch_.commit = fragment.commit;
+    batch_.time_us = fragment.commit_time_us;
+    ++batch_.transactions;
+    if (fragment.barrier_epoch) batch_.barrier = fragment.barrier_epoch;
   }
-  open_.push_back(std::move(fragment));
-  const bool is_full = open_bytes_ >= kSegmentBytes || batch_transactions_ >= kBatchTransactions;
-  if (in_transaction_)
-    return open_bytes_ >= kSegmentBytes ? write_segment(Segment::kPart) : Result<void>();
-  return is_full || batch_barrier_ ? commit_batch() : Result<void>();
+  batch_.fragments.push_back(std::move(fragment));
+  const bool is_large = batch_.bytes >= kSegmentBytes;
+  if (in_transaction_) return is_large ? write(nullptr) : Result<void>();
+  const bool is_full = is_large || batch_.transactions >= config_.effort.batch_transactions;
+  return is_full || batch_.barrier ? commit_batch() : Result<void>();
+}
+
+bool Applier::is_far_behind() const {
+  return (now_us() - batch_.time_us) / 1000 >= to_ms(config_.effort.far_behind);
 }
 
 bool Applier::is_catching_up() const {
-  return has_batch() && !in_transaction_ && now_us() - batch_time_us_ > kBehindUs;
+  const bool is_busy = has_batch() || (lanes_ && !lanes_->is_empty());
+  return is_busy && !in_transaction_ && is_far_behind();
 }
 
 Result<void> Applier::take_position(pg::Lsn end, const std::stop_token& stop) {
-  if (end <= position_) return {};
-  if (has_batch() && !in_transaction_) batch_end_ = std::max(batch_end_, end);
+  if (end <= passed_) return {};
+  passed_ = end;
+  if (has_batch() && !in_transaction_) batch_.end = std::max(batch_.end, end);
   TRY_VOID(stand_at_line(end, stop));
-  if (has_batch()) return {};
+  if (has_batch() || (lanes_ && !lanes_->is_empty())) return {};
   position_ = std::max(position_, end);
   // The server had nothing more to send: from here on lag is counted anew.
   shared_.change([&](ApplyShared& shared) {
@@ -291,142 +290,130 @@ Result<void> Applier::take_position(pg::Lsn end, const std::stop_token& stop) {
   return {};
 }
 
-// The target transaction begins with the first segment; the others can be undone by themselves.
-Result<void> Applier::begin_segment() {
-  using Expect = BatchWriter::Expect;
-  if (has_segments_) return writer_.send("savepoint", "savepoint segment", {}, Expect::kAny);
-  TRY_VOID(writer_.send("begin", "begin", {}, Expect::kAny));
-  const auto stream = stream_name(config_.migration, config_.from);
-  const auto epoch = std::to_string(claim_.epoch);
-  const auto applied = pg::format_lsn(claim_.applied);
-  const std::array<pg::RawParam, 3> params{stream.c_str(), epoch.c_str(), applied.c_str()};
-  return writer_.send("claim", mark_sql(), params, Expect::kOne);
-}
-
-Result<void> Applier::end_batch() {
-  using Expect = BatchWriter::Expect;
-  if (batch_barrier_) {
-    TRY_VOID(fail_point("apply.barrier"));
-    is_trusted_ = false;
-    TRY_VOID(writer_.send("barrier", "set local synchronous_commit = on", {}, Expect::kAny));
-    const auto text = std::to_string(*batch_barrier_);
-    const std::array<pg::RawParam, 2> params{config_.migration.c_str(), text.c_str()};
-    TRY_VOID(writer_.send("barrier",
-                          "insert into banyan.barrier(name, epoch) values ($1, $2::bigint) "
-                          "on conflict do nothing",
-                          params, Expect::kAny));
-  }
-  const auto stream = stream_name(config_.migration, config_.from);
-  const auto epoch = std::to_string(claim_.epoch);
-  const auto before = pg::format_lsn(claim_.applied);
-  const auto after = pg::format_lsn(batch_end_);
-  const auto barrier = std::to_string(batch_barrier_.value_or(claim_.barrier_epoch));
-  const std::array<pg::RawParam, 5> params{stream.c_str(), epoch.c_str(), before.c_str(),
-                                           after.c_str(), barrier.c_str()};
-  return writer_.send("claim", advance_sql(), params, Expect::kOne);
-}
-
-// The server commits nothing when a statement failed, but a wrong count is seen only here: so
-// whatever follows waits for the answers.
-Result<void> Applier::try_segment(Segment segment, BatchWriter::Way way) {
-  TRY_VOID(begin_segment());
-  TRY_VOID(fail_point("apply.begun"));
-  TRY_VOID(writer_.write(open_, way));
-  TRY_VOID(fail_point("apply.written"));
-  if (segment == Segment::kLast) {
-    TRY_VOID(end_batch());
-  } else if (has_segments_) {
-    TRY_VOID(writer_.send("savepoint", "release savepoint segment", {}, BatchWriter::Expect::kAny));
-  }
-  return writer_.settle();
-}
-
-Result<void> Applier::rewind() {
-  TRY_VOID(writer_.reset());
-  TRY_VOID(session_.exec(has_segments_ ? "rollback to savepoint segment" : "rollback"));
-  if (has_segments_) TRY_VOID(session_.exec("release savepoint segment"));
-  // Which of its statements the server knows cannot be told after a failure.
-  return session_.exec("deallocate all");
-}
-
-Result<void> Applier::write_segment(Segment segment) {
-  const bool is_small = open_changes_ < kSetsLeast && !has_segments_;
-  const auto way = is_small ? BatchWriter::Way::kRows : config_.way;
-  auto written = try_segment(segment, way);
-  if (!written && way == BatchWriter::Way::kSets && writer_.failed_on_rows()) {
-    log_info("a batch is applied row by row", {{"migration", config_.migration},
-                                               {"changes", open_changes_},
-                                               {"why", written.error().message()}});
-    shared_.change([](ApplyShared& shared) { ++shared.batches_row_by_row; });
-    TRY_VOID(rewind());
-    written = try_segment(segment, BatchWriter::Way::kRows);
-  }
+Result<void> Applier::write(const Move* move) {
+  TRY_VOID(drain_lanes());
+  const auto written = session_.write(batch_, move);
   if (!written) {
-    auto misfit = writer_.failed_on_rows() ? writer_.misfit() : std::nullopt;
+    auto misfit = session_.misfit();
     shared_.change([&](ApplyShared& shared) { shared.misfit = std::move(misfit); });
     return written;
   }
-  has_segments_ = true;
-  open_.clear();
-  open_changes_ = 0;
-  open_bytes_ = 0;
+  batch_.fragments.clear();
+  batch_.changes = 0;
+  batch_.bytes = 0;
   return {};
+}
+
+Move Applier::move() const {
+  return {.from = given_,
+          .to = batch_.end,
+          .barrier_epoch = claim_.barrier_epoch,
+          .barrier = batch_.barrier};
 }
 
 Result<void> Applier::commit_batch() {
   if (!has_batch() || in_transaction_) return {};
-  TRY_VOID(write_segment(Segment::kLast));
-  TRY_VOID(fail_point("apply.before_commit"));
-  return commit();
+  if (auto touched = footprint()) return give_to_lanes(*std::move(touched));
+  return write_alone();
 }
 
-Result<void> Applier::commit() {
-  TRY(const auto positions, with_context(session_.query(fmt::format("commit; {}", kPositions)),
-                                         "committing applied changes"));
-  TRY_VOID(fail_point("apply.committed"));
-  has_segments_ = false;
-  claim_.applied = batch_end_;
-  claim_.barrier_epoch = batch_barrier_.value_or(claim_.barrier_epoch);
-  batch_barrier_.reset();
-  position_ = std::max(position_, batch_end_);
-  last_commit_ = std::max(last_commit_, batch_commit_);
+Result<void> Applier::write_alone() {
+  if (batch_.barrier) is_trusted_ = false;
+  const auto moving = move();
+  TRY_VOID(write(&moving));
+  TRY(const auto log, session_.commit());
+  given_ = batch_.end;
+  note_committed({.batch = std::exchange(batch_, {}),
+                  .log = log,
+                  .rows = session_.take_rows(),
+                  .row_by_row = session_.take_row_by_row(),
+                  .touched = session_.take_touched()});
+  return {};
+}
+
+void Applier::note_committed(ApplyLanes::Committed done) {
+  claim_.applied = done.batch.end;
+  claim_.barrier_epoch = done.batch.barrier.value_or(claim_.barrier_epoch);
+  position_ = std::max(position_, done.batch.end);
+  last_commit_ = std::max(last_commit_, done.batch.commit);
   last_kept_ = SystemClock().now();
-  publish_progress();
-  const auto text = positions.str(0, 0);
-  TRY(const auto inserted, pg::parse_lsn(std::string_view(text).substr(0, text.find(' '))));
-  not_durable_.emplace_back(batch_end_, inserted);
-  return learn_durable(text);
+  not_durable_.emplace_back(done.batch.end, done.log.inserted);
+  learn_durable(done.log.flushed);
+  publish_progress(std::move(done));
 }
 
-Result<void> Applier::learn_durable(const std::string& positions) {
-  TRY(const auto flushed,
-      pg::parse_lsn(std::string_view(positions).substr(positions.find(' ') + 1)));
+std::optional<Footprint> Applier::footprint() const {
+  if (lanes_wanted(config_.effort) < 2 || config_.way != BatchWriter::Way::kSets ||
+      session_.is_in_batch() || batch_.barrier || !is_far_behind()) {
+    return std::nullopt;
+  }
+  Footprint out;
+  for (const auto& fragment : batch_.fragments) {
+    for (const auto& change : fragment.changes) {
+      const auto* plan =
+          change.operation == Operation::kTruncate ? nullptr : plans_.known(change.relation);
+      const bool is_known = plan != nullptr &&
+                            plan->footprint.grain() != TableFootprint::Grain::kAlone &&
+                            !config_.filters.contains(plan->relation->display());
+      if (!is_known) return std::nullopt;
+      plan->footprint.add(change, out);
+    }
+  }
+  return out;
+}
+
+Result<void> Applier::give_to_lanes(Footprint footprint) {
+  if (!lanes_) {
+    TRY(lanes_, ApplyLanes::open(config_.to_url, session_config(config_, claim_),
+                                 lanes_wanted(config_.effort), plans_));
+  }
+  last_far_behind_ = SystemClock().now();
+  const auto moving = move();
+  given_ = batch_.end;
+  return of_lanes(lanes_->give(std::exchange(batch_, {}), std::move(footprint), moving));
+}
+
+Result<void> Applier::drain_lanes() {
+  return lanes_ ? of_lanes(lanes_->drain()) : Result<void>();
+}
+
+Result<void> Applier::of_lanes(Result<void> done) {
+  for (auto& committed : lanes_->take_committed()) note_committed(std::move(committed));
+  if (!done) {
+    shared_.change([&](ApplyShared& shared) { shared.misfit = lanes_->misfit(); });
+    return done;
+  }
+  if (lanes_->is_empty() && !has_batch()) position_ = std::max(position_, passed_);
+  return done;
+}
+
+void Applier::learn_durable(pg::Lsn flushed) {
   while (!not_durable_.empty() && not_durable_.front().second <= flushed) {
     durable_ = not_durable_.front().first;
     not_durable_.pop_front();
   }
-  return {};
 }
 
 Result<void> Applier::keep_position() {
   const auto now = SystemClock().now();
   if (position_ <= claim_.applied || now - last_kept_ < kKeepPositionEvery) return {};
-  batch_end_ = position_;
-  batch_time_us_ = 0;
-  TRY_VOID(write_segment(Segment::kLast));
-  return commit();
+  batch_.end = position_;
+  return write_alone();
 }
 
 Result<void> Applier::idle(const std::stop_token& stop) {
   TRY_VOID(commit_batch());
+  TRY_VOID(drain_lanes());
   if (in_transaction_) return {};
   TRY_VOID(stand_at_line(position_, stop));
   TRY_VOID(keep_position());
   const auto now = SystemClock().now();
+  if (lanes_ && now - last_far_behind_ > kLanesKept) lanes_.reset();
   if (not_durable_.empty() || now - last_learned_ < kLearnEvery) return {};
   last_learned_ = now;
-  TRY(const auto positions, session_.query(kPositions));
-  return learn_durable(positions.str(0, 0));
+  TRY(const auto log, session_.log_positions());
+  learn_durable(log.flushed);
+  return {};
 }
 
 }  // namespace banyan::replication

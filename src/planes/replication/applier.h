@@ -8,8 +8,13 @@
 // A source transaction larger than that is written in segments of one target transaction. What sets
 // of rows cannot write is rolled back and written row by row, in order. Every statement's row count
 // must be the expected one; otherwise nothing is committed and the error names the table and the
-// source position (and ApplyShared::misfit both versions of the row). A session belongs to one
-// thread; after any error it is thrown away and a fresh one claims the progress again.
+// source position (and ApplyShared::misfit both versions of the row). After any error the sessions
+// are thrown away and fresh ones claim the progress again.
+//
+// Far behind, several batches are written at once (ApplyLanes), each by a session of its own, and
+// committed in the source's order. These stand alone, after all before them and before all behind
+// them: a barrier, a TRUNCATE, a transaction in segments, a table on which something of a user
+// acts, and the first batch with a relation (of this shape).
 //
 // Admission: a change is applied while the side it comes from may be written (`running`, or
 // `fenced` and the barrier of that fence not yet seen). While fenced behind the barrier the applier
@@ -26,8 +31,7 @@
 
 #include "base/clock.h"
 #include "base/guarded.h"
-#include "planes/replication/apply_progress.h"
-#include "planes/replication/batch_writer.h"
+#include "planes/replication/apply_lanes.h"
 #include "planes/replication/transaction.h"
 
 namespace banyan::replication {
@@ -51,6 +55,8 @@ struct ApplyShared {
   std::int64_t rows = 0;
   std::int64_t batches = 0;
   std::int64_t batches_row_by_row = 0;  // that sets could not write
+  std::int64_t batches_beside = 0;      // written while others were open
+  std::int64_t batches_again = 0;       // of those: that had to be written anew, alone
   std::optional<Misfit> misfit;         // why applying has stopped
   std::int64_t alarms_total = 0;
   std::deque<Alarm> alarms;        // the last ones
@@ -59,18 +65,25 @@ struct ApplyShared {
   bool is_at_line = false;
 };
 
+// How much is done at once.
+struct Effort {
+  int connections = 0;            // while far behind; 0: as many as there are cores, at most 4
+  Duration far_behind = 1s;       // from this lag on
+  int batch_transactions = 5000;  // at most
+};
+
 struct ApplierConfig {
   std::string migration;
   SideName from = SideName::kOld;
   std::string from_url;
   std::string to_url;
-  // By "schema.table": tables that were copied under snapshots of their own.
-  std::map<std::string, ChunkFilter> filters;
+  ChunkFilters filters;
   // By "schema.table": applied whoever may write the other tables.
   std::set<std::string> copies;
   Mapping mapping;
   // kRows: never compact. For comparison, and as a way out.
   BatchWriter::Way way = BatchWriter::Way::kSets;
+  Effort effort;
 };
 
 class Applier {
@@ -92,55 +105,51 @@ class Applier {
 
  private:
   enum class Admission : std::uint8_t { kApply, kAlarm, kWait };
-  enum class Segment : std::uint8_t { kPart, kLast };
-
   Result<void> take_position(pg::Lsn end, const std::stop_token& stop);
   Result<void> begin_transaction(const Fragment& fragment, const std::stop_token& stop);
   Result<Admission> admission();
   Result<bool> admit(const std::stop_token& stop);
   Result<void> sift(Fragment& fragment, const std::stop_token& stop);
-  bool has_batch() const { return has_segments_ || !open_.empty(); }
-  Result<void> write_segment(Segment segment);
-  Result<void> try_segment(Segment segment, BatchWriter::Way way);
-  Result<void> begin_segment();
-  Result<void> end_batch();
-  Result<void> rewind();
+  bool has_batch() const { return session_.is_in_batch() || !batch_.fragments.empty(); }
+  bool is_far_behind() const;
+  Result<void> write(const Move* move);
   Result<void> commit_batch();
-  Result<void> commit();
+  Result<void> write_alone();
+  // What the batch touches; nothing when it has to stand alone.
+  std::optional<Footprint> footprint() const;
+  Result<void> give_to_lanes(Footprint footprint);
+  Result<void> drain_lanes();
+  Result<void> of_lanes(Result<void> done);
+  Move move() const;
+  void note_committed(ApplyLanes::Committed done);
   void raise_alarm(const Fragment& fragment);
   Result<void> stand_at_line(pg::Lsn upcoming, const std::stop_token& stop);
   Result<void> keep_position();
-  Result<void> learn_durable(const std::string& positions);
-  void publish_progress();
+  void learn_durable(pg::Lsn flushed);
+  void publish_progress(ApplyLanes::Committed done);
   Result<pg::Connection*> arbiter();
 
   const ApplierConfig config_;
   Guarded<ApplyShared>& shared_;
-  pg::Connection session_;
   std::optional<pg::Connection> arbiter_;
   Claim claim_;
-  BatchWriter writer_;
+  TablePlans plans_;
+  ApplySession session_;
+  std::unique_ptr<ApplyLanes> lanes_;  // null: not far behind of late
   bool is_trusted_ = false;
   bool is_skipping_ = false;
   std::optional<bool> is_admitted_;  // of the transaction at hand; not asked yet
-
-  // The open batch.
-  std::vector<Fragment> open_;  // not written yet
-  std::size_t open_changes_ = 0;
-  std::size_t open_bytes_ = 0;
-  bool has_segments_ = false;  // parts of it are written, not committed
   bool in_transaction_ = false;
-  pg::Lsn batch_end_;
-  pg::Lsn batch_commit_;
-  std::int64_t batch_time_us_ = 0;
-  int batch_transactions_ = 0;
-  std::optional<std::int64_t> batch_barrier_;
 
+  Batch batch_;     // not written yet, or its last part
+  pg::Lsn given_;   // end of what is committed or given to the lanes
+  pg::Lsn passed_;  // the stream is complete up to here
   pg::Lsn position_;
   pg::Lsn last_commit_;
   pg::Lsn durable_;
   Mono last_kept_{};
   Mono last_learned_{};
+  Mono last_far_behind_{};
   std::deque<std::pair<pg::Lsn, pg::Lsn>> not_durable_;  // source position, target's WAL behind it
 };
 

@@ -79,21 +79,33 @@ Result<void> delete_stream(pg::Connection& db, const std::string& stream) {
 Result<Claim> claim_progress(pg::Connection& db, const std::string& stream) {
   TRY(const auto rows,
       db.query_one("update banyan.progress set epoch = epoch + 1 where stream = $1 "
-                   "returning lsn, epoch, barrier_epoch",
+                   "and part = 0 returning lsn, epoch, barrier_epoch",
                    {stream}));
   TRY(const auto applied, pg::parse_lsn(rows.text(0, 0)));
   return Claim{
       .applied = applied, .epoch = rows.integer(0, 1), .barrier_epoch = rows.integer(0, 2)};
 }
 
+Result<void> claim_part(pg::Connection& db, const std::string& stream, int part,
+                        std::int64_t epoch) {
+  const auto claimed = db.query_one(
+      "insert into banyan.progress(stream, part, lsn, epoch) values ($1, $2::int, '0/0', "
+      "$3::bigint) "
+      "on conflict (stream, part) do update set epoch = excluded.epoch "
+      "where banyan.progress.epoch <= excluded.epoch",
+      {stream, std::to_string(part), std::to_string(epoch)});
+  if (!claimed) return std::unexpected(claimed.error());
+  return {};
+}
+
 std::string mark_sql() {
   return "update banyan.progress set changed_at = clock_timestamp() "
-         "where stream = $1 and epoch = $2::bigint and lsn = $3::pg_lsn";
+         "where stream = $1 and part = $2::int and epoch = $3::bigint";
 }
 
 std::string advance_sql() {
   return "update banyan.progress set lsn = $4::pg_lsn, barrier_epoch = $5::bigint "
-         "where stream = $1 and epoch = $2::bigint and lsn = $3::pg_lsn";
+         "where stream = $1 and part = 0 and epoch = $2::bigint and lsn = $3::pg_lsn";
 }
 
 }  // namespace banyan::replication

@@ -49,9 +49,14 @@ struct Claim {
 };
 Result<Claim> claim_progress(pg::Connection& db, const std::string& stream);
 
+// A row of this part's own, so that it can mark its transactions beside others'. Part 0 is the
+// progress itself.
+Result<void> claim_part(pg::Connection& db, const std::string& stream, int part,
+                        std::int64_t epoch);
+
 // The statements of an applying transaction. The first marks the transaction as ours for the stream
-// that flows the other way, and locks the row; the second moves the progress. One row each.
-std::string mark_sql();  // $1 stream, $2 epoch, $3 applied so far
+// that flows the other way, and locks the part's row; the second moves the progress. One row each.
+std::string mark_sql();  // $1 stream, $2 part, $3 epoch
 std::string
 advance_sql();  // $1 stream, $2 epoch, $3 applied so far, $4 applied now, $5 barrier epoch
 

@@ -51,14 +51,15 @@ std::string_view operation_name(Operation operation) {
   return "";
 }
 
-Result<void> BatchWriter::write(std::span<const Fragment> fragments, Way way) {
+Result<void> BatchWriter::write(std::span<const Fragment> fragments, Way way,
+                                const Beside* beside) {
   parts_.clear();
   refetched_.clear();
   former_rows_.clear();
   for (const auto& fragment : fragments) {
     for (const auto& change : fragment.changes) {
       if (change.operation == Operation::kTruncate) {
-        TRY_VOID(flush(way));
+        TRY_VOID(flush(way, beside));
         TRY_VOID(truncate(change, fragment));
         continue;
       }
@@ -69,23 +70,42 @@ Result<void> BatchWriter::write(std::span<const Fragment> fragments, Way way) {
       items_.push_back({&fragment, left, plan});
     }
   }
-  return flush(way);
+  return flush(way, beside);
 }
 
-Result<void> BatchWriter::flush(Way way) {
+Result<void> BatchWriter::flush(Way way, const Beside* beside) {
   const auto items = std::exchange(items_, {});
-  if (way == Way::kSets) return write_sets(items);
+  if (way == Way::kSets) return write_sets(items, beside);
   for (const auto& item : items) TRY_VOID(write_row(item));
   return {};
 }
 
-Result<void> BatchWriter::write_sets(std::span<const Item> items) {
+// Tables are independent of one another: nothing acts between them, or they are written in order.
+Result<void> BatchWriter::write_sets(std::span<const Item> items, const Beside* beside) {
+  compact(items);
+  const Touches* shared = beside == nullptr || beside->shared.empty() ? nullptr : &beside->shared;
+  if (shared != nullptr) {
+    TRY_VOID(write_tables(shared, Part::kFree));
+    TRY_VOID(settle());
+    TRY_VOID(beside->wait());
+  }
+  for (const auto& item : items) {
+    if (item.plan->is_row_wise) TRY_VOID(write_row(item));
+  }
+  TRY_VOID(write_tables(shared, Part::kShared));
+  for (auto* plan : in_use_) plan->net.clear();
+  in_use_.clear();
+  for (const auto& item : items) item.plan->is_row_wise = false;
+  return {};
+}
+
+void BatchWriter::compact(std::span<const Item> items) {
   for (const auto& item : items) {
     auto& plan = *item.plan;
-    const auto columns = plan.row.fields().size();
+    const auto columns = plan.table.row.fields().size();
     const bool fits = (item.change->row.empty() || item.change->row.size() == columns) &&
                       (item.change->old_row.empty() || item.change->old_row.size() == columns);
-    if (!plan.set || plan.is_row_wise || !fits) {
+    if (!plan.table.set || plan.is_row_wise || !fits) {
       plan.is_row_wise = true;
       continue;
     }
@@ -93,45 +113,47 @@ Result<void> BatchWriter::write_sets(std::span<const Item> items) {
     if (!plan.net.add(*item.change)) plan.is_row_wise = true;
     note_touched(plan, *item.change);
   }
-  // Tables are independent of one another: nothing acts between them, or they are written in order.
-  for (const auto& item : items) {
-    if (item.plan->is_row_wise) TRY_VOID(write_row(item));
-  }
+}
+
+Result<void> BatchWriter::write_tables(const Touches* shared, Part part) {
   for (auto* plan : in_use_) {
-    if (!plan->is_row_wise) TRY_VOID(write_table(*plan));
-    plan->net.clear();
+    if (plan->is_row_wise) continue;
+    SetPlan::Rows rows;
+    for (const auto& row : plan->net.rows()) {
+      const bool is_shared = shared == nullptr || plan->table.footprint.meets(row, *shared);
+      if (is_shared == (part == Part::kShared)) rows.push_back(&row);
+    }
+    TRY_VOID(write_table(*plan, rows));
   }
-  in_use_.clear();
-  for (const auto& item : items) item.plan->is_row_wise = false;
   return {};
 }
 
-Result<void> BatchWriter::write_table(Plan& plan) {
+Result<void> BatchWriter::write_table(Plan& plan, const SetPlan::Rows& rows) {
   SetPlan::Rows deleted;
   SetPlan::Rows inserted;
   std::map<std::string, SetPlan::Rows> updated;
   std::string shape;
   auto same_shape = updated.end();
-  for (const auto& row : plan.net.rows()) {
-    if (row.is_deleted()) deleted.push_back(&row);
-    if (row.is_inserted()) inserted.push_back(&row);
-    if (!row.is_updated()) continue;
-    plan.set->update_shape(row, shape);
+  for (const auto* row : rows) {
+    if (row->is_deleted()) deleted.push_back(row);
+    if (row->is_inserted()) inserted.push_back(row);
+    if (!row->is_updated()) continue;
+    plan.table.set->update_shape(*row, shape);
     if (same_shape == updated.end() || same_shape->first != shape) {
       same_shape = updated.try_emplace(shape).first;
     }
-    same_shape->second.push_back(&row);
+    same_shape->second.push_back(row);
   }
   if (!deleted.empty()) {
-    TRY(const auto statement, plan.set->remove(deleted, Text::kNo));
+    TRY(const auto statement, plan.table.set->remove(deleted, Text::kNo));
     TRY_VOID(run_set(plan, statement, Operation::kDelete,
-                     [&] { return plan.set->remove(deleted, Text::kYes); }));
+                     [&] { return plan.table.set->remove(deleted, Text::kYes); }));
   }
   for (const auto& [shape, rows] : updated) {
     if (!shape.contains('1')) continue;
-    TRY(const auto statement, plan.set->update(rows, Text::kNo));
+    TRY(const auto statement, plan.table.set->update(rows, Text::kNo));
     TRY_VOID(run_set(plan, statement, Operation::kUpdate,
-                     [&] { return plan.set->update(rows, Text::kYes); }));
+                     [&] { return plan.table.set->update(rows, Text::kYes); }));
   }
   if (inserted.empty()) return {};
   return write_inserts(plan, inserted);
@@ -139,9 +161,9 @@ Result<void> BatchWriter::write_table(Plan& plan) {
 
 Result<void> BatchWriter::write_inserts(Plan& plan, const SetPlan::Rows& rows) {
   if (rows.size() >= kCopyLeast) return copy(plan, rows);
-  TRY(const auto statement, plan.set->insert(rows, Text::kNo));
+  TRY(const auto statement, plan.table.set->insert(rows, Text::kNo));
   return run_set(plan, statement, Operation::kInsert,
-                 [&] { return plan.set->insert(rows, Text::kYes); });
+                 [&] { return plan.table.set->insert(rows, Text::kYes); });
 }
 
 Result<void> BatchWriter::run_set(Plan& plan, const SetStatement& statement, Operation operation,
@@ -163,10 +185,10 @@ Result<void> BatchWriter::run_set(Plan& plan, const SetStatement& statement, Ope
 Result<void> BatchWriter::copy(const Plan& plan, const SetPlan::Rows& rows) {
   TRY_VOID(settle());
   const auto done = [&]() -> Result<std::int64_t> {
-    TRY_VOID(session_.copy_in_begin(plan.set->copy_sql()));
+    TRY_VOID(session_.copy_in_begin(plan.table.set->copy_sql()));
     std::string buffer;
     for (const auto* row : rows) {
-      SetPlan::append_copy_row(buffer, *row->row, plan.row);
+      SetPlan::append_copy_row(buffer, *row->row, plan.table.row);
       if (buffer.size() < kCopyWrite) continue;
       TRY_VOID(session_.copy_in_write(buffer));
       buffer.clear();
@@ -174,7 +196,7 @@ Result<void> BatchWriter::copy(const Plan& plan, const SetPlan::Rows& rows) {
     TRY_VOID(session_.copy_in_write(buffer));
     return session_.copy_in_end();
   }();
-  const auto what = "copy of new rows into " + plan.row.table().display();
+  const auto what = "copy of new rows into " + plan.table.row.table().display();
   if (!done) {
     failed_on_rows_ = is_about_rows(session_.last_sqlstate());
     return std::unexpected(Error(done.error()).with_context(what));
@@ -191,7 +213,7 @@ Result<const std::string*> BatchWriter::prepared(Plan& plan, const std::string& 
   TRY(const auto sql, text());
   auto fresh = fmt::format("b{}", ++next_statement_);
   TRY_VOID(pipeline_.prepare(fresh, sql));
-  TRY_VOID(step({.what = "preparing a statement for " + plan.row.table().display()}));
+  TRY_VOID(step({.what = "preparing a statement for " + plan.table.row.table().display()}));
   name = std::move(fresh);
   return &name;
 }
@@ -199,11 +221,11 @@ Result<const std::string*> BatchWriter::prepared(Plan& plan, const std::string& 
 Result<void> BatchWriter::write_row(const Item& item) {
   auto& plan = *item.plan;
   const auto& change = *item.change;
-  TRY(const auto statement, plan.row.statement(change, Text::kNo));
+  TRY(const auto statement, plan.table.row.statement(change, Text::kNo));
   if (!statement.is_needed) return {};
   note_touched(plan, change);
   TRY(const auto* name, prepared(plan, statement.shape, [&]() -> Result<std::string> {
-        TRY(auto written, plan.row.statement(change, Text::kYes));
+        TRY(auto written, plan.table.row.statement(change, Text::kYes));
         return std::move(written.sql);
       }));
   std::vector<pg::RawParam> params;
@@ -212,7 +234,7 @@ Result<void> BatchWriter::write_row(const Item& item) {
     params.push_back(cell->kind == pg::CellKind::kText ? cell->bytes.data() : nullptr);
   }
   TRY_VOID(pipeline_.execute(*name, params));
-  const bool may_be_gone = plan.is_cascaded_to && change.operation == Operation::kDelete;
+  const bool may_be_gone = plan.table.is_cascaded_to && change.operation == Operation::kDelete;
   return step({.what = {},
                .plan = &plan,
                .change = &change,
@@ -225,7 +247,7 @@ Result<void> BatchWriter::write_row(const Item& item) {
 Result<void> BatchWriter::truncate(const Change& change, const Fragment& fragment) {
   std::string list;
   for (const auto& relation : change.truncated) {
-    const auto mapped = config_.mapping.of(relation->schema, relation->name);
+    const auto mapped = tables_.mapping().of(relation->schema, relation->name);
     const auto name = pg::quote_qualified(mapped.target_schema, mapped.target_table);
     const ChunkFilter* filter = filter_of(*relation);
     if (filter != nullptr && filter->has_row_beyond(fragment.xid)) {
@@ -283,7 +305,7 @@ Result<void> BatchWriter::check_answers() {
 
 std::string BatchWriter::describe(const Step& step) const {
   if (step.plan == nullptr || !step.what.empty()) return step.what;
-  const auto table = step.plan->row.table().display();
+  const auto table = step.plan->table.row.table().display();
   if (step.change == nullptr) {
     return fmt::format("{} {} in a batch", operation_name(step.operation), table);
   }
@@ -334,7 +356,7 @@ Result<void> BatchWriter::reset() {
 
 std::optional<Misfit> BatchWriter::misfit() {
   if (!failed_ || failed_->plan == nullptr || failed_->change == nullptr) return std::nullopt;
-  const auto& row = failed_->plan->row;
+  const auto& row = failed_->plan->table.row;
   const auto& change = *failed_->change;
   Misfit out{.table = row.table().display(),
              .operation = std::string(operation_name(failed_->operation)),
@@ -357,45 +379,21 @@ std::optional<Misfit> BatchWriter::misfit() {
                          params.size());
   }
   if (params.empty()) return out;
-  auto db = catalog();
+  auto db = pg::Connection::open(tables_.to_url(), {.application_name = "banyan_catalog"});
   if (!db) return out;
   const auto found =
-      (*db)->query(fmt::format("select pg_catalog.to_jsonb(t)::text from only {} t where{}",
-                               row.table().qualified(), where),
-                   params);
+      db->query(fmt::format("select pg_catalog.to_jsonb(t)::text from only {} t where{}",
+                            row.table().qualified(), where),
+                params);
   if (found && !found->empty()) out.there = found->str(0, 0);
   return out;
 }
 
-Result<pg::Connection*> BatchWriter::catalog() {
-  if (!catalog_ || !catalog_->is_alive()) {
-    TRY(auto opened, pg::Connection::open(config_.to_url, {.application_name = "banyan_catalog"}));
-    catalog_ = std::move(opened);
-  }
-  return &*catalog_;
-}
-
 Result<BatchWriter::Plan*> BatchWriter::plan_for(const RelationPtr& relation) {
-  if (const auto found = plans_.find(relation.get()); found != plans_.end()) {
-    return found->second.get();
-  }
-  TRY(auto* db, catalog());
-  const auto mapped = config_.mapping.of(relation->schema, relation->name);
-  TRY(auto table, read_table(*db, mapped.target_schema, mapped.target_table));
-  TRY(const bool cascades, is_cascaded_to(table));
-  TRY(auto row, RowPlan::create(*relation, std::move(table), mapped));
-  auto plan = std::make_unique<Plan>(relation, std::move(row));
-  plan->is_cascaded_to = cascades;
-  TRY(plan->set, SetPlan::read(*db, plan->row, config_.role));
-  return (plans_[relation.get()] = std::move(plan)).get();
-}
-
-Result<bool> BatchWriter::is_cascaded_to(const Table& table) {
-  if (config_.role == SetPlan::Role::kReplica) return false;
-  TRY(const auto rows, catalog_->query("select 1 from pg_catalog.pg_constraint where contype = 'f' "
-                                       "and conrelid = $1::oid and confdeltype = 'c'",
-                                       {std::to_string(table.oid)}));
-  return !rows.empty();
+  const auto found = plans_.find(relation.get());
+  if (found != plans_.end()) return found->second.get();
+  TRY(const auto* table, tables_.of(relation));
+  return (plans_[relation.get()] = std::make_unique<Plan>(*table)).get();
 }
 
 ChunkFilter* BatchWriter::filter_of(const Relation& relation) {
@@ -441,12 +439,12 @@ Result<const Change*> BatchWriter::left_to_apply(const Change& change, std::uint
 }
 
 void BatchWriter::note_touched(const Plan& plan, const Change& change) {
-  if (touched_.size() >= kTouchedPerBatch || plan.row.key_columns().empty()) return;
-  TouchedKey key{.schema = plan.row.table().schema,
-                 .table = plan.row.table().name,
-                 .columns = plan.row.key_columns(),
+  if (touched_.size() >= kTouchedPerBatch || plan.table.row.key_columns().empty()) return;
+  TouchedKey key{.schema = plan.table.row.table().schema,
+                 .table = plan.table.row.table().name,
+                 .columns = plan.table.row.key_columns(),
                  .values = {}};
-  for (const auto* cell : plan.row.key_cells(change)) key.values.emplace_back(cell->bytes);
+  for (const auto* cell : plan.table.row.key_cells(change)) key.values.emplace_back(cell->bytes);
   touched_.push_back(std::move(key));
 }
 

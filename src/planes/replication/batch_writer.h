@@ -9,6 +9,8 @@
 //   rows   every change by itself, in the source's order (RowPlan): also how a batch is written
 //   that
 //          sets could not (unique values that change hands), and the way to name what is wrong
+// Beside earlier batches that are not committed yet (Beside), rows that touch what those touch are
+// written last, when it may be done.
 // One thread. After a failure call reset() and roll back; nothing of the batch is then remembered.
 
 #include <deque>
@@ -23,7 +25,7 @@
 #include <vector>
 
 #include "planes/replication/chunk_filter.h"
-#include "planes/replication/set_plan.h"
+#include "planes/replication/table_plans.h"
 #include "wire/pg/pipeline.h"
 
 namespace banyan::replication {
@@ -46,14 +48,19 @@ struct Misfit {
   std::optional<std::string> there;                       // the row here as JSON, when there is one
 };
 
+using ChunkFilters = std::map<std::string, ChunkFilter>;
+
 struct BatchWriterConfig {
-  std::string to_url;
   std::string from_url;  // for rows that must be copied again
   std::string stream;
   // By "schema.table": tables that were copied under snapshots of their own.
-  std::map<std::string, ChunkFilter> filters;
-  Mapping mapping;
-  SetPlan::Role role = SetPlan::Role::kOrigin;
+  ChunkFilters filters{};
+};
+
+// Earlier batches are open: what they touch too, and how to wait until they are not.
+struct Beside {
+  const Touches& shared;
+  std::function<Result<void>()> wait;
 };
 
 std::string_view operation_name(Operation operation);
@@ -63,14 +70,15 @@ class BatchWriter {
   enum class Way : std::uint8_t { kSets, kRows };
   enum class Expect : std::uint8_t { kOne, kAtMostOne, kAny, kExactly };
 
-  BatchWriter(pg::Connection& session, BatchWriterConfig config)
+  BatchWriter(pg::Connection& session, TablePlans& plans, BatchWriterConfig config)
       : session_(session),
         config_(std::move(config)),
+        tables_(plans),
         pipeline_(session_),
         filters_(config_.filters) {}
 
-  // The fragments stay as they are until settle() or reset().
-  Result<void> write(std::span<const Fragment> fragments, Way way);
+  // The fragments stay as they are until settle() or reset(). `beside` only with kSets.
+  Result<void> write(std::span<const Fragment> fragments, Way way, const Beside* beside = nullptr);
   // A statement of the batch's frame.
   Result<void> send(const std::string& what, const std::string& sql,
                     std::span<const pg::RawParam> params, Expect expect);
@@ -89,15 +97,10 @@ class BatchWriter {
 
  private:
   struct Plan {
-    Plan(RelationPtr described, RowPlan plan)
-        : relation(std::move(described)), row(std::move(plan)), net(row.key()) {}
-    const RelationPtr relation;
-    const RowPlan row;
-    std::optional<SetPlan> set;
+    explicit Plan(const TablePlan& plan) : table(plan), net(plan.row.key()) {}
+    const TablePlan& table;
     Compaction net;
-    bool is_row_wise = false;  // in this batch
-    // Foreign keys act on this session and cascade here before the stream says so.
-    bool is_cascaded_to = false;
+    bool is_row_wise = false;                                 // in this batch
     std::unordered_map<std::string, std::string> statements;  // shape -> prepared name
   };
   struct Item {
@@ -115,14 +118,18 @@ class BatchWriter {
     std::int64_t rows = 0;  // with kExactly
   };
 
-  Result<void> write_sets(std::span<const Item> items);
-  Result<void> write_table(Plan& plan);
+  Result<void> write_sets(std::span<const Item> items, const Beside* beside);
+  void compact(std::span<const Item> items);
+  // The rows of all tables, of them those that touch something shared or not; all without `shared`.
+  enum class Part : std::uint8_t { kFree, kShared };
+  Result<void> write_tables(const Touches* shared, Part part);
+  Result<void> write_table(Plan& plan, const SetPlan::Rows& rows);
   Result<void> write_inserts(Plan& plan, const SetPlan::Rows& rows);
   Result<void> run_set(Plan& plan, const SetStatement& statement, Operation operation,
                        const std::function<Result<SetStatement>()>& with_text);
   Result<void> write_row(const Item& item);
   Result<void> truncate(const Change& change, const Fragment& fragment);
-  Result<void> flush(Way way);
+  Result<void> flush(Way way, const Beside* beside);
   Result<void> copy(const Plan& plan, const SetPlan::Rows& rows);
   Result<void> step(Step step);
   Result<void> check_answers();
@@ -131,8 +138,6 @@ class BatchWriter {
   Result<const std::string*> prepared(Plan& plan, const std::string& shape,
                                       const std::function<Result<std::string>()>& text);
   Result<Plan*> plan_for(const RelationPtr& relation);
-  Result<bool> is_cascaded_to(const Table& table);
-  Result<pg::Connection*> catalog();
   // Null: the table was copied under the slot's snapshot.
   ChunkFilter* filter_of(const Relation& relation);
   // What of `change` the copy does not hold already: null, it, or a part of it kept in parts_.
@@ -142,12 +147,12 @@ class BatchWriter {
 
   pg::Connection& session_;
   const BatchWriterConfig config_;
+  TablePlans& tables_;
   pg::Pipeline pipeline_;
-  std::optional<pg::Connection> catalog_;
   std::unordered_map<const Relation*, std::unique_ptr<Plan>> plans_;
   int next_statement_ = 0;
   std::vector<Item> items_;  // not written yet
-  std::map<std::string, ChunkFilter> filters_;
+  ChunkFilters filters_;
   std::optional<pg::Connection> source_;
   std::deque<std::deque<std::string>> refetched_;  // bytes of parts_
   // What rows copied again since the last write() were filtered by before.

@@ -6,10 +6,10 @@
 //   secret          one nonce per migration and side; readable by its owner only
 //   barrier         published: the row that travels behind the last write of a fenced side
 //   heartbeat       published: keeps a quiet database's slot moving; `side` is who wrote it
-//   progress        on the applying side: how far each stream is durably applied. The row is
-//   changed
-//                   in the transaction of the changes, with `where epoch = mine and lsn = last`,
-//                   so a second applier cannot commit. Also published: marks applied transactions.
+//   progress        on the applying side: how far each stream is durably applied. Row `part` 0 is
+//                   changed in the transaction of the changes, with `where epoch = mine and lsn =
+//                   last`, so a second applier cannot commit. The other parts belong to sessions
+//                   that apply beside it. Also published: marks applied transactions.
 //   applied_chunks  on the applying side: chunks of the copy that are durably there
 //   refetched_rows  on the applying side: rows that were copied again by themselves (row_refetch.h)
 //   sequence_rights on a fenced side: what sequence_rights.h has to give back

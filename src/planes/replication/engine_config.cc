@@ -27,6 +27,16 @@ Result<TableNames> parse_tables(const json& list) {
   return tables;
 }
 
+Effort parse_effort(const json& config) {
+  Effort effort;
+  effort.connections = config.value("appliers", effort.connections);
+  effort.far_behind =
+      std::chrono::milliseconds(config.value("far_behind_ms", to_ms(effort.far_behind)));
+  effort.batch_transactions =
+      std::max(1, config.value("batch_transactions", effort.batch_transactions));
+  return effort;
+}
+
 }  // namespace
 
 TableNames EngineConfig::carried(SideName from) const {
@@ -69,6 +79,7 @@ Result<EngineConfig> parse_engine_config(const std::string& name, const json& co
       std::chrono::milliseconds(config.value("ddl_every_ms", to_ms(parsed.ddl_every)));
   TRY(parsed.mapping, Mapping::parse(config.value("map", json())));
   if (config.value("apply", "sets") == "rows") parsed.apply_way = BatchWriter::Way::kRows;
+  parsed.effort = parse_effort(config);
   parsed.slot_prefix = config.value("slot_prefix", parsed.slot_prefix);
   return parsed;
 }

@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "planes/replication/act.h"
-#include "planes/replication/batch_writer.h"
+#include "planes/replication/applier.h"
 #include "planes/replication/copy_throttle.h"
 #include "planes/replication/schema_watch.h"
 #include "planes/replication/split_ends.h"
@@ -31,6 +31,7 @@ struct EngineConfig {
   Mapping mapping;
   std::filesystem::path spool;  // directory for transactions that are still in progress
   BatchWriter::Way apply_way = BatchWriter::Way::kSets;
+  Effort effort;
   std::string slot_prefix = "banyan_";
   CopyMode copy_mode = CopyMode::kAuto;
   std::int64_t chunk_bytes = 64 << 20;
@@ -44,7 +45,8 @@ struct EngineConfig {
 
 // The configuration of the verb `start`: {source, target, tables: "all"|[..], jobs, slot_prefix?,
 // copies?, left_out?, copies_only? (of a split, see settle_config), service_role?: {name,
-// password?}, map? (mapping.h), apply?: "sets"|"rows", copy_mode?: "auto"|"table"|"chunk",
+// password?}, map? (mapping.h), apply?: "sets"|"rows", appliers?,
+// far_behind_ms?, batch_transactions? (applier.h), copy_mode?: "auto"|"table"|"chunk",
 // chunk_bytes?, throttle?: {bytes_per_s?, ...}, ddl?: "stop"|"freeze"|"apply_safe", ddl_every_ms?}.
 Result<EngineConfig> parse_engine_config(const std::string& name, const nlohmann::json& config);
 

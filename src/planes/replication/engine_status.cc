@@ -55,7 +55,9 @@ nlohmann::json stream_json(const Stream* stream) {
                          {"transactions", status.transactions},
                          {"rows", status.rows},
                          {"batches", status.batches},
-                         {"batches_row_by_row", status.batches_row_by_row}};
+                         {"batches_row_by_row", status.batches_row_by_row},
+                         {"batches_beside", status.batches_beside},
+                         {"batches_again", status.batches_again}};
   if (status.misfit) json["misfit"] = misfit_json(*status.misfit);
   if (status.error) json["error"] = status.error->message();
   return json;

@@ -147,9 +147,10 @@ Result<pg::Connection> open_writer(const RepairPlan& plan) {
   }
   TRY_VOID(find_extension_operators(db));
   TRY_VOID(db.exec("set synchronous_commit = on; begin"));
-  TRY_VOID(db.query_one(
-      "update banyan.progress set changed_at = pg_catalog.clock_timestamp() where stream = $1",
-      {plan.stream}));
+  TRY_VOID(
+      db.query_one("update banyan.progress set changed_at = pg_catalog.clock_timestamp() "
+                   "where stream = $1 and part = 0",
+                   {plan.stream}));
   return db;
 }
 

@@ -133,6 +133,8 @@ StreamStatus Stream::status() const {
     status.rows = shared.rows;
     status.batches = shared.batches;
     status.batches_row_by_row = shared.batches_row_by_row;
+    status.batches_beside = shared.batches_beside;
+    status.batches_again = shared.batches_again;
     status.misfit = shared.misfit;
     status.alarms_total = shared.alarms_total;
     status.alarms = shared.alarms;

@@ -42,6 +42,8 @@ struct StreamStatus {
   std::int64_t rows = 0;
   std::int64_t batches = 0;
   std::int64_t batches_row_by_row = 0;
+  std::int64_t batches_beside = 0;
+  std::int64_t batches_again = 0;
   std::optional<Misfit> misfit;
   std::int64_t alarms_total = 0;
   std::deque<Alarm> alarms;

@@ -88,6 +88,18 @@ struct Fragment {
   std::size_t bytes = 0;
 };
 
+// Consecutive transactions that are committed together on the applying side.
+struct Batch {
+  std::vector<Fragment> fragments;
+  std::size_t changes = 0;
+  std::size_t bytes = 0;
+  int transactions = 0;  // that end in it
+  pg::Lsn end;           // of the last one
+  pg::Lsn commit;        // where its commit record begins
+  std::int64_t time_us = 0;
+  std::optional<std::int64_t> barrier;
+};
+
 // What one read of the stream gave: handed over together, because a queue costs more than a row.
 using Delivery = std::vector<Fragment>;
 

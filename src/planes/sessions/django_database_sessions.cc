@@ -90,7 +90,7 @@ Result<void> DjangoDatabaseSessions::mark_as_carried() {
             {migration_}));
   TRY_VOID(
       query("UPDATE banyan.progress SET changed_at = pg_catalog.clock_timestamp()"
-            " WHERE stream = $1 || ':new'",
+            " WHERE stream = $1 || ':new' AND part = 0",
             {migration_}));
   return {};
 }
