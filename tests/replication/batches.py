@@ -4,6 +4,7 @@ key, hostile types. A backlog is made while the role is away, so that batches ar
 
     batches.py BANYAN [seed]
 """
+import os
 import random
 import sys
 
@@ -142,7 +143,7 @@ def main():
             target.create_database(way)
             start(role, source, target, way)
             eventually(lambda: role.call("status", name=way)["state"] == "following", way)
-        counts = {}
+        counts, beside = {}, {}
         for turn in range(ROUNDS):
             role.stop()
             source.psql("\\set ON_ERROR_STOP 0\n" + "".join(script.transaction() for _ in range(TRANSACTIONS)) + EXCHANGE, "shop")
@@ -154,11 +155,14 @@ def main():
                 stream = role.call("status", name=way)["stream"]
                 counts[way] = [a + b for a, b in zip(counts.get(way, [0, 0]),
                                                      [stream["batches"], stream["batches_row_by_row"]])]
+                beside[way] = [a + b for a, b in zip(beside.get(way, [0, 0]),
+                                                     [stream["batches_beside"], stream["batches_again"]])]
                 for table in TABLES:
                     here, there = rows(source, "shop", table), rows(target, way, table)
                     assert here == there, (way, turn, table, [r for r in here if r not in there][:3],
                                            [r for r in there if r not in here][:3])
-        print("batches, of them row by row:", counts)
+        print("batches, of them row by row:", counts, "beside others, of them written again alone:", beside)
+        assert "BANYAN_START_CONFIG" not in os.environ or beside["sets"][0] > 0, "nothing was applied beside others"
         assert counts["sets"][0] < ROUNDS * TRANSACTIONS / 4, "transactions were not joined into batches"
         assert counts["sets"][1] > 0, "no unique value changed hands: the fall-back was not tried"
         written = target.value("select n_tup_upd from pg_stat_user_tables where relname = 'hot'", "sets")

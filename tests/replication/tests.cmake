@@ -16,8 +16,16 @@ add_test(NAME replication_stories
 set_tests_properties(replication_stories PROPERTIES TIMEOUT 900 LABELS integration)
 
 # The stream and its applying.
-foreach(name batches streaming mapping wal_guard)
+foreach(name batches beside streaming mapping wal_guard)
   add_test(NAME replication_${name}
            COMMAND /usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/replication/${name}.py $<TARGET_FILE:banyan>)
   set_tests_properties(replication_${name} PROPERTIES TIMEOUT 900 LABELS integration)
+endforeach()
+
+# The same, several sessions applying at once, however small the lag.
+foreach(name run_cases batches streaming kill_and_resume without_superuser)
+  add_test(NAME replication_${name}_beside
+           COMMAND /usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/replication/${name}.py $<TARGET_FILE:banyan>)
+  set_tests_properties(replication_${name}_beside PROPERTIES TIMEOUT 900 LABELS integration ENVIRONMENT
+    "BANYAN_START_CONFIG={\"appliers\":4,\"far_behind_ms\":0,\"batch_transactions\":20}")
 endforeach()

@@ -10,7 +10,7 @@ SETUP = "create table t(id int primary key, v int); create table mark(id int pri
 def run(world):
     with world.migration(SETUP) as move:
         def kept():
-            return move.new.value(f"select lsn from banyan.progress where stream = '{move.name}:old'", move.name)
+            return move.new.value(f"select lsn from banyan.progress where part = 0 and stream = '{move.name}:old'", move.name)
 
         def told():
             return move.call("status")["stream"]["applied_lsn"]

@@ -24,7 +24,8 @@ def run(world):
             move.new.kill9()
             told = move.old.value(f"select confirmed_flush_lsn from pg_replication_slots where database = '{move.name}'")
             move.new.start()
-            safe = move.new.value(f"select lsn >= '{told}'::pg_lsn from banyan.progress where stream = '{move.name}:old'",
+            safe = move.new.value(f"select lsn >= '{told}'::pg_lsn from banyan.progress "
+                                  f"where part = 0 and stream = '{move.name}:old'",
                                   move.name)
             assert safe, "the source was told more than the crashed target had kept"
             writer.stop()
