@@ -2,6 +2,7 @@
 """CPU time and wall time of moving a PostgreSQL database, beside pgcopydb and native logical replication.
 
     bench/replication.py BANYAN [--scale N] [--rounds N] [--transactions N] [--rate N] [--only apply] [--plots FOLDER]
+                         [--appliers 1,2,4] [--workload wide]
 
 Two real servers, `pgbench -i -s N` on the source. In each round every tool gets a fresh copy of that database and an
 empty one on the target, in rotating order, and ratios are taken within the round:
@@ -10,6 +11,8 @@ empty one on the target, in rotating order, and ratios are taken within the roun
            ready
     apply  the tool is stopped, pgbench leaves a backlog of TPC-B transactions, and the time until the last of them is
            on the target is measured from the moment the tool is started again (pgcopydb clone has no such part)
+           --appliers 1,2,4 does this with each number of sessions; --workload wide with updates of scattered rows of
+           600 bytes with two further indexes, instead of TPC-B
     lag    pgbench commits at a fixed rate; a probe row every 20 ms measures the time from its commit on the source
            until it is seen on the target, looked for every millisecond
 
@@ -19,6 +22,7 @@ have ended) and of the tool. The load generator works before the measurement and
 import argparse
 import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
 import resource
@@ -44,7 +48,19 @@ POLL_S = 0.1
 TICKS = os.sysconf("SC_CLK_TCK")
 CONTENTS = """select (select count(*) from pgbench_history), (select sum(delta) from pgbench_history),
   (select count(*) from pgbench_accounts), (select sum(abalance) from pgbench_accounts),
-  (select sum(tbalance) from pgbench_tellers), (select sum(bbalance) from pgbench_branches)"""
+  (select sum(tbalance) from pgbench_tellers), (select sum(bbalance) from pgbench_branches),
+  (select sum(hashtext(w::text)) from bench_wide w)"""
+WIDE = """create table bench_wide(id bigint primary key, a int, b text, c timestamptz, d numeric, e text);
+insert into bench_wide select g, g, md5(g::text), now(), g * 1.25, repeat(md5(g::text), 16)
+  from generate_series(1, {rows}) g;
+create index on bench_wide(a); create index on bench_wide(b)"""
+WIDE_SCRIPT = """\\set one random(1, {rows})
+\\set other random(1, {rows})
+begin;
+update bench_wide set a = a + 1, b = md5(a::text), d = d * 1.01, e = repeat(md5(b), 16) where id = :one;
+update bench_wide set a = a + 1, b = md5(a::text), d = d * 1.01, e = repeat(md5(b), 16) where id = :other;
+commit;
+"""
 
 
 def process_stat(pid):
@@ -103,6 +119,11 @@ class Bench:
         self.run("pgbench", "-i", "-q", "-s", str(self.options.scale), self.source.url("base"))
         self.source.run("create table bench_marker(id int primary key); create table bench_probe(id serial primary key)",
                         "base")
+        rows = 300_000 if self.options.workload == "wide" else 1
+        self.source.psql(WIDE.format(rows=rows), "base")
+        self.script = self.stack.enter_context(tempfile.NamedTemporaryFile("w"))
+        self.script.write(WIDE_SCRIPT.format(rows=rows))
+        self.script.flush()
         return self
 
     def __exit__(self, *_):
@@ -135,7 +156,8 @@ class Bench:
 
     def backlog(self):
         each = self.options.transactions // 4
-        self.run("pgbench", "-n", "-c", "4", "-j", "1", "-t", str(each), self.source.url("shop"))
+        load = ["-f", self.script.name] if self.options.workload == "wide" else []
+        self.run("pgbench", "-n", "-c", "4", "-j", "1", "-t", str(each), *load, self.source.url("shop"))
         self.source.run("insert into bench_marker values (1)", "shop")
 
     def wait_for_marker(self):
@@ -175,23 +197,22 @@ class Bench:
         reached = float(load.communicate()[0].split("tps = ")[1].split()[0])
         return sorted(samples), reached
 
-    def banyan_round(self):
+    def banyan_round(self, name="Banyan", appliers=0):
+        config = {"tables": "all", "jobs": JOBS, "appliers": appliers}
         with Banyan(self.banyan, "replicate") as role:
             role.stop()
 
             def copy():
                 role.start()
                 role.call("start", name="shop", config={
-                    "source": self.source.url("shop"), "target": self.target.url("shop"), "tables": "all",
-                    "jobs": JOBS})
+                    "source": self.source.url("shop"), "target": self.target.url("shop"), **config})
                 eventually(lambda: self.is_following(role), "following", PATIENCE_S, POLL_S)
                 return role
 
             def apply():
                 role.start()
                 role.call("start", name="shop", config={
-                    "source": self.source.url("shop"), "target": self.target.url("shop"), "tables": "all",
-                    "jobs": JOBS})
+                    "source": self.source.url("shop"), "target": self.target.url("shop"), **config})
                 self.wait_for_marker()
                 return role
 
@@ -199,8 +220,8 @@ class Bench:
             role.stop()
             self.backlog()
             applied = self.measure(apply)
-            self.assert_equal("banyan")
-            self.note_lag("Banyan")
+            self.assert_equal(name)
+            self.note_lag(name)
             role.call("cancel", name="shop")
         return {"copy": copied, "apply": applied}
 
@@ -266,6 +287,10 @@ class Bench:
         tools = {"Banyan": self.banyan_round, "pgcopydb": self.pgcopydb_round, "native": self.native_round}
         if self.options.only == "apply":
             del tools["pgcopydb"]
+        for count in self.options.appliers:
+            tools[f"Banyan, appliers: {count}"] = functools.partial(self.banyan_round, f"Banyan, {count}", count)
+        if self.options.appliers:
+            del tools["Banyan"]
         turn = number % len(tools)
         costs = {}
         for name in [*tools][turn:] + [*tools][:turn]:
@@ -338,12 +363,13 @@ def table(rounds, amounts):
              "Banyan / it: wall | CPU target + tool | CPU of all |",
              "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"]
     for part, (amount, unit) in amounts.items():
-        for name in (name for name in TITLES if part in rounds[0].get(name, {})):
+        names = [*TITLES, *(name for name in rounds[0] if name not in TITLES)]
+        for name in (name for name in names if part in rounds[0].get(name, {})):
             costs = " | ".join(f"{median(rounds, part, name, of):.2f}" for of in (WALL, SOURCE, TARGET, TOOL))
             rate = statistics.median(amount / max(costs[name][part].receiving, 0.01) for costs in rounds)
-            ratios = " | ".join("" if name == "Banyan" else ratio(rounds, part, name, of)
+            ratios = " | ".join("" if "Banyan" not in rounds[0] or name == "Banyan" else ratio(rounds, part, name, of)
                                 for of in (WALL, RECEIVING, TOTAL))
-            lines.append(f"| {part} | {TITLES[name]} | {costs} | {rate:,.0f} {unit} | {ratios} |")
+            lines.append(f"| {part} | {TITLES.get(name, name)} | {costs} | {rate:,.0f} {unit} | {ratios} |")
     return "\n".join(lines)
 
 
@@ -356,6 +382,8 @@ def main():
     parser.add_argument("--rate", type=int, default=3000, help="of the lag's load; 0: not measured")
     parser.add_argument("--lag-seconds", type=int, default=20)
     parser.add_argument("--only", choices=["all", "apply"], default="all", help="apply: without pgcopydb")
+    parser.add_argument("--appliers", type=lambda text: [int(word) for word in text.split(",")], default=[])
+    parser.add_argument("--workload", choices=["tpcb", "wide"], default="tpcb")
     parser.add_argument("--plots", help="a folder for replication.svg")
     options = parser.parse_args()
     load = os.getloadavg()[0]
@@ -363,7 +391,7 @@ def main():
         version = bench.source.value("show server_version").split()[0]
         rounds = [bench.round(number) for number in range(options.rounds)]
     print(f"{time.strftime('%Y-%m-%d')}, PostgreSQL {version}, pgbench scale {options.scale}, "
-          f"{options.transactions // 4 * 4:,} TPC-B transactions, {options.rounds} paired rounds, "
+          f"{options.transactions // 4 * 4:,} {options.workload} transactions, {options.rounds} paired rounds, "
           f"{os.cpu_count()} cores, load average {load:.2f} before and {os.getloadavg()[0]:.2f} after\n")
     amounts = {"copy": (options.scale * 100_000, "rows"), "apply": (options.transactions // 4 * 4, "transactions")}
     print(table(rounds, amounts))
