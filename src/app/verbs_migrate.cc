@@ -37,7 +37,12 @@ std::string database_line(const json& database) {
   if (database.value("state", "") == "copying")
     return line + fmt::format(", {} of {}, {} left", human_bytes(done), human_bytes(total),
                               human_seconds(database.value("eta_s", 0.0)));
-  return line + fmt::format(", lag {} ms, {} serves", database.value("lag_ms", 0L),
+  const json spool = database.value("stream", json::object()).value("spool", json::object());
+  const std::string only_copy =
+      spool.value("confirm", "") == "spooled"
+          ? fmt::format(", {} only in the spool", human_bytes(spool.value("bytes", 0.0)))
+          : "";
+  return line + fmt::format(", lag {} ms{}, {} serves", database.value("lag_ms", 0L), only_copy,
                             database.value("active", "old"));
 }
 

@@ -45,7 +45,10 @@ Result<json> database_config(const spec::Spec& spec, const spec::Migration& migr
                  {"copy_mode", move.copy},
                  {"ddl", move.ddl},
                  {"decisions", move.decisions},
-                 {"throttle", {{"bytes_per_s", move.max_mb_per_s * 1'000'000LL}}}};
+                 {"throttle", {{"bytes_per_s", move.max_mb_per_s * 1'000'000LL}}},
+                 {"spool",
+                  {{"limit_bytes", move.spool_mb * 1'000'000LL},
+                   {"kept_wal_bytes", move.kept_wal_mb * 1'000'000LL}}}};
   TRY(config["source"], spec::resolve(spec, spec.source->database->url));
   TRY(config["target"], spec::resolve(spec, spec.databases.at(move.to).url));
   if (!move.service_role) return config;

@@ -392,6 +392,11 @@ void read_move(Reader& reader, Migration& migration) {
                                     {"stop", "freeze", "apply_safe"});
         database.max_mb_per_s =
             inner.integer({"max_mb_per_s", "Limit of the copy (0: none)"}, {0, 100000}, 0);
+        database.spool_mb = inner.integer(
+            {"spool_mb", "Received changes that may wait on this disk"}, {64, 10'000'000}, 16384);
+        database.kept_wal_mb = inner.integer(
+            {"kept_wal_mb", "Log the source keeps before the spool vouches (0: as it allows)"},
+            {0, 10'000'000}, 0);
       });
   if (database_given.given) migration.database = std::move(database);
 

@@ -202,6 +202,8 @@ struct DatabaseMove {
   std::string copy = "auto";  // or table, chunk: what the copy reads under (table_copy.h)
   std::string ddl = "stop";   // or freeze, apply_safe: when the schema changes meanwhile
   int max_mb_per_s = 0;       // of the copy; 0: no limit
+  int spool_mb = 16384;       // received changes that may wait on this machine's disk
+  int kept_wal_mb = 0;  // that the source may keep before the spool vouches; 0: as its limit allows
 };
 
 struct FilesMove {

@@ -152,6 +152,8 @@ TEST(Spec, TheShortFormOfAMoveHasTheDefaultsOfTheLongOne) {
   EXPECT_EQ(short_form.ddl, long_form.ddl);
   EXPECT_EQ(short_form.jobs, long_form.jobs);
   EXPECT_EQ(short_form.max_mb_per_s, long_form.max_mb_per_s);
+  EXPECT_EQ(short_form.spool_mb, long_form.spool_mb);
+  EXPECT_EQ(short_form.kept_wal_mb, long_form.kept_wal_mb);
 }
 
 TEST(Spec, ReferencesToNothingAreProblems) {

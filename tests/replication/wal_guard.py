@@ -23,10 +23,9 @@ def main():
         assert wal["status"] == "reserved" and "alarm" not in wal, wal
         pair.old.run("alter system set max_slot_wal_keep_size = '96MB'")
         pair.old.run("select pg_reload_conf()")
-        blocker = pair.new.connect("shop", autocommit=False)
-        with blocker.cursor() as cursor:
-            cursor.execute("lock table t in access exclusive mode")
-            pair.old.run("update t set v = 1", "shop")
+        open_one = pair.old.connect("shop", autocommit=False)
+        with open_one.cursor() as cursor:
+            cursor.execute("update t set v = 1")  # a slot keeps the log from its oldest open transaction on
 
             def alarmed():
                 write_log(pair)
@@ -39,7 +38,7 @@ def main():
                 pair.old.run("checkpoint")
                 return pair.call("status")["wal"]["status"] == "lost"
             eventually(lost, "the loss")
-        blocker.rollback()
+        open_one.rollback()
         status = eventually(lambda: (s := pair.call("status"))["state"] == "failed" and s, "the refusal")
         print("refused:", status["error"])
         assert "dropped log" in status["error"] and "repair" in status["wal"]["alarm"], status

@@ -99,7 +99,10 @@ Result<std::unique_ptr<Applier>> Applier::open(const ApplierConfig& config,
   const auto stream = stream_name(config.migration, config.from);
   TRY(auto session, ApplySession::connect(config.to_url, config.migration, stream));
   TRY_VOID(end_predecessor(session, stream));
+  // What a predecessor committed is on disk with the claim.
+  TRY_VOID(session.exec("set synchronous_commit = on"));
   TRY(const auto claim, claim_progress(session, stream));
+  TRY_VOID(session.exec("set synchronous_commit = off"));
   TRY(const auto shown, session.query("show session_replication_role"));
   const auto role =
       shown.text(0, 0) == "replica" ? SetPlan::Role::kReplica : SetPlan::Role::kOrigin;

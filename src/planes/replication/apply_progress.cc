@@ -13,11 +13,12 @@ Result<void> create_stream_table(pg::Connection& db) {
       "select pg_advisory_xact_lock(hashtext('banyan.schema'));"
       "create table if not exists banyan.stream(stream text primary key, slot text not null,"
       " system_id text not null, stage text not null, snapshot text not null, start pg_lsn not "
-      "null)");
+      "null);"
+      "alter table banyan.stream add column if not exists timeline text not null default ''");
 }
 
 Result<std::optional<StreamRecord>> read_stream(pg::Connection& db, const std::string& stream) {
-  TRY(const auto rows, db.query("select slot, system_id, stage, snapshot, start "
+  TRY(const auto rows, db.query("select slot, system_id, stage, snapshot, start, timeline "
                                 "from banyan.stream where stream = $1",
                                 {stream}));
   if (rows.empty()) return std::optional<StreamRecord>();
@@ -25,6 +26,7 @@ Result<std::optional<StreamRecord>> read_stream(pg::Connection& db, const std::s
   return StreamRecord{.stream = stream,
                       .slot = rows.str(0, 0),
                       .system_id = rows.str(0, 1),
+                      .timeline = rows.str(0, 5),
                       .stage = rows.str(0, 2),
                       .snapshot = rows.str(0, 3),
                       .start = start};
@@ -36,15 +38,15 @@ Result<void> write_stream(pg::Connection& db, const StreamRecord& record) {
   return db.exec(fmt::format(
       "delete from banyan.applied_chunks where stream = {0};"
       "delete from banyan.refetched_rows where stream = {0};"
-      "insert into banyan.stream values ({0}, {1}, {2}, {3}, {4}, {5}) on conflict (stream) do "
-      "update "
-      "set slot = excluded.slot, system_id = excluded.system_id, stage = excluded.stage,"
-      " snapshot = excluded.snapshot, start = excluded.start;"
+      "insert into banyan.stream values ({0}, {1}, {2}, {3}, {4}, {5}, {6}) on conflict (stream) "
+      "do update set slot = excluded.slot, system_id = excluded.system_id, stage = excluded.stage,"
+      " snapshot = excluded.snapshot, start = excluded.start, timeline = excluded.timeline;"
       "insert into banyan.progress(stream, lsn, epoch) values ({0}, {5}, 0) "
       "on conflict (stream, part) do update set lsn = excluded.lsn, "
       "epoch = banyan.progress.epoch + 1, barrier_epoch = 0",
       stream, pg::quote_literal(record.slot), pg::quote_literal(record.system_id),
-      pg::quote_literal(record.stage), pg::quote_literal(record.snapshot), start));
+      pg::quote_literal(record.stage), pg::quote_literal(record.snapshot), start,
+      pg::quote_literal(record.timeline)));
 }
 
 Result<void> retarget_stream(pg::Connection& db, const StreamRecord& record) {
@@ -53,12 +55,13 @@ Result<void> retarget_stream(pg::Connection& db, const StreamRecord& record) {
       "update banyan.applied_chunks set snapshot = '' where stream = {0};"
       "delete from banyan.refetched_rows where stream = {0};"
       "update banyan.stream set slot = {1}, system_id = {2}, stage = {3}, snapshot = {4}, "
-      "start = {5} where stream = {0};"
+      "start = {5}, timeline = {6} where stream = {0};"
       "update banyan.progress set lsn = {5}, epoch = epoch + 1, barrier_epoch = 0 "
       "where stream = {0}",
       pg::quote_literal(record.stream), pg::quote_literal(record.slot),
       pg::quote_literal(record.system_id), pg::quote_literal(record.stage),
-      pg::quote_literal(record.snapshot), pg::quote_literal(pg::format_lsn(record.start))));
+      pg::quote_literal(record.snapshot), pg::quote_literal(pg::format_lsn(record.start)),
+      pg::quote_literal(record.timeline)));
 }
 
 Result<void> set_stage(pg::Connection& db, const std::string& stream, const std::string& stage) {

@@ -25,7 +25,8 @@ std::string stream_name(const std::string& migration, SideName from);
 struct StreamRecord {
   std::string stream;
   std::string slot;
-  std::string system_id;  // of the server the slot is on
+  std::string system_id;   // of the server the slot is on
+  std::string timeline{};  // of that server, when the slot was made; empty: not known
   std::string stage;
   std::string snapshot;  // the slot's, as transaction ids
   pg::Lsn start;         // the slot's consistent point

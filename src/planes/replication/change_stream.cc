@@ -5,17 +5,13 @@
 #include <algorithm>
 #include <thread>
 
-#include "base/fail_point.h"
-
 namespace banyan::replication {
 namespace {
 
 constexpr std::size_t kArenaLeast = 1024;  // a fragment begins with so much room
 constexpr std::size_t kFragmentBytes = 1 << 20;
-constexpr int kUnattended = 4096;  // messages without looking at the clock
+constexpr int kUnattended = 4096;  // records without handing anything over
 constexpr std::size_t kDeliveryBytes = 256 << 10;
-constexpr std::size_t kQueueBytes = 32 << 20;
-constexpr auto kFeedbackEvery = 1s;
 constexpr auto kReadWait = 100ms;
 
 template <class... Fns>
@@ -28,38 +24,6 @@ std::string_view value_of(const Relation& relation, const pg::Tuple& row, std::s
     if (relation.columns[i].name == column) return row[i].bytes;
   }
   return {};
-}
-
-Error lost_slot(const std::string& what) {
-  return Error(Code::kConflict, what)
-      .with_remedy("Changes may be missing. Cancel this migration and start it anew.");
-}
-
-Result<void> check_slot(pg::ReplicationConnection& connection, const ChangeStreamConfig& config) {
-  TRY(const auto identity, connection.identify());
-  if (identity.system_id != config.system_id) {
-    return std::unexpected(
-        lost_slot("the address leads to another server than the slot was made on"));
-  }
-  TRY(const auto rows,
-      connection.query(fmt::format(
-          "select plugin, database = pg_catalog.current_database(), confirmed_flush_lsn, "
-          "restart_lsn is null from pg_catalog.pg_replication_slots where slot_name = {}",
-          pg::quote_literal(config.slot))));
-  if (rows.size() != 1) return std::unexpected(lost_slot("the slot " + config.slot + " is gone"));
-  if (rows.boolean(0, 3)) {
-    return std::unexpected(
-        lost_slot("the server has dropped log that the slot " + config.slot + " needs"));
-  }
-  if (rows.text(0, 0) != "pgoutput" || !rows.boolean(0, 1)) {
-    return std::unexpected(
-        lost_slot("the slot " + config.slot + " is not ours any more, or invalid"));
-  }
-  TRY(const auto confirmed, pg::parse_lsn(rows.text(0, 2)));
-  if (confirmed <= config.from) return {};
-  return std::unexpected(
-      lost_slot(fmt::format("the slot {} is at {}, beyond what is applied, {}", config.slot,
-                            pg::format_lsn(confirmed), pg::format_lsn(config.from))));
 }
 
 }  // namespace
@@ -202,70 +166,54 @@ Result<void> TransactionAssembler::feed(pg::PgOutputMessage message, const Fragm
       message);
 }
 
-Result<ChangeStream> ChangeStream::open(const ChangeStreamConfig& config) {
-  TRY(auto connection, pg::ReplicationConnection::open(config.url, "banyan_stream"));
-  TRY_VOID(check_slot(connection, config));
-  TRY_VOID(fail_point("stream.slot_checked"));
-  TRY(auto spool, TransactionSpool::open(config.spool));
-  TRY_VOID(connection.start(
-      {.slot = config.slot, .publication = config.publication, .from = config.from}));
-  return ChangeStream(std::move(connection), std::move(spool), config);
-}
-
-Result<void> ChangeStream::feedback(const std::atomic<std::uint64_t>& durable) {
-  const auto now = SystemClock().now();
-  if (!reply_now_ && now - last_feedback_ < kFeedbackEvery) return {};
-  reply_now_ = false;
-  last_feedback_ = now;
-  TRY_VOID(fail_point("stream.feedback"));
-  const pg::Lsn safe(durable.load());
-  return connection_.send_feedback({.written = position_, .flushed = safe, .applied = safe});
-}
-
 void ChangeStream::keep(Fragment fragment) {
   ready_bytes_ += fragment.bytes + sizeof(Fragment);
   ready_.push_back(std::move(fragment));
 }
 
 Result<void> ChangeStream::assemble(pg::PgOutputMessage message) {
-  return assembler_.feed(std::move(message),
-                         [this](Fragment fragment) { keep(std::move(fragment)); });
+  return assembler_->feed(std::move(message),
+                          [this](Fragment fragment) { keep(std::move(fragment)); });
 }
 
-Result<void> ChangeStream::handle(const pg::StreamMessage& message, const Sink& sink) {
-  if (const auto* data = std::get_if<pg::XLogData>(&message)) {
-    TRY_VOID(handle_data(data->payload, sink));
-    position_ = std::max(position_, data->start);
+Result<void> ChangeStream::handle(const LogEntry& entry, DeliveryQueue& queue) {
+  segment_ = entry.place.segment;
+  if (entry.record.kind == RecordKind::kHead) {
+    TRY(const auto head, decode_head(entry.record));
+    if (assembler_ && !head.is_join) return {};
+    decoder_ = {};
+    assembler_.emplace(config_.migration, config_.opposite_stream);
+    in_progress_.clear();
     return {};
   }
-  const auto* keepalive = std::get_if<pg::Keepalive>(&message);
-  if (keepalive == nullptr) return {};
-  reply_now_ = reply_now_ || keepalive->reply_requested;
-  // Inside a transaction the position says nothing about its changes. One in progress that is
-  // spooled is behind no position: the server sends all of it again until its commit is confirmed.
-  if (assembler_.is_in_transaction() || streamed_ != 0 || keepalive->wal_end <= position_)
-    return {};
-  position_ = keepalive->wal_end;
+  if (entry.record.kind == RecordKind::kData) return handle_data(entry, queue);
   Fragment gap;
-  gap.end = keepalive->wal_end;
+  gap.end = entry.record.lsn;
   keep(std::move(gap));
   return {};
 }
 
-Result<void> ChangeStream::handle_data(std::string_view payload, const Sink& sink) {
+Result<void> ChangeStream::handle_data(const LogEntry& entry, DeliveryQueue& queue) {
   namespace m = pg::message;
-  if (const auto change = decoder_.streamed_change(payload, scratch_)) {
-    return spool_.append(streamed_, change->xid, change->payload);
+  const auto payload = entry.record.payload;
+  if (decoder_.streamed_change(payload, scratch_)) {
+    in_progress_[block_].blocks.back().end = entry.end;
+    return {};
   }
   TRY(auto decoded, decoder_.decode(payload));
   if (const auto* start = std::get_if<m::StreamStart>(&decoded)) {
-    streamed_ = start->xid;
+    block_ = start->xid;
+    in_progress_[block_].blocks.push_back({.place = entry.place, .end = entry.end});
   } else if (std::holds_alternative<m::StreamStop>(decoded)) {
-    streamed_ = 0;
+    block_ = 0;
   } else if (const auto* abort = std::get_if<m::StreamAbort>(&decoded)) {
-    spool_.abort(abort->xid, abort->subxid);
+    if (abort->xid == abort->subxid) {
+      in_progress_.erase(abort->xid);
+    } else {
+      in_progress_[abort->xid].undone.insert(abort->subxid);
+    }
   } else if (const auto* commit = std::get_if<m::StreamCommit>(&decoded)) {
-    return commit_streamed(*commit, sink);
+    return commit_streamed(*commit, entry, queue);
   } else {
     return assemble(std::move(decoded));
   }
@@ -274,56 +222,74 @@ Result<void> ChangeStream::handle_data(std::string_view payload, const Sink& sin
 
 // As if the server had sent the transaction now, whole.
 Result<void> ChangeStream::commit_streamed(const pg::message::StreamCommit& commit,
-                                           const Sink& sink) {
+                                           const LogEntry& entry, DeliveryQueue& queue) {
   namespace m = pg::message;
-  const bool is_applied = commit.commit_lsn < from_;
-  TRY_VOID(assemble(m::Begin{.commit_lsn = commit.commit_lsn,
-                             .commit_time_us = commit.commit_time_us,
-                             .xid = commit.xid}));
-  pg::PgOutputDecoder decoder;
-  TRY_VOID(spool_.replay(commit.xid, [&](std::string_view payload, bool is_undone) -> Result<void> {
-    TRY(auto decoded, decoder.decode(payload));
-    // What a relation looks like stays true for what follows, whoever was the first to say so.
-    const bool describes = std::holds_alternative<m::Relation>(decoded);
-    if ((is_undone || is_applied) && !describes) return {};
-    TRY_VOID(assemble(std::move(decoded)));
-    return ready_bytes_ < kDeliveryBytes ? Result<void>() : deliver(sink);
-  }));
-  return assemble(m::Commit{.commit_lsn = commit.commit_lsn,
-                            .end_lsn = commit.end_lsn,
-                            .commit_time_us = commit.commit_time_us});
+  const m::StreamCommit end = commit;
+  const auto transaction = in_progress_.extract(commit.xid);
+  TRY_VOID(assemble(m::Begin{
+      .commit_lsn = end.commit_lsn, .commit_time_us = end.commit_time_us, .xid = end.xid}));
+  auto first = entry.place.segment;
+  if (!transaction.empty() && !transaction.mapped().blocks.empty()) {
+    first = transaction.mapped().blocks.front().place.segment;
+    TRY_VOID(replay(transaction.mapped(), end.commit_lsn < config_.from, queue));
+  }
+  replayed_.emplace_back(end.end_lsn, first);
+  return assemble(m::Commit{
+      .commit_lsn = end.commit_lsn, .end_lsn = end.end_lsn, .commit_time_us = end.commit_time_us});
 }
 
-Result<void> ChangeStream::deliver(const Sink& sink) {
-  TRY_VOID(feedback(sink.durable));
+Result<void> ChangeStream::replay(const Streamed& transaction, bool only_relations,
+                                  DeliveryQueue& queue) {
+  namespace m = pg::message;
+  pg::PgOutputDecoder blocks;
+  pg::PgOutputDecoder changes;
+  return read_extents(log_, transaction.blocks, [&](const Record& record) -> Result<void> {
+    const auto change = blocks.streamed_change(record.payload, scratch_);
+    if (!change) {
+      TRY_VOID(blocks.decode(record.payload));
+      return {};
+    }
+    TRY(auto decoded, changes.decode(change->payload));
+    // What a relation looks like stays true for what follows, whoever was the first to say so.
+    const bool describes = std::holds_alternative<m::Relation>(decoded);
+    const bool is_undone = transaction.undone.contains(change->xid);
+    if ((is_undone || only_relations) && !describes) return {};
+    TRY_VOID(assemble(std::move(decoded)));
+    return ready_bytes_ < kDeliveryBytes ? Result<void>() : deliver(queue);
+  });
+}
+
+Result<void> ChangeStream::deliver(DeliveryQueue& queue) {
   if (ready_.empty()) return {};
-  while (sink.queue.weight() > kQueueBytes && !sink.stop.stop_requested() &&
-         !sink.queue.is_closed()) {
-    TRY_VOID(feedback(sink.durable));
-    std::this_thread::sleep_for(2ms);
-  }
-  if (sink.stop.stop_requested() || sink.queue.is_closed()) {
-    return failure(Code::kCancelled, "stopped", Retry::kSafe);
-  }
-  sink.queue.push(std::exchange(ready_, {}));
   ready_bytes_ = 0;
-  return {};
+  if (queue.push(std::exchange(ready_, {}))) return {};
+  return failure(Code::kCancelled, "stopped", Retry::kSafe);
+}
+
+// Nothing of a transaction that is still in progress, or not durable yet.
+Result<void> ChangeStream::trim(pg::Lsn durable) {
+  while (!replayed_.empty() && replayed_.front().first <= durable) replayed_.pop_front();
+  auto keep = segment_;
+  for (const auto& [end, first] : replayed_) keep = std::min(keep, first);
+  for (const auto& [xid, transaction] : in_progress_) {
+    if (!transaction.blocks.empty())
+      keep = std::min(keep, transaction.blocks.front().place.segment);
+  }
+  return log_.trim(durable, keep);
 }
 
 Result<void> ChangeStream::run(const std::stop_token& stop, DeliveryQueue& queue,
-                               const std::atomic<std::uint64_t>& durable,
-                               std::atomic<std::uint64_t>& received) {
-  const Sink sink{.stop = stop, .queue = queue, .durable = durable};
+                               StreamSignals& signals) {
+  int unattended = 0;
   while (!stop.stop_requested() && !queue.is_closed()) {
-    // What is there is read at once; only an empty socket or a large delivery ends it.
-    TRY(const auto message, connection_.read(ready_.empty() ? kReadWait : 0ms));
-    TRY_VOID(fail_point("stream.message"));
-    TRY_VOID(handle(message, sink));
-    const bool is_silent = std::holds_alternative<std::monostate>(message);
-    if (!is_silent && ready_bytes_ < kDeliveryBytes && ++unattended_ < kUnattended) continue;
-    unattended_ = 0;
-    received = position_.value();
-    TRY_VOID(deliver(sink));
+    // What is there is read at once; only the log's head or a large delivery ends it.
+    TRY(const auto entry, reader_.next(ready_.empty() ? kReadWait : 0ms));
+    if (entry) TRY_VOID(handle(*entry, queue));
+    if (entry && ready_bytes_ < kDeliveryBytes && ++unattended < kUnattended) continue;
+    unattended = 0;
+    TRY_VOID(deliver(queue));
+    TRY_VOID(trim(pg::Lsn(signals.durable.load())));
+    signals.in_progress = in_progress_.size();
   }
   return {};
 }

@@ -1,24 +1,24 @@
 #pragma once
-// ChangeStream: reads one slot and gives its transactions as fragments, in commit order.
+// ChangeStream: gives the transactions of a received log as fragments, in commit order.
 //
 // TransactionAssembler is the sans-IO half: decoded messages in, fragments out. It leaves out what
 // this migration itself applied to that side (such transactions begin with an update of
 // banyan.progress for the opposite stream) and keeps banyan's own tables out of the changes.
-// ChangeStream is the socket half: one thread; answers keepalives while the queue is full; tells
-// the server only what is durable on the applying side. Transactions that the server sends before
-// they have ended (streaming, PostgreSQL 14 and newer) wait in a TransactionSpool for their commit
-// and take their place in commit order then; an aborted one leaves nothing.
+// ChangeStream is the other half: one thread that reads the received log. Transactions that the
+// server sends before they have ended (streaming, PostgreSQL 14 and newer) wait in the log for
+// their commit and take their place in commit order then; an aborted one leaves nothing.
 
-#include <atomic>
+#include <deque>
 #include <functional>
+#include <set>
 #include <stop_token>
 #include <string>
 #include <unordered_map>
 
 #include "base/bounded_queue.h"
+#include "planes/replication/log_reader.h"
+#include "planes/replication/stream_signals.h"
 #include "planes/replication/transaction.h"
-#include "planes/replication/transaction_spool.h"
-#include "wire/pg/replication.h"
 
 namespace banyan::replication {
 
@@ -55,59 +55,45 @@ class TransactionAssembler {
 };
 
 struct ChangeStreamConfig {
-  std::string url;
-  std::string slot;
-  std::string publication;
-  std::string system_id;
   std::string migration;
   std::string opposite_stream;
-  std::filesystem::path spool;  // directory of this stream's own
-  pg::Lsn from;                 // everything that ends here or before is applied
+  pg::Lsn from;  // everything that ends here or before is applied
 };
 
 class ChangeStream {
  public:
-  // Checks that the slot is the one that was made for this stream and lost nothing.
-  static Result<ChangeStream> open(const ChangeStreamConfig& config);
-  // Reads until `stop`, or the connection fails. `durable` is the feedback; `received` is set to
-  // how far the server says it has sent.
-  Result<void> run(const std::stop_token& stop, DeliveryQueue& queue,
-                   const std::atomic<std::uint64_t>& durable, std::atomic<std::uint64_t>& received);
+  ChangeStream(const ChangeStreamConfig& config, ReceivedLog& log)
+      : config_(config), log_(log), reader_(log) {}
+  // Reads until `stop`, or the queue is closed. Removes from the log what is durable.
+  Result<void> run(const std::stop_token& stop, DeliveryQueue& queue, StreamSignals& signals);
 
  private:
-  struct Sink {
-    const std::stop_token& stop;
-    DeliveryQueue& queue;
-    const std::atomic<std::uint64_t>& durable;
+  struct Streamed {
+    std::vector<Extent> blocks;
+    std::set<std::uint32_t> undone;  // subtransactions
   };
-  ChangeStream(pg::ReplicationConnection connection, TransactionSpool spool,
-               const ChangeStreamConfig& config)
-      : connection_(std::move(connection)),
-        assembler_(config.migration, config.opposite_stream),
-        spool_(std::move(spool)),
-        from_(config.from),
-        position_(config.from) {}
-  Result<void> feedback(const std::atomic<std::uint64_t>& durable);
-  Result<void> handle(const pg::StreamMessage& message, const Sink& sink);
-  Result<void> handle_data(std::string_view payload, const Sink& sink);
-  Result<void> commit_streamed(const pg::message::StreamCommit& commit, const Sink& sink);
+  Result<void> handle(const LogEntry& entry, DeliveryQueue& queue);
+  Result<void> handle_data(const LogEntry& entry, DeliveryQueue& queue);
+  Result<void> commit_streamed(const pg::message::StreamCommit& commit, const LogEntry& entry,
+                               DeliveryQueue& queue);
+  Result<void> replay(const Streamed& transaction, bool only_relations, DeliveryQueue& queue);
   Result<void> assemble(pg::PgOutputMessage message);
   void keep(Fragment fragment);
-  Result<void> deliver(const Sink& sink);
+  Result<void> deliver(DeliveryQueue& queue);
+  Result<void> trim(pg::Lsn durable);
 
-  pg::ReplicationConnection connection_;
+  const ChangeStreamConfig config_;
+  ReceivedLog& log_;
+  LogReader reader_;
   pg::PgOutputDecoder decoder_;
-  TransactionAssembler assembler_;
-  TransactionSpool spool_;
+  std::optional<TransactionAssembler> assembler_;  // anew with each connection
   std::string scratch_;
-  std::uint32_t streamed_ = 0;  // the transaction of the streamed block; 0 outside of one
-  const pg::Lsn from_;
-  pg::Lsn position_;
+  std::uint32_t block_ = 0;  // the transaction of the streamed block; 0 outside of one
+  std::map<std::uint32_t, Streamed> in_progress_;
+  std::deque<std::pair<pg::Lsn, std::uint64_t>> replayed_;  // end of the commit, first segment
+  std::uint64_t segment_ = 0;                               // that is being read
   Delivery ready_;
   std::size_t ready_bytes_ = 0;
-  int unattended_ = 0;
-  bool reply_now_ = false;
-  Mono last_feedback_{};
 };
 
 }  // namespace banyan::replication

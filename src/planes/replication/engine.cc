@@ -165,6 +165,7 @@ Result<void> Engine::begin(const std::stop_token& stop) {
   TRY_VOID(write_stream(target, {.stream = stream_name(config_.name, SideName::kOld),
                                  .slot = name,
                                  .system_id = identity.system_id,
+                                 .timeline = identity.timeline,
                                  .stage = "schema",
                                  .snapshot = snapshot,
                                  .start = slot.consistent_point}));
@@ -317,6 +318,9 @@ void Engine::guard_wal(SideName side, pg::Connection& session) const {
   if (!now) return;  // the next turn looks again
   const auto before = shared_->wal.with(
       [&](auto& wal) { return std::exchange(wal[static_cast<std::size_t>(side)], *now); });
+  if (Stream* running = stream(side)) {
+    running->set_wal_short(*now && wants_release(**now, config_.kept_wal_limit));
+  }
   const auto alarm = *now ? wal_alarm(**now) : "";
   if (alarm.empty() || (before && !wal_alarm(*before).empty())) return;
   log_warn("log is kept for the migration",

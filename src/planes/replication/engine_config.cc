@@ -74,6 +74,9 @@ Result<EngineConfig> parse_engine_config(const std::string& name, const json& co
   TRY(parsed.copy_mode, parse_copy_mode(config.value("copy_mode", "auto")));
   parsed.chunk_bytes = std::max<std::int64_t>(1, config.value("chunk_bytes", parsed.chunk_bytes));
   parsed.throttle = parse_throttle(config.value("throttle", json::object()), {});
+  const auto spool = config.value("spool", json::object());
+  parsed.spool_limit = spool.value("limit_bytes", parsed.spool_limit);
+  parsed.kept_wal_limit = spool.value("kept_wal_bytes", parsed.kept_wal_limit);
   TRY(parsed.ddl, parse_ddl_policy(config.value("ddl", "stop")));
   parsed.ddl_every =
       std::chrono::milliseconds(config.value("ddl_every_ms", to_ms(parsed.ddl_every)));

@@ -29,7 +29,9 @@ struct EngineConfig {
   bool is_copies_only = false;
   int jobs = 2;
   Mapping mapping;
-  std::filesystem::path spool;  // directory for transactions that are still in progress
+  std::filesystem::path spool;                        // directory for received changes
+  std::int64_t spool_limit = std::int64_t{16} << 30;  // bytes that wait to be read
+  std::int64_t kept_wal_limit = 0;  // bytes; over it the spool vouches; 0: what the server allows
   BatchWriter::Way apply_way = BatchWriter::Way::kSets;
   Effort effort;
   std::string slot_prefix = "banyan_";
@@ -47,7 +49,8 @@ struct EngineConfig {
 // copies?, left_out?, copies_only? (of a split, see settle_config), service_role?: {name,
 // password?}, map? (mapping.h), apply?: "sets"|"rows", appliers?,
 // far_behind_ms?, batch_transactions? (applier.h), copy_mode?: "auto"|"table"|"chunk",
-// chunk_bytes?, throttle?: {bytes_per_s?, ...}, ddl?: "stop"|"freeze"|"apply_safe", ddl_every_ms?}.
+// chunk_bytes?, throttle?: {bytes_per_s?, ...}, spool?: {limit_bytes?, kept_wal_bytes?},
+// ddl?: "stop"|"freeze"|"apply_safe", ddl_every_ms?}.
 Result<EngineConfig> parse_engine_config(const std::string& name, const nlohmann::json& config);
 
 // The configuration of a split with what its `decisions` (split_plan.h) come to, and without them;

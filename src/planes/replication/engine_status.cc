@@ -58,6 +58,11 @@ nlohmann::json stream_json(const Stream* stream) {
                          {"batches_row_by_row", status.batches_row_by_row},
                          {"batches_beside", status.batches_beside},
                          {"batches_again", status.batches_again}};
+  json["spool"] = {{"bytes", status.spool.bytes},
+                   {"unread_bytes", status.spool.unread},
+                   {"segments", status.spool.segments},
+                   {"in_progress", status.in_progress},
+                   {"confirm", status.is_only_copy ? "spooled" : "applied"}};
   if (status.misfit) json["misfit"] = misfit_json(*status.misfit);
   if (status.error) json["error"] = status.error->message();
   return json;
@@ -174,7 +179,8 @@ nlohmann::json Engine::status(SideName active) const {
   } else if (error) {
     json["error"] = error->message();
     json["remedy"] = error->remedy();
-    if (forward != nullptr && forward->status().state == StreamState::kFailed) {
+    const bool has_ways = error->remedy().find("migrate repair") != std::string::npos;
+    if (!has_ways && forward != nullptr && forward->status().state == StreamState::kFailed) {
       json["remedy"] = fmt::format(
           "{} To go on from a new slot, copying only what differs: banyan migrate repair {}",
           error->remedy(), config_.name);

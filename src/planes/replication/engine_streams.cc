@@ -75,9 +75,13 @@ Result<StreamConfig> Engine::stream_config(SideName from, const StreamRecord& re
                   .mapping = from == SideName::kOld ? config_.mapping : config_.mapping.reversed(),
                   .way = config_.apply_way,
                   .effort = config_.effort},
-      .slot = record.slot,
-      .publication = publication(),
-      .system_id = record.system_id,
+      .receiver = {.migration = config_.name,
+                   .url = url(from),
+                   .publication = publication(),
+                   .identity = {.slot = record.slot,
+                                .system_id = record.system_id,
+                                .timeline = record.timeline},
+                   .spool_limit = config_.spool_limit},
       .spool = config_.spool / side_name(from)};
 }
 
@@ -106,6 +110,7 @@ Result<void> Engine::remake_stream(SideName active,
   TRY(const auto slot, exporter.create_slot(record->slot, pg::Snapshot::kExport));
   TRY_VOID(fail_point("repair.slot_made"));
   record->system_id = identity.system_id;
+  record->timeline = identity.timeline;
   record->stage = "repairing";
   record->snapshot.clear();
   record->start = slot.consistent_point;
@@ -181,6 +186,7 @@ Result<void> Engine::make_opposite() {
   return write_stream(target, {.stream = stream_name(config_.name, SideName::kNew),
                                .slot = name,
                                .system_id = identity.system_id,
+                               .timeline = identity.timeline,
                                .stage = "following",
                                .snapshot = "",
                                .start = slot.consistent_point});

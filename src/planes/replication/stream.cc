@@ -10,7 +10,7 @@
 namespace banyan::replication {
 namespace {
 
-constexpr std::size_t kQueueHard = 64 << 20;
+constexpr std::size_t kQueueBytes = 32 << 20;
 constexpr auto kIdleAfter = 50ms;
 constexpr auto kFillFor = 20ms;  // while far behind, for a batch to become full
 constexpr auto kBackOffLeast = 100ms;
@@ -24,31 +24,33 @@ std::int64_t now_us() {
 
 }  // namespace
 
+StreamState Stream::state() const {
+  return health_.with([](const Health& health) { return health.worst().state; });
+}
+
 void Stream::start() {
-  if (thread_.joinable()) {
-    if (health_.with([](const Health& health) { return health.state; }) != StreamState::kFailed)
-      return;
-    thread_.join();
-  }
-  set_health(StreamState::kWaiting, std::nullopt);
-  thread_ = std::jthread([this](const std::stop_token& stop) { supervise(stop); });
-}
-
-void Stream::stop() {
-  if (!thread_.joinable()) return;
-  thread_.request_stop();
-  thread_.join();
-  set_health(StreamState::kStopped, std::nullopt);
-}
-
-void Stream::set_health(StreamState state, std::optional<Error> error) {
-  health_.change([&](Health& health) {
-    health.state = state;
-    health.error = std::move(error);
+  if (applying_.joinable() && state() != StreamState::kFailed) return;
+  stop();
+  set_health(&Health::applying, StreamState::kWaiting, std::nullopt);
+  applying_ = std::jthread([this](const std::stop_token& stop) {
+    keep_running(&Health::applying, [this](const auto& own) { return apply(own); }, stop);
   });
 }
 
-void Stream::supervise(const std::stop_token& stop) {
+void Stream::stop() {
+  applying_ = std::jthread();
+  receiving_ = std::jthread();
+  log_.close();
+  set_health(&Health::applying, StreamState::kStopped, std::nullopt);
+  set_health(&Health::receiving, StreamState::kStopped, std::nullopt);
+}
+
+void Stream::set_health(HealthPart half, StreamState state, std::optional<Error> error) {
+  health_.change(
+      [&](Health& health) { health.*half = {.state = state, .error = std::move(error)}; });
+}
+
+void Stream::keep_running(HealthPart half, const Session& session, const std::stop_token& stop) {
   Duration back_off = kBackOffLeast;
   while (!stop.stop_requested()) {
     const auto began = SystemClock().now();
@@ -57,44 +59,61 @@ void Stream::supervise(const std::stop_token& stop) {
     if (ended) continue;
     log_warn("stream interrupted",
              {{"stream", stream_name(config_.applier.migration, config_.applier.from)},
+              {"half", half == &Health::applying ? "applying" : "receiving"},
               {"error", ended.error().message()}});
-    if (!may_pass(ended.error())) return set_health(StreamState::kFailed, ended.error());
-    set_health(StreamState::kWaiting, ended.error());
+    if (!may_pass(ended.error())) return set_health(half, StreamState::kFailed, ended.error());
+    set_health(half, StreamState::kWaiting, ended.error());
     if (SystemClock().now() - began > 10s) back_off = kBackOffLeast;
     sleep_unless_stopped(stop, back_off);
     back_off = std::min<Duration>(back_off * 2, kBackOffMost);
   }
 }
 
-Result<void> Stream::session(const std::stop_token& stop) {
+Result<void> Stream::receive(const std::stop_token& stop) {
+  TRY(auto receiver, Receiver::open(config_.receiver, log_, signals_));
+  set_health(&Health::receiving, StreamState::kRunning, std::nullopt);
+  return receiver.run(stop);
+}
+
+// What follows `applied` is in the log or will be asked for.
+Result<void> Stream::open_log(pg::Lsn applied) {
+  if (receiving_.joinable() && log_.covers(applied)) return {};
+  receiving_ = std::jthread();
+  TRY_VOID(log_.recover(config_.spool, config_.receiver.identity, applied));
+  signals_.received = log_.end().value();
+  signals_.confirmed = 0;
+  set_health(&Health::receiving, StreamState::kWaiting, std::nullopt);
+  receiving_ = std::jthread([this](const std::stop_token& stop) {
+    keep_running(&Health::receiving, [this](const auto& own) { return receive(own); }, stop);
+  });
+  return {};
+}
+
+Result<void> Stream::apply(const std::stop_token& stop) {
   TRY_VOID(fail_point("stream.open"));
   TRY(auto applier, Applier::open(config_.applier, shared_));
   const auto from = applier->claim().applied;
-  durable_ = from.value();
-  received_ = from.value();
-  TRY(auto source,
-      ChangeStream::open({.url = config_.applier.from_url,
-                          .slot = config_.slot,
-                          .publication = config_.publication,
-                          .system_id = config_.system_id,
-                          .migration = config_.applier.migration,
-                          .opposite_stream = stream_name(config_.applier.migration,
-                                                         other_side(config_.applier.from)),
-                          .spool = config_.spool,
-                          .from = from}));
-  set_health(StreamState::kRunning, std::nullopt);
-  DeliveryQueue queue(kQueueHard);
-  Result<void> received;
-  std::jthread receiver([&](const std::stop_token& own_stop) {
-    received = source.run(own_stop, queue, durable_, received_);
+  signals_.durable = from.value();
+  TRY_VOID(open_log(from));
+  ChangeStream source(
+      {.migration = config_.applier.migration,
+       .opposite_stream = stream_name(config_.applier.migration, other_side(config_.applier.from)),
+       .from = from},
+      log_);
+  set_health(&Health::applying, StreamState::kRunning, std::nullopt);
+  DeliveryQueue queue(kQueueBytes);
+  Result<void> read;
+  std::jthread reader([&](const std::stop_token& own_stop) {
+    read = source.run(own_stop, queue, signals_);
     queue.close();
   });
   const auto applied = apply_all(*applier, queue, stop);
   queue.close();
-  receiver.request_stop();
-  receiver.join();
+  reader = std::jthread();
   if (!applied) return applied;
-  return received;
+  // A damaged log is opened anew: what is lost is asked for again.
+  if (!read && read.error().code() == Code::kCorruption) receiving_ = std::jthread();
+  return read;
 }
 
 Result<void> Stream::apply_all(Applier& applier, DeliveryQueue& queue,
@@ -104,12 +123,12 @@ Result<void> Stream::apply_all(Applier& applier, DeliveryQueue& queue,
     if (!delivery) {
       if (queue.is_closed()) return {};
       TRY_VOID(applier.idle(stop));
-      durable_ = applier.durable().value();
+      signals_.durable = applier.durable().value();
       delivery = queue.pop(kIdleAfter);
     }
     if (!delivery) continue;
     for (auto& fragment : *delivery) TRY_VOID(applier.take(std::move(fragment), stop));
-    durable_ = applier.durable().value();
+    signals_.durable = applier.durable().value();
   }
   return {};
 }
@@ -121,10 +140,13 @@ pg::Lsn Stream::position() const {
 StreamStatus Stream::status() const {
   StreamStatus status;
   health_.with([&](const Health& health) {
-    status.state = health.state;
-    status.error = health.error;
+    status.state = health.worst().state;
+    status.error = health.worst().error;
   });
-  status.received = pg::Lsn(received_.load());
+  status.received = pg::Lsn(signals_.received.load());
+  status.spool = log_.standing();
+  status.in_progress = signals_.in_progress;
+  status.is_only_copy = signals_.confirmed > signals_.durable;
   std::int64_t applied_us = 0;
   shared_.with([&](const ApplyShared& shared) {
     status.applied = shared.applied;

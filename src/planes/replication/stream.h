@@ -1,11 +1,16 @@
 #pragma once
-// Stream: one direction of a migration, kept running: a receiver thread and an applier thread.
+// Stream: one direction of a migration, kept running. Two halves, each started again by itself:
+//
+//   slot -> Receiver -> ReceivedLog -> ChangeStream -> queue -> Applier -> target
+//           receiving  (on disk)       reading                  applying
+//
+// Receiving goes on while applying waits or has failed, so that the source is never held up.
 //
 //            open                 error that may pass
 //   stopped ------> running ------------------------> waiting (back-off, then open again)
 //                      |  error that does not pass
 //                      +------> failed (until start() again)
-//   None of these is remembered: where to go on is in the databases.
+//   None of these is remembered: where to go on is in the databases, and in the log.
 
 #include <atomic>
 #include <filesystem>
@@ -17,14 +22,13 @@
 #include "base/guarded.h"
 #include "planes/replication/applier.h"
 #include "planes/replication/change_stream.h"
+#include "planes/replication/receiver.h"
 
 namespace banyan::replication {
 
 struct StreamConfig {
   ApplierConfig applier;
-  std::string slot;
-  std::string publication;
-  std::string system_id;
+  ReceiverConfig receiver;
   std::filesystem::path spool;
 };
 
@@ -47,6 +51,9 @@ struct StreamStatus {
   std::optional<Misfit> misfit;
   std::int64_t alarms_total = 0;
   std::deque<Alarm> alarms;
+  LogStanding spool;
+  std::uint64_t in_progress = 0;  // transactions that wait for their commit
+  bool is_only_copy = false;      // the source has forgotten what the target does not have yet
 };
 
 class Stream {
@@ -69,26 +76,40 @@ class Stream {
   Result<void> at_point(const std::function<Result<pg::Lsn>()>& find_point, Duration timeout,
                         const std::function<Result<void>()>& body);
   std::vector<TouchedKey> touched_keys(std::size_t limit) const;
+  // The source has to keep too much of its log: tell it that what is fsynced here is safe.
+  void set_wal_short(bool is_short) { signals_.is_wal_short = is_short; }
 
  private:
-  struct Health {
+  struct Half {
     StreamState state = StreamState::kStopped;
     std::optional<Error> error;
   };
+  struct Health {
+    Half receiving;
+    Half applying;
+    // The worse of both.
+    const Half& worst() const { return receiving.state > applying.state ? receiving : applying; }
+  };
+  using HealthPart = Half Health::*;
   void draw_line(std::optional<pg::Lsn> line);
   Result<void> stand_and_run(pg::Lsn point, Duration timeout,
                              const std::function<Result<void>()>& body);
-  void supervise(const std::stop_token& stop);
-  Result<void> session(const std::stop_token& stop);
+  using Session = std::function<Result<void>(const std::stop_token&)>;
+  void keep_running(HealthPart half, const Session& session, const std::stop_token& stop);
+  Result<void> receive(const std::stop_token& stop);
+  Result<void> apply(const std::stop_token& stop);
+  Result<void> open_log(pg::Lsn applied);
   Result<void> apply_all(Applier& applier, DeliveryQueue& queue, const std::stop_token& stop);
-  void set_health(StreamState state, std::optional<Error> error);
+  void set_health(HealthPart half, StreamState state, std::optional<Error> error);
+  StreamState state() const;
 
   StreamConfig config_;
   mutable Guarded<ApplyShared> shared_;
   Guarded<Health> health_;
-  std::atomic<std::uint64_t> durable_{0};
-  std::atomic<std::uint64_t> received_{0};
-  std::jthread thread_;
+  StreamSignals signals_;
+  ReceivedLog log_;
+  std::jthread receiving_;  // started by applying, which knows where to begin
+  std::jthread applying_;
 };
 
 }  // namespace banyan::replication

@@ -31,6 +31,11 @@ Result<std::optional<WalStanding>> read_wal_standing(pg::Connection& db, const s
   return standing;
 }
 
+bool wants_release(const WalStanding& standing, std::int64_t limit) {
+  if (limit == 0) limit = standing.safe_bytes.value_or(kUnlimitedMost / 2);
+  return standing.kept_bytes > limit;
+}
+
 std::string wal_alarm(const WalStanding& standing) {
   const auto kept = standing.kept_bytes / kMega;
   if (standing.status == "lost") {

@@ -30,4 +30,8 @@ Result<std::optional<WalStanding>> read_wal_standing(pg::Connection& db, const s
 // 16 GB where there is no limit but the disk.
 std::string wal_alarm(const WalStanding& standing);
 
+// Whether the source keeps so much that it should forget what is only spooled yet: more than
+// `limit` bytes, or with 0 half of the server's own limit, or 8 GB where it has none.
+bool wants_release(const WalStanding& standing, std::int64_t limit);
+
 }  // namespace banyan::replication

@@ -1,0 +1,55 @@
+#pragma once
+// Receiver: one connection to a slot. Appends what the server sends to the ReceivedLog, whatever
+// the applying side does, and answers its keepalives. Stops reading, but not answering, while more
+// than the limit waits to be read or the disk is full.
+//
+// What the server may forget (`flush`) is what is durable in the target, or, while the log that the
+// slot makes the server keep is over its limit, what is fsynced here. It never goes back.
+
+#include <cstdint>
+#include <stop_token>
+#include <string>
+
+#include "planes/replication/received_log.h"
+#include "planes/replication/stream_signals.h"
+#include "wire/pg/replication.h"
+
+namespace banyan::replication {
+
+struct ReceiverConfig {
+  std::string migration;
+  std::string url;
+  std::string publication;
+  LogIdentity identity;  // an unknown timeline is empty
+  std::int64_t spool_limit = std::int64_t{16} << 30;
+};
+
+class Receiver {
+ public:
+  // Checks that the slot is the one that was made for this stream and lost nothing.
+  static Result<Receiver> open(const ReceiverConfig& config, ReceivedLog& log,
+                               StreamSignals& signals);
+  // Reads until `stop`, or the connection fails.
+  Result<void> run(const std::stop_token& stop);
+
+ private:
+  Receiver(pg::ReplicationConnection connection, const ReceiverConfig& config, ReceivedLog& log,
+           StreamSignals& signals)
+      : connection_(std::move(connection)), config_(config), log_(log), signals_(signals) {}
+  Result<void> handle(const pg::StreamMessage& message);
+  Result<void> wait_for_room(const Result<void>& kept);
+  Result<void> flush();
+  Result<void> feedback();
+
+  pg::ReplicationConnection connection_;
+  const ReceiverConfig& config_;
+  ReceivedLog& log_;
+  StreamSignals& signals_;
+  pg::Lsn position_;
+  bool is_disk_full_ = false;
+  bool is_over_limit_ = false;
+  bool reply_now_ = false;
+  Mono last_feedback_{};
+};
+
+}  // namespace banyan::replication

@@ -1,0 +1,176 @@
+"""The source never waits for the target: what it sends goes to the spool, and while the source keeps too much of its log it
+is told that the fsynced spool is enough. Then the spool is the only copy: it survives the death of the role, and what is
+damaged in it is told, with the way out.
+
+    spool.py BANYAN
+"""
+import pathlib
+import subprocess
+import sys
+
+from steps import Pair, eventually
+
+MEGA = 1 << 20
+SETUP = """
+create table item(id int primary key, v int, body text); create table done(id int primary key);
+insert into item select g, 0, 'x' from generate_series(1, 1000) g;
+"""
+BODY = "repeat(md5(g::text), 30)"
+TABLES = ["item", "done"]
+
+
+class SpooledPair(Pair):
+    """The spool vouches from 8 MB of kept log on."""
+
+    def __init__(self, binary):
+        super().__init__(binary)
+        self.old.settings["logical_decoding_work_mem"] = "64kB"
+
+    def start(self):
+        super().start(spool={"kept_wal_bytes": 8 * MEGA, "limit_bytes": 1 << 30})
+
+    def spool(self):
+        return self.call("status")["stream"]["spool"]
+
+    def segments(self):
+        return sorted(pathlib.Path(self.role.directory).rglob("spool/old/*.log"))
+
+    def kept(self):
+        """Bytes of log that the source keeps for the slot."""
+        return int(self.old.value("select pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn) from "
+                                  "pg_replication_slots where slot_name like 'banyan_shop_old%'"))
+
+
+def write(pair, first, rows):
+    """Small transactions and one that the source streams, 1 kB a row; aborted work between."""
+    for at in range(first, first + rows, rows // 10):
+        pair.old.run(f"insert into item select g, {at}, {BODY} from generate_series({at}, {at + rows // 10 - 1}) g;"
+                     f"update item set v = v + 1 where id % 7 = 0", "shop")
+        pair.old.run(f"begin; insert into item select -g, 0, {BODY} from generate_series(1, 500) g; rollback", "shop")
+
+
+def spooled_and_released(pair):
+    """The target is away: the log goes into the spool, and the source lets go of it."""
+    pair.new.kill9()
+    write(pair, 10_000, 40_000)
+    pair.old.run("set statement_timeout = '20s'; checkpoint")
+
+    def released():
+        pair.old.run("select pg_switch_wal()")
+        pair.old.run("checkpoint")  # notes what runs, so that the slot may move on
+        return pair.spool()["confirm"] == "spooled" and pair.kept() < 8 * MEGA + 16 * MEGA
+    eventually(released, "the source to let go")
+    spool = pair.spool()
+    assert spool["bytes"] > 40 * MEGA, spool
+    print(f"ok   released: {spool['bytes'] // MEGA} MB in the spool, {pair.kept() // MEGA} MB kept on the source", flush=True)
+
+
+def killed_as_the_only_copy(pair):
+    pair.role.kill9()
+    pair.old.restart()  # its shutdown waits for nobody, and nothing of it is in its memory
+    write(pair, 100_000, 1000)
+    pair.new.start()
+    pair.role.start()
+    pair.wait_following()
+    pair.assert_equal(TABLES)
+    assert pair.verify()["state"] == "equal"
+    eventually(lambda: pair.spool()["confirm"] == "applied", "everything to be durable in the target")
+    print("ok   killed as the only copy", flush=True)
+
+
+def torn_and_asked_again(pair):
+    """While the source still has it a damaged spool is only a lost cache."""
+    pair.role.kill9()
+    for path in pair.segments():
+        path.write_bytes(path.read_bytes()[:-7])
+    write(pair, 200_000, 1000)
+    pair.role.start()
+    pair.wait_following()
+    pair.assert_equal(TABLES)
+    print("ok   torn and asked again", flush=True)
+
+
+def damaged_as_the_only_copy(pair):
+    pair.new.kill9()
+    write(pair, 300_000, 20_000)
+    eventually(lambda: pair.spool()["confirm"] == "spooled", "the spool to be the only copy")
+    pair.role.kill9()
+    path = max(pair.segments(), key=lambda path: path.stat().st_size)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    pair.new.start()
+    pair.role.start()
+    status = eventually(lambda: (s := pair.call("status"))["state"] == "failed" and s, "the refusal")
+    assert "nor the spool" in status["error"] and "migrate repair shop" in status["remedy"], status
+    print("refused:", status["error"], flush=True)
+    repaired(pair)
+    print("ok   damaged as the only copy", flush=True)
+
+
+def repaired(pair):
+    eventually(lambda: pair.call("repair", wait_ms=2000)["state"] == "repaired", "the repair")
+    pair.wait_following()
+    pair.old.run("insert into done select coalesce(max(id), 0) + 1 from done", "shop")
+    pair.assert_equal(TABLES)
+    assert pair.verify()["state"] == "equal"
+
+
+def full_disk(pair):
+    """Receiving stands, and goes on when there is room."""
+    pair.role.kill9()
+    folder = pair.segments()[0].parent
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", folder], check=False,
+                      stderr=subprocess.DEVNULL).returncode:
+        pair.role.start()
+        return print("skip a full disk: mounting a small one is not permitted here")
+    try:
+        pair.role.start()
+        pair.wait_following()
+        lock = pair.new.connect("shop", autocommit=False)
+        lock.cursor().execute("lock table item in access exclusive mode")
+        write(pair, 400_000, 20_000)
+        eventually(lambda: "receiving stands" in pathlib.Path(pair.role.log_path).read_text(), "the full disk to be told")
+        pair.old.run("checkpoint")
+        subprocess.run(["mount", "-o", "remount,size=300m", folder], check=True)
+        eventually(lambda: pair.spool()["bytes"] > 20 * MEGA, "receiving to go on")
+        lock.rollback()
+        lock.close()
+        pair.assert_equal(TABLES)
+    finally:
+        pair.role.kill9()
+        subprocess.run(["umount", "-l", folder], check=True)
+        pair.role.start()
+    print("ok   a full disk", flush=True)
+
+
+def promoted(pair):
+    """A standby of the source takes its address: the slot's timeline has ended."""
+    pair.wait_following()
+    pair.assert_equal(TABLES)
+    standby = str(pathlib.Path(pair.old.directory) / "standby")
+    pair.old._run("pg_basebackup", "-D", standby, "-R", "-d", pair.old.url(), "--checkpoint=fast")
+    pair.old.stop()
+    pair.old.data = standby
+    pair.old.start()
+    pair.old.run("select pg_promote()")
+    write(pair, 500_000, 1000)
+    status = eventually(lambda: (s := pair.call("status"))["state"] == "failed" and s, "the refusal")
+    assert "timeline" in status["error"] and "\n1. " in status["remedy"] and "migrate repair shop" in status["remedy"], status
+    print("refused:", status["error"], flush=True)
+    repaired(pair)
+    print("ok   promoted", flush=True)
+
+
+def main():
+    with SpooledPair(sys.argv[1]) as pair:
+        pair.old.psql(SETUP, "shop")
+        pair.start()
+        pair.wait_following()
+        for test in (spooled_and_released, killed_as_the_only_copy, torn_and_asked_again, damaged_as_the_only_copy,
+                     full_disk, promoted):
+            test(pair)
+
+
+if __name__ == "__main__":
+    main()
