@@ -134,7 +134,8 @@ Result<json> preflight(const Jobs& jobs, const json& in) {
   const bool is_decided = settled && settled->contains("copies");
   TRY(const auto config,
       replication::parse_engine_config(name_of(in), is_decided ? *settled : in["config"]));
-  TRY(const auto findings, replication::preflight(config.sides, config.tables, config.name));
+  TRY(const auto findings,
+      replication::preflight(config.sides, config.tables, config.name, config.mapping));
   json checks = json::array();
   for (const auto& finding : findings) {
     checks.push_back({{"id", finding.id},

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "control/adoption.h"
+#include "control/database_config.h"
 
 namespace banyan::control {
 namespace {
@@ -36,28 +37,6 @@ void judge(Admission& admission, json finding, const std::set<std::string>& acce
 }
 
 }  // namespace
-
-Result<json> database_config(const spec::Spec& spec, const spec::Migration& migration) {
-  const auto& move = *migration.database;
-  json config = {{"tables", move.tables.empty() ? json("all") : json(move.tables)},
-                 {"jobs", move.jobs},
-                 {"appliers", move.appliers},
-                 {"copy_mode", move.copy},
-                 {"ddl", move.ddl},
-                 {"decisions", move.decisions},
-                 {"throttle", {{"bytes_per_s", move.max_mb_per_s * 1'000'000LL}}},
-                 {"spool",
-                  {{"limit_bytes", move.spool_mb * 1'000'000LL},
-                   {"kept_wal_bytes", move.kept_wal_mb * 1'000'000LL}}}};
-  TRY(config["source"], spec::resolve(spec, spec.source->database->url));
-  TRY(config["target"], spec::resolve(spec, spec.databases.at(move.to).url));
-  if (!move.service_role) return config;
-  config["service_role"] = {{"name", move.service_role->name}};
-  if (const auto& password = move.service_role->password) {
-    TRY(config["service_role"]["password"], spec::resolve(spec, *password));
-  }
-  return config;
-}
 
 Result<json> ask_split_plan(const Project& project, const spec::Spec& spec,
                             const spec::Migration& migration, json asked) {

@@ -13,16 +13,12 @@ namespace banyan::control {
 // The finding that the gateway in front was not proven to change nothing.
 inline constexpr std::string_view kUnprovenGateway = "gateway.unproven";
 
-// What the replicator's preflight says of a migration's databases: {checks: [..]}; no checks when
-// it moves none.
-// What the role `replicate` is told of a migration's database: addresses, tables, decisions,
-// limits. Holds passwords.
-Result<nlohmann::json> database_config(const spec::Spec& spec, const spec::Migration& migration);
-
 // What crosses the border of a split. `asked`: {role?, must_be_decided?}.
 Result<nlohmann::json> ask_split_plan(const Project& project, const spec::Spec& spec,
                                       const spec::Migration& migration, nlohmann::json asked);
 
+// What the replicator's preflight says of a migration's databases: {checks: [..]}; no checks when
+// it moves none.
 Result<nlohmann::json> database_preflight(const Project& project, const spec::Spec& spec,
                                           const spec::Migration& migration);
 

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "control/admission.h"
+#include "control/database_config.h"
 #include "control/gates.h"
 #include "control/live_world.h"
 #include "control/planner.h"

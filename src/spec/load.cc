@@ -7,6 +7,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "spec/load_database.h"
 #include "spec/load_route.h"
 #include "spec/reader.h"
 #include "spec/references.h"
@@ -397,6 +398,8 @@ void read_move(Reader& reader, Migration& migration) {
         database.kept_wal_mb = inner.integer(
             {"kept_wal_mb", "Log the source keeps before the spool vouches (0: as it allows)"},
             {0, 10'000'000}, 0);
+        read_copy_options(inner, database);
+        read_mapping(inner, database);
       });
   if (database_given.given) migration.database = std::move(database);
 

@@ -187,6 +187,21 @@ struct ServiceRole {
   std::optional<SecretRef> password;
 };
 
+// A table that moves in part, or under other names.
+struct TableMap {
+  std::string table;                           // as in SQL
+  std::string to;                              // empty: the same
+  std::map<std::string, std::string> columns;  // new name by old name
+  std::vector<std::string> without;
+  std::string where;  // SQL; empty: all rows
+};
+
+// When the copy waits; 0: not looked at.
+struct CopyThrottle {
+  Millis source_latency{250};
+  Millis replica_lag{30'000};
+};
+
 struct DatabaseMove {
   std::string from = "source";      // "source" or key in Spec::databases
   std::string to;                   // key in Spec::databases
@@ -204,6 +219,11 @@ struct DatabaseMove {
   int max_mb_per_s = 0;       // of the copy; 0: no limit
   int spool_mb = 16384;       // received changes that may wait on this machine's disk
   int kept_wal_mb = 0;  // that the source may keep before the spool vouches; 0: as its limit allows
+  std::map<std::string, std::string> copy_of;  // as copy, by table
+  std::int64_t chunk = 64 << 20;               // bytes of a piece of the copy
+  CopyThrottle throttle;
+  std::string apply = "sets";  // or rows
+  std::vector<TableMap> map;
 };
 
 struct FilesMove {

@@ -154,6 +154,43 @@ TEST(Spec, TheShortFormOfAMoveHasTheDefaultsOfTheLongOne) {
   EXPECT_EQ(short_form.max_mb_per_s, long_form.max_mb_per_s);
   EXPECT_EQ(short_form.spool_mb, long_form.spool_mb);
   EXPECT_EQ(short_form.kept_wal_mb, long_form.kept_wal_mb);
+  EXPECT_EQ(short_form.chunk, long_form.chunk);
+  EXPECT_EQ(short_form.apply, long_form.apply);
+  EXPECT_EQ(short_form.throttle.source_latency, long_form.throttle.source_latency);
+}
+
+SpecOutcome parse_database(const std::string& settings) {
+  return parse_with("database: all", "database: { to: main, " + settings + " }");
+}
+
+TEST(Spec, AMoveSaysWhatOfItsTablesMovesUnderWhichName) {
+  const auto outcome = parse_database(
+      "chunk: 8mb, copy_of: { public.big: chunk }, throttle: { source_latency: 50ms }, apply: rows,"
+      "map: [ { table: people, to: hr.staff, columns: { id: staff_id }, without: [ secret ],"
+      "         where: tenant = 7 } ]");
+  for (const auto& problem : outcome.problems) ADD_FAILURE() << format(problem);
+  const auto& move = *outcome.spec.migrations.at("lift").database;
+  EXPECT_EQ(move.chunk, 8 << 20);
+  EXPECT_EQ(move.copy_of.at("public.big"), "chunk");
+  EXPECT_EQ(move.throttle.source_latency, Millis(50));
+  EXPECT_EQ(move.apply, "rows");
+  ASSERT_EQ(move.map.size(), 1U);
+  EXPECT_EQ(move.map[0].to, "hr.staff");
+  EXPECT_EQ(move.map[0].columns.at("id"), "staff_id");
+  EXPECT_EQ(move.map[0].without, std::vector<std::string>{"secret"});
+  EXPECT_EQ(move.map[0].where, "tenant = 7");
+}
+
+TEST(Spec, AMapThatContradictsItselfIsAProblemWithItsLine) {
+  expect_problem(parse_database("map: [ { to: a } ]"), "BY-0310", "map[0].table: missing");
+  expect_problem(parse_database("map: [ { table: a, filter: x } ]"), "BY-0312", "filter");
+  expect_problem(parse_database("map: [ { table: a, to: t }, { table: b, to: t } ]"), "BY-0313",
+                 "two tables become t");
+  expect_problem(parse_database("map: [ { table: a }, { table: a, to: b } ]"), "BY-0313",
+                 "mapped twice");
+  expect_problem(parse_database("map: [ { table: a, columns: { x: y }, without: [ x ] } ]"),
+                 "BY-0313", "renamed and left out");
+  expect_problem(parse_database("copy_of: { a: fast }"), "BY-0313", "no way to copy");
 }
 
 TEST(Spec, ReferencesToNothingAreProblems) {

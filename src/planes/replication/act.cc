@@ -116,8 +116,8 @@ Result<void> Act::change_row(SideName side, const ArbiterRow& before, const Arbi
 
 Result<void> Act::set_triggers(SideName side, FenceMode mode) {
   TRY(auto* db, session(side));
-  TRY(const auto tables, fenced_tables(*db, tables_));
-  return db->exec(fence_sql(tables, migration_, mode));
+  TRY(const auto fenced, fenced_tables(*db, tables(side)));
+  return db->exec(fence_sql(fenced, migration_, mode));
 }
 
 Error Act::refused(std::string_view verb, Epoch epoch, const ArbiterRow& row) const {
@@ -130,21 +130,21 @@ Error Act::refused(std::string_view verb, Epoch epoch, const ArbiterRow& row) co
 void Act::cancel_autovacuum(SideName side) {
   auto db = session(side);
   if (!db) return;
-  auto tables = fenced_tables(**db, tables_);
-  if (!tables || tables->empty()) return;
+  auto fenced = fenced_tables(**db, tables(side));
+  if (!fenced || fenced->empty()) return;
   // Best effort: without pg_signal_backend we wait for the worker to give way by itself.
   (void)(*db)->query(fmt::format(
       "select pg_cancel_backend(a.pid) from pg_stat_activity a join pg_locks l on l.pid = a.pid "
       "where a.backend_type = 'autovacuum worker' and l.relation = any ('{{{}}}'::oid[])",
-      oid_list(*tables)));
+      oid_list(*fenced)));
 }
 
 std::string Act::blockers(SideName side) {
   auto db = session(side);
   if (!db) return "unknown";
-  auto tables = fenced_tables(**db, tables_);
-  if (!tables) return "unknown";
-  auto rows = (*db)->query(fmt::format(kBlockers, oid_list(*tables)));
+  auto fenced = fenced_tables(**db, tables(side));
+  if (!fenced) return "unknown";
+  auto rows = (*db)->query(fmt::format(kBlockers, oid_list(*fenced)));
   std::string list;
   for (std::size_t row = 0; rows && row < rows->size(); row++) {
     list += (row > 0 ? ", " : "") + rows->str(row, 0);
@@ -164,7 +164,7 @@ Result<void> Act::fence_in_transaction(SideName active, Epoch epoch) {
   TRY_VOID(set_triggers(active, FenceMode::kAlways));
   TRY_VOID(fail_point("fence.triggers_set"));
   TRY(auto* db, session(active));
-  TRY_VOID(close_sequences(*db, migration_, tables_));
+  TRY_VOID(close_sequences(*db, migration_, tables(active)));
   TRY_VOID(fail_point("fence.sequences_closed"));
   return without_rows(db->query_one("insert into banyan.barrier(name, epoch) values ($1, $2)",
                                     {migration_, number(epoch)}));

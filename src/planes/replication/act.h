@@ -20,6 +20,7 @@
 
 #include "base/clock.h"
 #include "planes/replication/act_rules.h"
+#include "planes/replication/mapping.h"
 
 namespace banyan::replication {
 
@@ -31,8 +32,9 @@ struct Sides {
 
 class Act {
  public:
-  Act(std::string migration, Sides sides, TableNames tables)
-      : migration_(std::move(migration)), sides_(std::move(sides)), tables_(std::move(tables)) {}
+  // `forward` is the direction from the old side to the new one.
+  Act(std::string migration, Sides sides, Direction forward)
+      : migration_(std::move(migration)), sides_(std::move(sides)), forward_(std::move(forward)) {}
 
   Result<Standing> state();
   // The position of the barrier in the active side's log (all of it lies before).
@@ -50,6 +52,9 @@ class Act {
   Result<pg::Connection*> session(SideName side);
 
  private:
+  const TableNames& tables(SideName side) const {
+    return side == SideName::kOld ? forward_.from : forward_.to;
+  }
   Result<ArbiterRow> row(SideName side);
   Result<ArbiterRow> fresh_row(SideName side);
   Result<ArbiterRows> rows();
@@ -68,7 +73,7 @@ class Act {
 
   std::string migration_;
   Sides sides_;
-  TableNames tables_;
+  Direction forward_;
   std::optional<SideName> transaction_;  // on which side one is open
   std::optional<pg::Connection> old_session_;
   std::optional<pg::Connection> new_session_;

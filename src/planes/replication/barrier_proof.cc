@@ -15,7 +15,8 @@ void BarrierProof::set(std::string state) {
   standing_.with([&](Standing& standing) { standing = {std::move(state), "", std::nullopt}; });
 }
 
-Result<void> BarrierProof::warm(const std::string& active_url, const std::string& passive_url) {
+Result<void> BarrierProof::warm(const std::string& active_url, const std::string& passive_url,
+                                Direction direction) {
   stop();
   TRY(auto active, open_pinned(active_url));
   TRY(auto passive, open_pinned(passive_url));
@@ -23,6 +24,7 @@ Result<void> BarrierProof::warm(const std::string& active_url, const std::string
     pairs.clear();
     pairs.push_back({std::move(active), std::move(passive)});
   });
+  direction_.with([&](Direction& known) { known = std::move(direction); });
   set("none");
   return {};
 }
@@ -43,26 +45,25 @@ void BarrierProof::drop() {
   set("none");
 }
 
-void BarrierProof::prove(TableNames tables) {
+void BarrierProof::prove() {
   if (state() != "held") return;
   set("running");
   thread_.with([&](std::jthread& thread) {
-    thread = std::jthread(
-        [this, tables = std::move(tables)](const std::stop_token& stop) { run(tables, stop); });
+    thread = std::jthread([this](const std::stop_token& stop) { run(stop); });
   });
 }
 
-Result<Verdict> BarrierProof::compare(const TableNames& tables, const std::stop_token& stop) {
+Result<Verdict> BarrierProof::compare(const std::stop_token& stop) {
   auto pairs = pairs_.with([](auto& held) { return std::exchange(held, {}); });
   const auto give_up = SystemClock().now() + kLongest;
   VerifierOptions options;
-  options.tables = tables;
+  options.direction = direction_.with([](const Direction& known) { return known; });
   options.is_cancelled = [&] { return stop.stop_requested() || SystemClock().now() > give_up; };
   return compare_all(pairs, options);
 }
 
-void BarrierProof::run(const TableNames& tables, const std::stop_token& stop) {
-  auto verdict = compare(tables, stop);
+void BarrierProof::run(const std::stop_token& stop) {
+  auto verdict = compare(stop);
   if (!verdict) log_error("the switch is not proven", {{"error", verdict.error().message()}});
   if (verdict && !verdict->equal) log_error("the sides differed at the switch", {});
   standing_.with([&](Standing& standing) {

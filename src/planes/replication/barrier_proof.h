@@ -22,11 +22,12 @@ class BarrierProof {
  public:
   ~BarrierProof() { stop(); }
   // Opens the sessions, so that hold() needs no more than two statements.
-  Result<void> warm(const std::string& active_url, const std::string& passive_url);
+  Result<void> warm(const std::string& active_url, const std::string& passive_url,
+                    Direction direction);
   Result<void> hold();
   void drop();
   // Begins to compare what is held; nothing otherwise.
-  void prove(TableNames tables);
+  void prove();
   void stop();
   // "none", "held", ...; with the verdict when there is one.
   std::string state() const;
@@ -34,8 +35,8 @@ class BarrierProof {
   std::string error() const;
 
  private:
-  void run(const TableNames& tables, const std::stop_token& stop);
-  Result<Verdict> compare(const TableNames& tables, const std::stop_token& stop);
+  void run(const std::stop_token& stop);
+  Result<Verdict> compare(const std::stop_token& stop);
   struct Standing {
     std::string state = "none";
     std::string error;
@@ -45,6 +46,7 @@ class BarrierProof {
 
   Guarded<Standing> standing_;
   Guarded<std::vector<SessionPair>> pairs_;
+  Guarded<Direction> direction_;
   Guarded<std::jthread> thread_;
 };
 

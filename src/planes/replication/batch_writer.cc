@@ -259,9 +259,12 @@ Result<void> BatchWriter::truncate(const Change& change, const Fragment& fragmen
     const auto left = filter == nullptr ? std::optional<std::string>("true")
                                         : filter->left_to_truncate(
                                               fragment.xid, mapped.target_column(filter->column()));
-    if (left == "true") list += fmt::format("{}only {}", list.empty() ? "" : ", ", name);
-    if (!left || left == "true") continue;
-    const auto sql = fmt::format("delete from only {} where {}", name, *left);
+    // Rows that are not theirs stay.
+    const bool is_whole = left == "true" && mapped.where_there.empty();
+    if (is_whole) list += fmt::format("{}only {}", list.empty() ? "" : ", ", name);
+    if (!left || is_whole) continue;
+    const auto sql = fmt::format("delete from only {} where ({}) and ({})", name, *left,
+                                 mapped.where_there.empty() ? "true" : mapped.where_there);
     TRY_VOID(send(sql, sql, {}, Expect::kAny));
   }
   if (list.empty()) return {};

@@ -198,13 +198,13 @@ Result<void> find_extension_operators(pg::Connection& db) {
   return {};
 }
 
-Result<void> publish(pg::Connection& db, const std::string& publication, const TableNames& tables,
-                     const Mapping& mapping) {
-  TRY(auto holding, read_tables(db, tables));
-  TRY_VOID(prepare_conditions(db, holding, mapping));
+Result<void> publish(pg::Connection& db, const std::string& publication,
+                     const Direction& direction) {
+  TRY(auto holding, read_tables(db, direction.from));
+  TRY_VOID(prepare_conditions(db, holding, direction.mapping));
   TRY_VOID(set_full_identity(db, holding));
-  TRY(const auto moved, fenced_tables(db, tables));
-  TRY(const auto list, published_list(db, moved, mapping));
+  TRY(const auto moved, fenced_tables(db, direction.from));
+  TRY(const auto list, published_list(db, moved, direction.mapping));
   TRY(const auto existing,
       db.query("select 1 from pg_catalog.pg_publication where pubname = $1", {publication}));
   const auto verb =

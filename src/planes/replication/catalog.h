@@ -57,8 +57,8 @@ Result<void> find_extension_operators(pg::Connection& db);
 // Replica identity FULL for what has no key, then the publication of the moved tables (partitioned
 // ones by their root, so that new partitions are in it) and of banyan's own. Idempotent.
 // With the mapping's conditions on rows: tables that have one get replica identity FULL.
-Result<void> publish(pg::Connection& db, const std::string& publication, const TableNames& tables,
-                     const Mapping& mapping);
+Result<void> publish(pg::Connection& db, const std::string& publication,
+                     const Direction& direction);
 // "schema.table" as a stream names the rows of these tables: by partition or by root.
 Result<std::set<std::string>> published_names(pg::Connection& db, const TableNames& tables);
 Result<void> drop_publication(pg::Connection& db, const std::string& publication);

@@ -153,7 +153,7 @@ Result<void> Engine::begin(const std::stop_token& stop) {
   set_state("prepared");
   TRY_VOID(fail_point("begin.start"));
   TRY(auto source, connect(url(SideName::kOld)));
-  TRY_VOID(publish(source, publication(), config_.carried(SideName::kOld), config_.mapping));
+  TRY_VOID(publish(source, publication(), config_.streamed(SideName::kOld)));
   TRY(auto exporter, pg::ReplicationConnection::open(url(SideName::kOld), "banyan_slot"));
   TRY(const auto identity, exporter.identify());
   TRY(const auto name, remake_slot(SideName::kOld, exporter));
@@ -234,6 +234,7 @@ Result<void> Engine::copy(const std::string& exported_snapshot, const std::stop_
                         .tables = std::move(tables),
                         .jobs = config_.jobs,
                         .mode = config_.copy_mode,
+                        .modes = config_.copy_of,
                         .chunk_bytes = config_.chunk_bytes,
                         .exported_snapshot = exported_snapshot,
                         .slot_snapshot = record->snapshot,

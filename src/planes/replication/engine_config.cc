@@ -46,6 +46,12 @@ TableNames EngineConfig::carried(SideName from) const {
   return all;
 }
 
+Direction EngineConfig::direction(SideName from, const TableNames& named) const {
+  auto there = mapping.names_there(named);
+  if (from == SideName::kOld) return {named, std::move(there), mapping};
+  return {std::move(there), named, mapping.reversed()};
+}
+
 ThrottleLimits parse_throttle(const json& limits, ThrottleLimits now) {
   now.bytes_per_s = limits.value("bytes_per_s", now.bytes_per_s);
   now.source_latency =
@@ -72,6 +78,10 @@ Result<EngineConfig> parse_engine_config(const std::string& name, const json& co
   }
   parsed.jobs = config.value("jobs", 2);
   TRY(parsed.copy_mode, parse_copy_mode(config.value("copy_mode", "auto")));
+  for (const auto& [table, mode] : config.value("copy_of", json::object()).items()) {
+    const auto name = parse_table_name(table);
+    TRY(parsed.copy_of[name.schema + "." + name.table], parse_copy_mode(mode.get<std::string>()));
+  }
   parsed.chunk_bytes = std::max<std::int64_t>(1, config.value("chunk_bytes", parsed.chunk_bytes));
   parsed.throttle = parse_throttle(config.value("throttle", json::object()), {});
   const auto spool = config.value("spool", json::object());

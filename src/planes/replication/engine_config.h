@@ -19,7 +19,7 @@ namespace banyan::replication {
 struct EngineConfig {
   std::string name;
   Sides sides;
-  TableNames tables;  // empty: all
+  TableNames tables;  // of the old side; empty: all
   // Of a split: tables that stay, copied and followed whoever serves `tables`, read-only there.
   TableNames copies;
   // Of a split: objects that the new database does not get (split_plan.h).
@@ -36,19 +36,26 @@ struct EngineConfig {
   Effort effort;
   std::string slot_prefix = "banyan_";
   CopyMode copy_mode = CopyMode::kAuto;
+  std::map<std::string, CopyMode> copy_of;  // of single tables, by "schema.table"
   std::int64_t chunk_bytes = 64 << 20;
   ThrottleLimits throttle;
   DdlPolicy ddl = DdlPolicy::kStop;
   Duration ddl_every = 30s;  // between two looks at the schemas
 
-  // The tables whose rows the stream out of a side carries.
+  // The tables whose rows the stream out of a side carries, by the old side's names.
   TableNames carried(SideName from) const;
+  // What moves out of `from` of the tables with these names of the old side: each side's by its
+  // own.
+  Direction direction(SideName from, const TableNames& named) const;
+  Direction direction(SideName from) const { return direction(from, tables); }
+  Direction streamed(SideName from) const { return direction(from, carried(from)); }
+  TableNames tables_of(SideName side) const { return direction(side).from; }
 };
 
 // The configuration of the verb `start`: {source, target, tables: "all"|[..], jobs, slot_prefix?,
 // copies?, left_out?, copies_only? (of a split, see settle_config), service_role?: {name,
-// password?}, map? (mapping.h), apply?: "sets"|"rows", appliers?,
-// far_behind_ms?, batch_transactions? (applier.h), copy_mode?: "auto"|"table"|"chunk",
+// password?}, map? (mapping.h), apply?: "sets"|"rows", appliers?, far_behind_ms?,
+// batch_transactions? (applier.h), copy_mode?: "auto"|"table"|"chunk", copy_of?: {table: mode},
 // chunk_bytes?, throttle?: {bytes_per_s?, ...}, spool?: {limit_bytes?, kept_wal_bytes?},
 // ddl?: "stop"|"freeze"|"apply_safe", ddl_every_ms?}.
 Result<EngineConfig> parse_engine_config(const std::string& name, const nlohmann::json& config);

@@ -72,7 +72,7 @@ Result<StreamConfig> Engine::stream_config(SideName from, const StreamRecord& re
                   .to_url = url(other_side(from)),
                   .filters = std::move(filters),
                   .copies = std::move(copies),
-                  .mapping = from == SideName::kOld ? config_.mapping : config_.mapping.reversed(),
+                  .mapping = config_.direction(from).mapping,
                   .way = config_.apply_way,
                   .effort = config_.effort},
       .receiver = {.migration = config_.name,
@@ -101,8 +101,7 @@ Result<void> Engine::remake_stream(SideName active,
   }
   TRY(auto source, connect(url(active)));
   TRY_VOID(create_control_schema(source, config_.name, active));
-  TRY_VOID(publish(source, publication(), config_.carried(active),
-                   active == SideName::kOld ? config_.mapping : config_.mapping.reversed()));
+  TRY_VOID(publish(source, publication(), config_.streamed(active)));
   if (Stream* running = stream(active)) running->stop();
   TRY(auto exporter, pg::ReplicationConnection::open(url(active), "banyan_slot"));
   TRY(const auto identity, exporter.identify());
@@ -176,7 +175,7 @@ Result<void> Engine::prepare_opposite() {
 
 Result<void> Engine::make_opposite() {
   TRY(auto source, connect(url(SideName::kNew)));
-  TRY_VOID(publish(source, publication(), config_.tables, config_.mapping.reversed()));
+  TRY_VOID(publish(source, publication(), config_.streamed(SideName::kNew)));
   TRY(auto connection, pg::ReplicationConnection::open(url(SideName::kNew), "banyan_slot"));
   TRY(const auto identity, connection.identify());
   TRY(const auto name, remake_slot(SideName::kNew, connection));
@@ -236,7 +235,7 @@ Result<void> Engine::keep_copies() {
   stop();
   TRY_VOID(remove_stream(SideName::kNew));
   TRY(auto source, connect(url(SideName::kOld)));
-  return publish(source, publication(), config_.copies, config_.mapping);
+  return publish(source, publication(), config_.direction(SideName::kOld, config_.copies));
 }
 
 }  // namespace banyan::replication

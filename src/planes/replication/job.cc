@@ -47,8 +47,8 @@ json to_json(const MadeReport& report) {
 Job::Job(EngineConfig config, std::filesystem::path directory)
     : config_(with_spool(std::move(config), directory / "spool")),
       directory_(std::move(directory)),
-      act_(config_.name, config_.sides, config_.tables),
-      observer_(config_.name, config_.sides, config_.tables),
+      act_(config_.name, config_.sides, config_.direction(SideName::kOld)),
+      observer_(config_.name, config_.sides, config_.direction(SideName::kOld)),
       engine_(config_, schema_steps()),
       keeper_(config_, engine_, directory_) {
   std::ifstream file(directory_ / "ended");
@@ -154,7 +154,7 @@ void Job::watch_writers(const std::stop_token& stop) {
       if (opened) session = std::move(*opened);
     }
     // A server that does not answer has no writers; the streams report it.
-    if (session && !census_.look(*session, config_.tables)) session.reset();
+    if (session && !census_.look(*session, config_.tables_of(*watched))) session.reset();
     if (!session) pause(stop, kRetryPause);
   }
 }
@@ -204,7 +204,8 @@ SchemaCopy Job::schema_copy() const {
                      .tables = config_.carried(SideName::kOld),
                      .directory = directory_ / "schema",
                      .jobs = config_.jobs,
-                     .left_out = config_.left_out});
+                     .left_out = config_.left_out,
+                     .mapping = config_.mapping});
 }
 
 Result<void> Job::restore_pre_data(const std::string& snapshot) {
@@ -214,9 +215,11 @@ Result<void> Job::restore_pre_data(const std::string& snapshot) {
   // From here on nobody but us writes to the new side's tables, until it is opened.
   TRY(auto target, pg::Connection::open(config_.sides.new_url));
   if (has_copies()) {
-    TRY_VOID(add_missing_fences(target, config_.name, config_.copies, FenceMode::kAlways));
+    TRY_VOID(add_missing_fences(target, config_.name, config_.mapping.names_there(config_.copies),
+                                FenceMode::kAlways));
   }
-  return add_missing_fences(target, config_.name, config_.tables, FenceMode::kEnabled);
+  return add_missing_fences(target, config_.name, config_.tables_of(SideName::kNew),
+                            FenceMode::kEnabled);
 }
 
 Result<void> Job::restore_post_data() {
@@ -232,7 +235,8 @@ Result<void> Job::restore_post_data() {
 Result<void> Job::make_role() {
   if (!config_.service_role) return {};
   TRY(auto target, pg::Connection::open(config_.sides.new_url));
-  return make_service_role(target, config_.tables, config_.copies, *config_.service_role);
+  return make_service_role(target, config_.tables_of(SideName::kNew),
+                           config_.mapping.names_there(config_.copies), *config_.service_role);
 }
 
 Result<json> Job::status() {
@@ -262,10 +266,12 @@ Result<json> Job::throttle(const json& limits) {
 
 Result<void> Job::remove_from(SideName side) {
   TRY(auto db, pg::Connection::open(config_.sides.of(side)));
-  TableNames fenced = config_.tables;
-  if (side == SideName::kNew)
+  auto fenced = config_.tables;
+  if (side == SideName::kNew) {
+    TRY_VOID(drop_row_constraints(db, config_.mapping));
     fenced.insert(fenced.end(), config_.copies.begin(), config_.copies.end());
-  return drop_control_schema(db, config_.name, fenced);
+  }
+  return drop_control_schema(db, config_.name, config_.direction(side, fenced).from);
 }
 
 void Job::end_for_good(const std::string& how) {

@@ -48,7 +48,7 @@ Result<SequenceReport> Job::carry() {
     Result<SequenceReport> report = SequenceReport{};
     if (!closed) report = std::unexpected(closed.error());
     if (closed && !closed->empty()) {
-      report = carry_sequences(*active, *passive, config_.tables);
+      report = carry_sequences(*active, *passive, config_.direction(from));
     }
     auto ended = passive->exec(report ? "commit" : "rollback");
     if (report && !ended) report = std::unexpected(std::move(ended).error());
@@ -69,14 +69,16 @@ Result<json> Job::prepare() {
     TRY(const auto active, source_side(act));
     TRY(auto* here, act.session(active));
     TRY(auto* there, act.session(other_side(active)));
-    TRY_VOID(keeper_.check(*here, *there));
-    TRY_VOID(add_missing_fences(*here, config_.name, config_.tables, FenceMode::kDisabled));
-    return add_missing_fences(*there, config_.name, config_.tables, FenceMode::kEnabled);
+    const auto direction = config_.direction(active);
+    TRY_VOID(keeper_.check(*here, *there, direction));
+    TRY_VOID(add_missing_fences(*here, config_.name, direction.from, FenceMode::kDisabled));
+    return add_missing_fences(*there, config_.name, direction.to, FenceMode::kEnabled);
   }));
   TRY_VOID(act_.with([&](Act& act) -> Result<void> {
     TRY(const auto now, act.state());
     if (now.act == ActState::kFenced || now.act == ActState::kHandedOver) return {};
-    return proof_.warm(config_.sides.of(now.active), config_.sides.of(other_side(now.active)));
+    return proof_.warm(config_.sides.of(now.active), config_.sides.of(other_side(now.active)),
+                       config_.direction(now.active));
   }));
   TRY_VOID(fail_point("prepare.fences_laid"));
   TRY(const auto report, carry());
@@ -124,7 +126,7 @@ Result<Job::OutsideLog> Job::carry_outside_log() {
         TRY(report.large_objects, carry_large_objects(*active, *passive));
       }
       if (now.act != ActState::kFenced) return {};
-      TRY(report.unlogged, carry_unlogged(*active, *passive, config_.tables));
+      TRY(report.unlogged, carry_unlogged(*active, *passive, config_.tables_of(now.active)));
       return {};
     }();
     auto ended = passive->exec(done ? "commit" : "rollback");
@@ -154,8 +156,9 @@ Result<json> Job::check() {
     TRY(const auto from, source_side(act));
     TRY(auto* active, act.session(from));
     TRY(auto* passive, act.session(other_side(from)));
-    TRY_VOID(keeper_.check_again(*active));
-    TRY(const auto verdict, check_recent(*active, *passive, config_.tables,
+    const auto direction = config_.direction(from);
+    TRY_VOID(keeper_.check_again(*active, direction));
+    TRY(const auto verdict, check_recent({*active, *passive}, direction,
                                          engine_.touched_keys(from, kCheckedKeys), kCheckBudget));
     auto out = to_json(verdict);
     const auto tables = out["tables"].size();
@@ -172,7 +175,7 @@ Result<json> Job::handover(Epoch epoch) {
 Result<json> Job::open(Epoch epoch) {
   auto opened = act_.with([&](Act& act) { return act.open(epoch); });
   TRY_VOID(fail_point("open.answer"));
-  if (opened) proof_.prove(config_.tables);
+  if (opened) proof_.prove();
   return empty_answer(opened);
 }
 

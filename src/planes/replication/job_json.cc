@@ -21,11 +21,9 @@ json to_json(const TableVerdict& table) {
                            {"source", optional_text(difference.source)},
                            {"target", optional_text(difference.target)}});
   }
-  return {{"table", table.table},
-          {"rows", table.rows},
-          {"equal", table.equal},
-          {"more", table.has_more},
-          {"differences", std::move(differences)}};
+  return {{"table", table.table},   {"table_there", table.table_there},
+          {"rows", table.rows},     {"equal", table.equal},
+          {"more", table.has_more}, {"differences", std::move(differences)}};
 }
 
 json to_json(const Verdict& verdict) {
@@ -42,6 +40,7 @@ json to_json(const RepairReport& report) {
   for (const auto& table : report) {
     written += table.written;
     tables.push_back({{"table", table.table},
+                      {"table_there", table.table_there},
                       {"written", table.written},
                       {"removed", table.removed},
                       {"whole", table.is_whole}});

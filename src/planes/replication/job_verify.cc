@@ -56,7 +56,7 @@ VerifierOptions Job::verifier_options(const Leg& leg, const std::stop_token& sto
   return VerifierOptions{
       .active_url = config_.sides.of(leg.from),
       .passive_url = config_.sides.of(other_side(leg.from)),
-      .tables = leg.tables,
+      .direction = config_.direction(leg.from, leg.tables),
       .jobs = config_.jobs,
       .limits = {},
       .at_point =

@@ -3,18 +3,33 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <tuple>
 
 namespace banyan::replication {
 namespace {
 
 using nlohmann::json;
 
-void split_name(std::string_view name, std::string& schema, std::string& table) {
-  const auto dot = name.find('.');
-  schema = dot == std::string_view::npos ? "public" : name.substr(0, dot);
-  table = dot == std::string_view::npos ? name : name.substr(dot + 1);
+// One identifier from the front of `text`: quoted, or up to the next dot in small letters.
+std::string take_identifier(std::string_view& text) {
+  std::string name;
+  const bool is_quoted = text.starts_with('"');
+  std::size_t at = is_quoted ? 1 : 0;
+  for (; at < text.size(); at++) {
+    if (!is_quoted && text[at] == '.') break;
+    if (is_quoted && text[at] == '"' && text.substr(at + 1, 1) != "\"") break;
+    if (is_quoted && text[at] == '"') at++;
+    name += is_quoted ? text[at] : static_cast<char>(std::tolower(text[at]));
+  }
+  text.remove_prefix(std::min(text.size(), at + (is_quoted ? 1 : 0)));
+  return name;
+}
+
+std::pair<std::string, std::string> parts_of(TableName name) {
+  return {std::move(name.schema), std::move(name.table)};
 }
 
 std::unexpected<Error> invalid(const std::string& what) {
@@ -51,14 +66,23 @@ Result<TableMapping> read_table(const json& entry) {
   }
   TableMapping table;
   const auto source = entry["table"].get<std::string>();
-  split_name(source, table.source_schema, table.source_table);
-  split_name(entry.value("to", source), table.target_schema, table.target_table);
+  std::tie(table.source_schema, table.source_table) = parts_of(parse_table_name(source));
+  std::tie(table.target_schema, table.target_table) =
+      parts_of(parse_table_name(entry.value("to", source)));
   table.where = entry.value("where", "");
   TRY_VOID(read_columns(entry, table));
   return table;
 }
 
 }  // namespace
+
+std::string TableMapping::source_name() const {
+  return pg::quote_qualified(source_schema, source_table);
+}
+
+std::string TableMapping::target_name() const {
+  return pg::quote_qualified(target_schema, target_table);
+}
 
 bool TableMapping::has_column(std::string_view source_column) const {
   return std::ranges::find(left_out, source_column) == left_out.end();
@@ -109,10 +133,29 @@ Mapping Mapping::reversed() const {
     turned.source_table = table.target_table;
     turned.target_schema = table.source_schema;
     turned.target_table = table.source_table;
+    turned.where = table.where_there;
+    turned.where_there = table.where;
     for (const auto& [here, there] : table.renamed) turned.renamed[there] = here;
     back.tables_.push_back(std::move(turned));
   }
   return back;
+}
+
+TableNames Mapping::names_there(const TableNames& tables) const {
+  TableNames there;
+  for (const auto& written : tables) {
+    const auto name = parse_table_name(written);
+    const auto* mapped = find(name.schema, name.table);
+    there.push_back(mapped == nullptr ? written : mapped->target_name());
+  }
+  return there;
+}
+
+TableName parse_table_name(std::string_view written) {
+  auto first = take_identifier(written);
+  if (!written.starts_with('.')) return {"public", std::move(first)};
+  written.remove_prefix(1);
+  return {std::move(first), take_identifier(written)};
 }
 
 }  // namespace banyan::replication

@@ -31,13 +31,29 @@ TEST(Mapping, LeavesUnnamedTablesAsTheyAre) {
   EXPECT_EQ(mapping->of("public", "other").target_table, "other");
 }
 
-TEST(Mapping, TurnedRoundItLeadsBackWithoutConditions) {
+TEST(Mapping, TurnedRoundItLeadsBackAndKnowsWhichRowsAreItsOwn) {
   const auto back = Mapping::parse(orders())->reversed();
   const auto* table = back.find("sales", "orders");
   ASSERT_NE(table, nullptr);
   EXPECT_EQ(table->target_schema, "public");
   EXPECT_EQ(table->target_column("order_id"), "id");
   EXPECT_TRUE(table->where.empty());
+  EXPECT_EQ(table->where_there, "tenant = 7");
+}
+
+TEST(Mapping, ListedTablesHaveTheirNamesOfTheOtherSide) {
+  const auto mapping = Mapping::parse(json::parse(
+      R"([{"table": "orders", "to": "sales.orders"}, {"table": "public.\"Odd.One\"", "to": "odd"}])"));
+  EXPECT_EQ(mapping->names_there({"public.orders", "\"public\".\"Odd.One\"", "public.other"}),
+            (TableNames{"\"sales\".\"orders\"", "\"public\".\"odd\"", "public.other"}));
+}
+
+TEST(Mapping, NamesAreWrittenAsInSql) {
+  EXPECT_EQ(parse_table_name("Shop.Orders").table, "orders");
+  EXPECT_EQ(parse_table_name("Orders").schema, "public");
+  EXPECT_EQ(parse_table_name(R"("Shop"."a""b.c")").schema, "Shop");
+  EXPECT_EQ(parse_table_name(R"("Shop"."a""b.c")").table, "a\"b.c");
+  EXPECT_EQ(parse_table_name("\"unclosed").table, "unclosed");
 }
 
 TEST(Mapping, TwoTablesCannotBecomeOne) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "planes/replication/carry_checks.h"
+#include "planes/replication/mapping_checks.h"
 #include "planes/replication/pg_client.h"
 #include "planes/replication/preflight_questions.h"
 
@@ -118,8 +119,17 @@ Finding check_extensions(pg::Connection& source, pg::Connection& target) {
                missing.empty() ? "" : "not available: " + missing);
 }
 
-Finding check_empty(pg::Connection& target, const std::vector<FencedTable>& tables,
-                    const std::string& migration) {
+// A mapped table that is there already is used as it is.
+bool is_used_as_it_is(pg::Connection& target, const Mapping& mapping, const FencedTable& table) {
+  const auto name = parse_table_name(table.qualified);
+  const auto* mapped = mapping.find(name.schema, name.table);
+  return mapped != nullptr &&
+         !value_of(target, "select to_regclass(" + pg::quote_literal(mapped->target_name()) + ")")
+              .empty();
+}
+
+Finding check_empty(pg::Connection& target, const Mapping& mapping,
+                    const std::vector<FencedTable>& tables, const std::string& migration) {
   const auto known = value_of(target, "select to_regclass('banyan.migration')");
   const bool resumed =
       !known.empty() && !value_of(target, "select 1 from banyan.migration where name = " +
@@ -130,7 +140,8 @@ Finding check_empty(pg::Connection& target, const std::vector<FencedTable>& tabl
     if (resumed) break;
     const auto found =
         value_of(target, "select to_regclass(" + pg::quote_literal(table.qualified) + ")");
-    if (!found.empty()) existing += (existing.empty() ? "" : ", ") + table.qualified;
+    if (found.empty() || is_used_as_it_is(target, mapping, table)) continue;
+    existing += (existing.empty() ? "" : ", ") + table.qualified;
   }
   return found("target.empty", kMust, "The target has none of the moved tables",
                existing.empty() ? "" : "exist already: " + existing,
@@ -201,7 +212,7 @@ Finding found_in(std::string id, Severity severity, std::string title,
 }
 
 Result<std::vector<Finding>> preflight(const Sides& sides, const TableNames& tables,
-                                       const std::string& migration) {
+                                       const std::string& migration, const Mapping& mapping) {
   TRY(auto source, with_context(pg::Connection::open(sides.old_url), "connecting to the source"));
   TRY(auto target, with_context(pg::Connection::open(sides.new_url), "connecting to the target"));
   TRY(const auto moved, with_context(fenced_tables(source, tables), "finding the tables"));
@@ -218,9 +229,11 @@ Result<std::vector<Finding>> preflight(const Sides& sides, const TableNames& tab
   findings.push_back(check_pg_dump(source));
   findings.push_back(check_same_database(source, target));
   findings.push_back(check_extensions(source, target));
-  findings.push_back(check_empty(target, moved, migration));
+  findings.push_back(check_empty(target, mapping, moved, migration));
   findings.push_back(estimate(source, moved));
   for (auto& finding : carry_checks(source, target, tables)) findings.push_back(std::move(finding));
+  for (auto& finding : mapping_checks(source, target, tables, mapping))
+    findings.push_back(std::move(finding));
   return findings;
 }
 

@@ -35,6 +35,6 @@ Finding found_in(std::string id, Severity severity, std::string title,
 // Every check, in a fixed order. Fails only when a database cannot be reached at all; a question
 // that cannot be asked (a missing right) is a finding.
 Result<std::vector<Finding>> preflight(const Sides& sides, const TableNames& tables,
-                                       const std::string& migration);
+                                       const std::string& migration, const Mapping& mapping);
 
 }  // namespace banyan::replication

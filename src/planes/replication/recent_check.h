@@ -8,8 +8,7 @@
 
 namespace banyan::replication {
 
-Result<Verdict> check_recent(pg::Connection& active, pg::Connection& passive,
-                             const TableNames& tables, const std::vector<TouchedKey>& touched,
-                             Duration budget);
+Result<Verdict> check_recent(SessionPairRef sides, const Direction& direction,
+                             const std::vector<TouchedKey>& touched, Duration budget);
 
 }  // namespace banyan::replication

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <set>
 
 #include "base/fail_point.h"
 #include "base/log.h"
@@ -18,52 +19,65 @@ constexpr DifferenceLimits kLimits{.buckets = 1024, .rows = 20'000};
 constexpr std::size_t kKeysAtOnce = 200;
 constexpr std::size_t kWriteBytes = 256 << 10;
 
-using Keys = std::vector<std::vector<std::string>>;
-
 // Columns that are written; the others follow from them.
 constexpr std::string_view kWritable = R"sql(
-select coalesce(string_agg(pg_catalog.quote_ident(a.attname), ', ' order by a.attnum), '')
-from pg_catalog.pg_attribute a where a.attrelid = {}::pg_catalog.regclass and a.attnum > 0
-  and not a.attisdropped and {})sql";
+select a.attname from pg_catalog.pg_attribute a
+where a.attrelid = {}::pg_catalog.regclass and a.attnum > 0 and not a.attisdropped and {})sql";
 
 class Repairer {
  public:
   Repairer(pg::Connection& active, pg::Connection& passive)
       : active_(active), passive_(passive), form_(float_form(active, passive)) {}
-  Result<TableRepair> repair(const VerifiedTable& table, const TableVerdict& verdict);
+  Result<TableRepair> repair(const ComparedTable& table, const TableVerdict& verdict);
 
  private:
-  Result<void> repair_rows(const VerifiedTable& table, const Keys& keys, TableRepair& done);
-  Result<void> repair_whole(const VerifiedTable& table, TableRepair& done);
-  Result<std::string> writable_columns(const VerifiedTable& table);
-  Result<std::int64_t> remove(const VerifiedTable& table, const std::string& where);
-  Result<std::int64_t> carry(const VerifiedTable& table, const std::string& where);
+  Result<void> repair_rows(const ComparedTable& table, const RowKeys& keys, TableRepair& done);
+  Result<void> repair_whole(const ComparedTable& table, TableRepair& done);
+  // Quoted lists, in the same order: what is read, and what is written.
+  struct Columns {
+    std::string read;
+    std::string written;
+  };
+  Result<Columns> writable_columns(const ComparedTable& table);
+  Result<std::int64_t> remove(const ComparedTable& table, const std::string& where);
+  Result<std::int64_t> carry(const ComparedTable& table, const std::string& where);
 
   pg::Connection& active_;
   pg::Connection& passive_;
   const FloatForm form_;
 };
 
-Result<std::string> Repairer::writable_columns(const VerifiedTable& table) {
+Result<Repairer::Columns> Repairer::writable_columns(const ComparedTable& table) {
   const auto* stored = passive_.server_version() >= 120000 ? "a.attgenerated = ''" : "true";
   TRY(const auto rows,
-      passive_.query(fmt::format(kWritable, pg::quote_literal(table.qualified), stored)));
-  return rows.str(0, 0);
+      passive_.query(fmt::format(kWritable, pg::quote_literal(table.passive->qualified), stored)));
+  std::set<std::string> writable;
+  for (std::size_t row = 0; row < rows.size(); row++) writable.insert(rows.str(row, 0));
+  Columns columns;
+  for (std::size_t at = 0; at < table.active.columns.size(); at++) {
+    const auto& there = table.passive->columns[at].name;
+    if (!writable.contains(there)) continue;
+    const auto* comma = columns.read.empty() ? "" : ", ";
+    columns.read += comma + pg::quote_ident(table.active.columns[at].name);
+    columns.written += comma + pg::quote_ident(there);
+  }
+  return columns;
 }
 
-Result<std::int64_t> Repairer::remove(const VerifiedTable& table, const std::string& where) {
+Result<std::int64_t> Repairer::remove(const ComparedTable& table, const std::string& where) {
   TRY(const auto gone,
-      passive_.query(fmt::format("delete from only {} where {}", table.qualified, where)));
+      passive_.query(fmt::format("delete from {} and ({})", table.passive->rows(), where)));
   return gone.affected();
 }
 
 // Rows of the active side's snapshot, as text, into the passive side.
-Result<std::int64_t> Repairer::carry(const VerifiedTable& table, const std::string& where) {
+Result<std::int64_t> Repairer::carry(const ComparedTable& table, const std::string& where) {
   TRY(const auto columns, writable_columns(table));
-  TRY_VOID(active_.copy_out_begin(fmt::format("copy (select {} from only {} where {}) to stdout",
-                                              columns, table.qualified, where)));
-  TRY_VOID(passive_.copy_in_begin(fmt::format("copy {} {} from stdin", table.qualified,
-                                              columns.empty() ? "" : "(" + columns + ")")));
+  TRY_VOID(active_.copy_out_begin(fmt::format("copy (select {} from {} and ({})) to stdout",
+                                              columns.read, table.active.rows(), where)));
+  TRY_VOID(passive_.copy_in_begin(
+      fmt::format("copy {} {} from stdin", table.passive->qualified,
+                  columns.written.empty() ? "" : "(" + columns.written + ")")));
   std::string waiting;
   while (true) {
     TRY(const auto row, active_.copy_out_next());
@@ -80,55 +94,61 @@ Result<std::int64_t> Repairer::carry(const VerifiedTable& table, const std::stri
                  fmt::format("{} rows were read and {} written", active_.copy_rows(), written));
 }
 
-Result<void> Repairer::repair_rows(const VerifiedTable& table, const Keys& keys,
+Result<void> Repairer::repair_rows(const ComparedTable& table, const RowKeys& keys,
                                    TableRepair& done) {
-  std::vector<std::pair<std::string, Keys>> groups;
+  struct Group {
+    std::string read;  // the rows to read, and to remove
+    std::string removed;
+    RowKeys keys;
+  };
+  std::vector<Group> groups;
   for (std::size_t from = 0; from < keys.size(); from += kKeysAtOnce) {
     const auto to = std::min(keys.size(), from + kKeysAtOnce);
-    Keys some(keys.begin() + static_cast<long>(from), keys.begin() + static_cast<long>(to));
-    auto where = key_condition(table, some);
-    groups.emplace_back(std::move(where), std::move(some));
+    RowKeys some(keys.begin() + static_cast<long>(from), keys.begin() + static_cast<long>(to));
+    groups.push_back({key_condition(table.active, some), key_condition(*table.passive, some), {}});
+    groups.back().keys = std::move(some);
   }
   TRY_VOID(fail_point("repair.rows_known"));
   // All old versions go before any new one comes: unique values may have changed places.
-  for (const auto& [where, some] : groups) {
-    TRY(const auto gone, remove(table, where));
+  for (const auto& group : groups) {
+    TRY(const auto gone, remove(table, group.removed));
     done.removed += gone;
   }
-  for (const auto& [where, some] : groups) {
-    TRY(const auto come, carry(table, where));
+  for (const auto& group : groups) {
+    TRY(const auto come, carry(table, group.read));
     done.written += come;
   }
   return with_float_form({active_, passive_}, form_, [&]() -> Result<void> {
-    for (const auto& [where, some] : groups) {
-      TRY(const auto verdict, compare_keys(active_, passive_, table, some));
+    for (const auto& group : groups) {
+      TRY(const auto verdict, compare_keys({active_, passive_}, table, group.keys));
       if (!verdict.equal) return failure(Code::kCorruption, "the rows written are not those read");
     }
     return {};
   });
 }
 
-Result<void> Repairer::repair_whole(const VerifiedTable& table, TableRepair& done) {
+Result<void> Repairer::repair_whole(const ComparedTable& table, TableRepair& done) {
   done.is_whole = true;
   TRY(done.removed, remove(table, "true"));
   TRY(done.written, carry(table, "true"));
   return with_float_form({active_, passive_}, form_, [&]() -> Result<void> {
-    TRY(const auto verdict, compare_table(active_, passive_, table));
+    TRY(const auto verdict, compare_table({active_, passive_}, table));
     if (!verdict.equal) return failure(Code::kCorruption, "the rows written are not those read");
     return {};
   });
 }
 
-Result<TableRepair> Repairer::repair(const VerifiedTable& table, const TableVerdict& verdict) {
-  TableRepair done{.table = table.qualified};
-  Keys keys;
+Result<TableRepair> Repairer::repair(const ComparedTable& table, const TableVerdict& verdict) {
+  const auto& name = table.active.qualified;
+  TableRepair done{.table = name, .table_there = table.passive->qualified};
+  RowKeys keys;
   for (const auto& difference : verdict.differences) keys.push_back(difference.key_values);
-  const bool by_key = !table.key.empty() && !verdict.has_more;
+  const bool by_key = !table.active.key().empty() && !verdict.has_more;
   auto repaired = by_key ? repair_rows(table, keys, done) : repair_whole(table, done);
   if (!repaired) {
-    return std::unexpected(std::move(repaired).error().with_context(table.qualified));
+    return std::unexpected(std::move(repaired).error().with_context(name));
   }
-  log_info("table repaired", {{"table", table.qualified},
+  log_info("table repaired", {{"table", name},
                               {"written", done.written},
                               {"removed", done.removed},
                               {"whole", done.is_whole}});
@@ -158,13 +178,13 @@ Result<RepairReport> repair_tables(pg::Connection& active, const RepairPlan& pla
                                    const Verdict& found) {
   TRY_VOID(find_extension_operators(active));
   TRY(auto passive, open_writer(plan));
-  TRY(const auto tables,
-      verified_tables(active, plan.verifier.tables, float_form(active, passive)));
+  TRY(const auto tables, compared_tables({active, passive}, plan.verifier.direction));
   RepairReport report;
   for (const auto& verdict : found.tables) {
     if (verdict.equal) continue;
-    const auto table = std::ranges::find(tables, verdict.table, &VerifiedTable::qualified);
-    if (table == tables.end()) continue;
+    const auto table = std::ranges::find(
+        tables, verdict.table, [](const ComparedTable& one) { return one.active.qualified; });
+    if (table == tables.end() || !table->passive) continue;
     TRY(auto done, Repairer(active, passive).repair(*table, verdict));
     report.push_back(std::move(done));
   }

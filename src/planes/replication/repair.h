@@ -27,7 +27,8 @@ struct RepairPlan {
 };
 
 struct TableRepair {
-  std::string table;
+  std::string table;        // on the active side
+  std::string table_there;  // on the passive side
   std::int64_t written = 0;
   std::int64_t removed = 0;
   bool is_whole = false;  // copied anew

@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "planes/replication/control_schema.h"
+#include "planes/replication/schema_mapping.h"
 
 namespace banyan::replication {
 
@@ -41,6 +41,7 @@ struct SchemaCopyOptions {
   int jobs = 2;
   std::vector<std::string> left_out;  // objects, as "FK CONSTRAINT public.orders orders_buyer_fkey"
   Family family = Family::kWhole;
+  Mapping mapping = {};
   std::function<bool()> is_cancelled = [] { return false; };
 };
 
@@ -67,6 +68,9 @@ class SchemaCopy {
   Result<void> dump_section(const std::string& tool, const std::string& section,
                             const std::string& snapshot) const;
   Result<std::vector<SchemaItem>> load(const std::string& section) const;
+  Result<std::vector<SchemaItem>> post_data();
+  Result<std::vector<TableMapping>> tables_made() const;
+  bool may_be_left_out(const SchemaItem& item, const Error& error) const;
   Result<std::vector<std::string>> dump_arguments(pg::Connection& source, Objects which) const;
   bool is_wanted(const FencedTable& table) const;
   Result<pg::Connection> open_target() const;
@@ -79,6 +83,8 @@ class SchemaCopy {
 
   SchemaCopyOptions options_;
   bool keeps_owners_ = false;
+  std::vector<std::string> excluded_;  // mapped tables that are there already
+  std::vector<TableMapping> shaped_;   // mapped tables that we made; known after the tables
 };
 
 }  // namespace banyan::replication

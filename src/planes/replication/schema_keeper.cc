@@ -81,7 +81,7 @@ Result<std::vector<SchemaDifference>> SchemaKeeper::repeat(
     log_info("a schema change is repeated", {{"object", one.object}, {"sql", one.repair}});
     TRY_VOID(with_context(target.exec(one.repair), "repeating a change of " + one.object));
   }
-  return compare_schemas(source, target, tables, config_.mapping);
+  return compare_schemas(source, target, config_.direction(SideName::kOld, tables));
 }
 
 Result<void> SchemaKeeper::create_tables(pg::Connection& target,
@@ -123,8 +123,7 @@ Result<void> SchemaKeeper::publish_and_copy(pg::Connection& source, pg::Connecti
   }
   TRY_VOID(source.exec(fmt::format(
       "begin; set local lock_timeout = '3s'; lock table {} in share row exclusive mode", list)));
-  auto published =
-      publish(source, "banyan_" + config_.name, config_.carried(SideName::kOld), config_.mapping);
+  auto published = publish(source, "banyan_" + config_.name, config_.streamed(SideName::kOld));
   auto ended = source.exec(published ? "commit" : "rollback");
   if (!published) return published;
   TRY_VOID(std::move(ended));
@@ -157,7 +156,8 @@ Result<void> SchemaKeeper::copy_new_tables(pg::Connection& source, pg::Connectio
   if (left.empty()) return {};
   std::vector<Table> joining;
   for (const auto* table : left) joining.push_back(*table);
-  TRY_VOID(add_missing_fences(target, config_.name, names, FenceMode::kEnabled));
+  TRY_VOID(add_missing_fences(target, config_.name, config_.mapping.names_there(names),
+                              FenceMode::kEnabled));
   return engine_.without_stream(SideName::kOld,
                                 [&] { return publish_and_copy(source, target, joining); });
 }
@@ -167,11 +167,11 @@ Result<void> SchemaKeeper::look(const TableNames& tables) {
   TRY(auto target, connect(config_.sides.new_url));
   TRY(const auto record, read_stream(target, stream_name(config_.name, SideName::kOld)));
   if (!record || record->stage != "following") return {};
-  TRY(auto found, compare_schemas(source, target, tables, config_.mapping));
+  TRY(auto found, compare_schemas(source, target, config_.direction(SideName::kOld, tables)));
   has_differed_ = has_differed_ || !found.empty();
   TRY_VOID(with_context(create_tables(target, found), "joining new tables"));
   TRY(found, repeat(source, target, tables, std::move(found)));
-  TRY(found, compare_schemas(source, target, tables, config_.mapping));
+  TRY(found, compare_schemas(source, target, config_.direction(SideName::kOld, tables)));
   // A table made since we began joins at the next look.
   std::erase_if(found,
                 [](const SchemaDifference& one) { return !one.stops() || is_new_table(one); });
@@ -187,17 +187,18 @@ Result<void> SchemaKeeper::look(const TableNames& tables) {
   return {};
 }
 
-Result<void> SchemaKeeper::check(pg::Connection& active, pg::Connection& passive) {
-  TRY(fingerprint_, fingerprint(active, config_.tables));
-  TRY(auto found, compare_schemas(active, passive, config_.tables, config_.mapping));
+Result<void> SchemaKeeper::check(pg::Connection& active, pg::Connection& passive,
+                                 const Direction& direction) {
+  TRY(fingerprint_, fingerprint(active, direction.from));
+  TRY(auto found, compare_schemas(active, passive, direction));
   std::erase_if(found, [](const SchemaDifference& one) { return !one.stops(); });
   if (!found.empty()) return std::unexpected(changed(list_of(found)));
   return {};
 }
 
-Result<void> SchemaKeeper::check_again(pg::Connection& active) {
+Result<void> SchemaKeeper::check_again(pg::Connection& active, const Direction& direction) {
   if (fingerprint_.empty()) return {};
-  TRY(const auto now, fingerprint(active, config_.tables));
+  TRY(const auto now, fingerprint(active, direction.from));
   if (now != fingerprint_) return std::unexpected(changed("while the switch was prepared"));
   return {};
 }

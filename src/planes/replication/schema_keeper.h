@@ -28,9 +28,9 @@ class SchemaKeeper {
   Result<void> look(const TableNames& tables);
 
   // Before a fence: kConflict when rows could not be carried rightly. Remembers what it saw.
-  Result<void> check(pg::Connection& active, pg::Connection& passive);
+  Result<void> check(pg::Connection& active, pg::Connection& passive, const Direction& direction);
   // Behind the fence, quickly: kConflict when the active side's columns changed since check().
-  Result<void> check_again(pg::Connection& active);
+  Result<void> check_again(pg::Connection& active, const Direction& direction);
 
  private:
   Result<std::vector<SchemaDifference>> repeat(pg::Connection& source, pg::Connection& target,

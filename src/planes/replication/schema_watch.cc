@@ -75,8 +75,13 @@ struct Shape {
 };
 using Shapes = std::map<std::pair<int, std::string>, Shape>;
 
-Result<Shapes> read_shapes(pg::Connection& db, const TableNames& tables) {
-  TRY(const auto moved, fenced_tables(db, tables));
+// Of the tables that nobody mapped.
+Result<Shapes> read_shapes(pg::Connection& db, const TableNames& tables, const Mapping& mapping) {
+  TRY(auto moved, fenced_tables(db, tables));
+  std::erase_if(moved, [&](const FencedTable& table) {
+    const auto name = parse_table_name(table.qualified);
+    return mapping.find(name.schema, name.table) != nullptr;
+  });
   const bool knows_generated = db.server_version() >= 120000;
   const bool knows_missing = db.server_version() >= 110000;
   TRY(const auto rows,
@@ -90,15 +95,6 @@ Result<Shapes> read_shapes(pg::Connection& db, const TableNames& tables) {
         rows.str(row, 1), rows.str(row, 3), rows.str(row, 4), row};
   }
   return shapes;
-}
-
-bool is_mapped(const Mapping& mapping, const std::string& object) {
-  return std::ranges::any_of(mapping.tables(), [&](const TableMapping& table) {
-    const auto here = table.source_schema + "." + table.source_table;
-    const auto there = table.target_schema + "." + table.target_table;
-    return object == here || object.starts_with(here + ".") || object == there ||
-           object.starts_with(there + ".");
-  });
 }
 
 bool has_table_of(const std::vector<SchemaDifference>& found, const std::string& object) {
@@ -166,14 +162,13 @@ Result<DdlPolicy> parse_ddl_policy(std::string_view name) {
 
 Result<std::vector<SchemaDifference>> compare_schemas(pg::Connection& source,
                                                       pg::Connection& target,
-                                                      const TableNames& tables,
-                                                      const Mapping& mapping) {
-  TRY(const auto here, read_shapes(source, tables));
-  TRY(const auto there, read_shapes(target, tables));
+                                                      const Direction& direction) {
+  TRY(const auto here, read_shapes(source, direction.from, direction.mapping));
+  TRY(const auto there, read_shapes(target, direction.to, direction.mapping.reversed()));
   std::vector<SchemaDifference> found;
   for (const auto& [key, shape] : here) {
     const auto& object = key.second;
-    if (is_mapped(mapping, object) || has_table_of(found, object)) continue;
+    if (has_table_of(found, object)) continue;
     const auto other = there.find(key);
     if (other == there.end()) {
       found.push_back({shape.kind, object, "is missing on the other side", shape.repair});
@@ -194,7 +189,7 @@ Result<std::vector<SchemaDifference>> compare_schemas(pg::Connection& source,
   });
   for (const auto& [key, shape] : there) {
     const bool counts = shape.kind == "table" || shape.kind == "column";
-    if (!counts || here.contains(key) || is_mapped(mapping, key.second)) continue;
+    if (!counts || here.contains(key)) continue;
     if (has_table_of(found, key.second)) continue;
     found.push_back({shape.kind, key.second, "was dropped, or has another name now", ""});
   }

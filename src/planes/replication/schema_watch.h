@@ -40,8 +40,7 @@ struct SchemaDifference {
 // repaired.
 Result<std::vector<SchemaDifference>> compare_schemas(pg::Connection& source,
                                                       pg::Connection& target,
-                                                      const TableNames& tables,
-                                                      const Mapping& mapping);
+                                                      const Direction& direction);
 
 // Keeps who changed what in banyan.ddl_log, by event triggers, as far as permitted (superuser);
 // with kFreeze such statements fail unless the session says `set banyan.allow_ddl = on`. kFreeze

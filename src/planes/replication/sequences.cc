@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <map>
+#include <algorithm>
 
 namespace banyan::replication {
 namespace {
@@ -11,8 +11,16 @@ constexpr std::int64_t kHeadRoom = 1000;  // values
 
 constexpr std::string_view kSequences = R"sql(
 select pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname),
-       s.seqincrement, s.seqmin, s.seqmax, s.seqcycle
-from pg_catalog.pg_sequence s join pg_catalog.pg_class c on c.oid = s.seqrelid
+       s.seqincrement, s.seqmin, s.seqmax, s.seqcycle, o.schema, o.name, o.attname
+from pg_catalog.pg_sequence s
+left join lateral (select tn.nspname, t.relname, a.attname from pg_catalog.pg_depend d
+  join pg_catalog.pg_class t on t.oid = d.refobjid
+  join pg_catalog.pg_namespace tn on tn.oid = t.relnamespace
+  join pg_catalog.pg_attribute a on a.attrelid = t.oid and a.attnum = d.refobjsubid
+  where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = s.seqrelid
+    and d.deptype in ('a', 'i') and d.refclassid = 'pg_catalog.pg_class'::regclass
+  limit 1) o(schema, name, attname) on true
+join pg_catalog.pg_class c on c.oid = s.seqrelid
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 where n.nspname !~ '^pg_' and n.nspname <> 'banyan' and c.relpersistence <> 't' and {} order by 1
 )sql";
@@ -48,6 +56,18 @@ std::int64_t with_head_room(const SequenceValue& active, std::int64_t head_room)
                          __builtin_add_overflow(active.last_value, step, &ahead);
   const bool fits = !overflows && ahead <= active.max_value && ahead >= active.min_value;
   return fits && !active.cycles ? ahead : active.last_value;
+}
+
+// The sequence of the same name, or of the same column when its table is mapped.
+const SequenceValue* counterpart(const SequenceValue& sequence, const TableMapping* mapped,
+                                 const std::vector<SequenceValue>& there) {
+  const auto found = std::ranges::find_if(there, [&](const SequenceValue& other) {
+    if (mapped == nullptr) return other.qualified == sequence.qualified;
+    return other.owner.schema == mapped->target_schema &&
+           other.owner.table == mapped->target_table &&
+           other.column == mapped->target_column(sequence.column);
+  });
+  return found == there.end() ? nullptr : &*found;
 }
 
 }  // namespace
@@ -87,6 +107,8 @@ Result<std::vector<SequenceValue>> read_sequences(pg::Connection& db, const Tabl
     sequence.min_value = rows.integer(row, 2);
     sequence.max_value = rows.integer(row, 3);
     sequence.cycles = rows.boolean(row, 4);
+    if (!rows.is_null(row, 5)) sequence.owner = {rows.str(row, 5), rows.str(row, 6)};
+    if (!rows.is_null(row, 7)) sequence.column = rows.str(row, 7);
     sequences.push_back(std::move(sequence));
   }
   TRY_VOID(read_values(db, sequences));
@@ -94,21 +116,22 @@ Result<std::vector<SequenceValue>> read_sequences(pg::Connection& db, const Tabl
 }
 
 Result<SequenceReport> carry_sequences(pg::Connection& active, pg::Connection& passive,
-                                       const TableNames& tables) {
-  TRY(const auto from, read_sequences(active, tables));
-  TRY(const auto to, read_sequences(passive, tables));
-  std::map<std::string_view, const SequenceValue*> there;
-  for (const auto& sequence : to) there[sequence.qualified] = &sequence;
+                                       const Direction& direction) {
+  TRY(const auto from, read_sequences(active, direction.from));
+  TRY(const auto to, read_sequences(passive, direction.to));
   std::string sql;
-  SequenceReport report{from.size(), 0};
+  SequenceReport report;
   for (const auto& sequence : from) {
-    const auto found = there.find(sequence.qualified);
-    if (found == there.end()) {
+    const auto* mapped = direction.mapping.find(sequence.owner.schema, sequence.owner.table);
+    if (mapped != nullptr && !mapped->has_column(sequence.column)) continue;
+    const auto* there = counterpart(sequence, mapped, to);
+    if (there == nullptr) {
       return failure(Code::kNotFound, "the passive side has no sequence " + sequence.qualified);
     }
-    const auto fix = sequence_fix(sequence, *found->second, kHeadRoom);
+    report.count++;
+    const auto fix = sequence_fix(sequence, *there, kHeadRoom);
     if (!fix) continue;
-    sql += fmt::format("select pg_catalog.setval({}, {}, {});", pg::quote_literal(fix->qualified),
+    sql += fmt::format("select pg_catalog.setval({}, {}, {});", pg::quote_literal(there->qualified),
                        fix->last_value, fix->is_called);
     report.fixed++;
   }

@@ -4,12 +4,14 @@
 // are set again. So after a switch a sequence never gives a value twice; it may leave a gap. A
 // sequence never used stays so; one that could not take the head-room gets the exact value.
 
-#include "planes/replication/control_schema.h"
+#include "planes/replication/mapping.h"
 
 namespace banyan::replication {
 
 struct SequenceValue {
   std::string qualified;
+  TableName owner;  // the table of the column it belongs to; empty: none
+  std::string column;
   std::int64_t last_value = 0;
   bool is_called = false;
   std::int64_t increment = 1;
@@ -33,8 +35,9 @@ struct SequenceReport {
   std::size_t count = 0;  // sequences compared
   std::size_t fixed = 0;
 };
-// Fails with kNotFound when the passive side lacks a sequence.
+// Fails with kNotFound when the passive side lacks a sequence. Under a mapping it is the sequence
+// of the column there, whatever its name; none for a column that is left out.
 Result<SequenceReport> carry_sequences(pg::Connection& active, pg::Connection& passive,
-                                       const TableNames& tables);
+                                       const Direction& direction);
 
 }  // namespace banyan::replication

@@ -276,7 +276,9 @@ Result<void> Copy::plan(const std::vector<const Table*>& tables) {
 
 // Reading a key in its order is quick when the rows lie in that order too.
 Result<bool> Copy::should_cut_by_keys(const Table& table, const ChunkKey& key) {
-  if (config_.mode != CopyMode::kAuto) return config_.mode == CopyMode::kChunk;
+  const auto own = config_.modes.find(table.display());
+  const auto mode = own == config_.modes.end() ? config_.mode : own->second;
+  if (mode != CopyMode::kAuto) return mode == CopyMode::kChunk;
   TRY(const auto rows,
       source_->query("select abs(correlation) from pg_catalog.pg_stats where schemaname = $1 and "
                      "tablename = $2 and attname = $3 and not inherited",

@@ -53,6 +53,7 @@ struct TableCopyConfig {
   std::vector<Table> tables;
   int jobs = 2;
   CopyMode mode = CopyMode::kAuto;
+  std::map<std::string, CopyMode> modes = {};  // of single tables, by display name
   std::int64_t chunk_bytes = 64 << 20;
   std::string exported_snapshot;  // empty: gone, or not wanted
   std::string slot_snapshot;      // transaction ids, as text

@@ -29,6 +29,12 @@ std::string row_text(const std::vector<std::string>& columns) {
   return fmt::format("(row({})::text collate \"C\")", joined(columns, ", "));
 }
 
+std::string row_text(const VerifiedTable& table) {
+  std::vector<std::string> expressions;
+  for (const auto& column : table.columns) expressions.push_back(column.expression);
+  return row_text(expressions);
+}
+
 // 64 bits of hash of a text; the same on both sides whatever their locale.
 std::string hash_of(const std::string& text, bool has_extended_hash) {
   if (has_extended_hash) return fmt::format("pg_catalog.hashtextextended({}, 0)", text);
@@ -43,33 +49,40 @@ struct Queries {
 };
 
 // ", a::text, b::text" of the key, and their places for the grouping.
-std::string key_texts(const VerifiedTable& table) {
+std::string key_texts(const std::vector<std::string>& key) {
   std::string texts;
-  for (const auto& column : table.key) texts += fmt::format(", {}::text", column);
+  for (const auto& column : key) texts += fmt::format(", {}::text", column);
   return texts;
 }
 
-std::string key_groups(const VerifiedTable& table) {
+std::string key_groups(const std::vector<std::string>& key) {
   std::string places;
-  for (std::size_t at = 0; at < table.key.size(); at++) places += fmt::format(", {}", at + 4);
+  for (std::size_t at = 0; at < key.size(); at++) places += fmt::format(", {}", at + 4);
   return places;
 }
 
 Queries queries_for(const VerifiedTable& table, bool has_extended_hash) {
-  const auto row = row_text(table.columns);
+  const auto row = row_text(table);
   const auto hash = hash_of(row, has_extended_hash);
-  const auto key = table.key.empty() ? row : row_text(table.key);
-  const auto bucket = fmt::format("({} & {})", hash_of(key, has_extended_hash), kBuckets - 1);
-  const auto shown = table.key.empty() ? std::string("''") : key;
+  const auto key = table.key();
+  const auto named = key.empty() ? row : row_text(key);
+  const auto bucket = fmt::format("({} & {})", hash_of(named, has_extended_hash), kBuckets - 1);
+  const auto shown = key.empty() ? std::string("''") : named;
+  const auto rows = table.rows();
   return {
-      fmt::format("select count(*), coalesce(sum({}), 0) from only {}", hash, table.qualified),
-      fmt::format("select {}, count(*), sum({}) from only {} group by 1", bucket, hash,
-                  table.qualified),
-      fmt::format("select {}, {}, count(*){} from only {} where {} in (", shown, row,
-                  key_texts(table), table.qualified, bucket),
-      fmt::format(") group by 1, 2{}", key_groups(table)),
+      fmt::format("select count(*), coalesce(sum({}), 0) from {}", hash, rows),
+      fmt::format("select {}, count(*), sum({}) from {} group by 1", bucket, hash, rows),
+      fmt::format("select {}, {}, count(*){} from {} and {} in (", shown, row, key_texts(key), rows,
+                  bucket),
+      fmt::format(") group by 1, 2{}", key_groups(key)),
   };
 }
+
+// The same questions in the words of each side.
+struct PairQueries {
+  Queries active;
+  Queries passive;
+};
 
 using BucketSums = std::map<std::int64_t, std::pair<std::string, std::string>>;
 
@@ -156,31 +169,33 @@ std::vector<Difference> differences_of(const RowCounts& source, const RowCounts&
   return found;
 }
 
-// Runs the same statement on both sides at once: the wait is the longer one, not the sum.
-template <class Fn>
-auto on_both(pg::Connection& active, pg::Connection& passive, Fn read) {
-  std::optional<decltype(read(passive))> there;
-  std::thread other([&] { there.emplace(read(passive)); });
-  auto here = read(active);
+// Asks both sides at once, each with words of its own: the wait is the longer one, not the sum.
+template <class Words, class Fn>
+auto on_both(SessionPairRef sides, const Words& here, const Words& there, Fn read) {
+  std::optional<decltype(read(sides.passive, there))> answer;
+  std::thread other([&] { answer.emplace(read(sides.passive, there)); });
+  auto mine = read(sides.active, here);
   other.join();
-  return std::pair(std::move(here), *std::move(there));
+  return std::pair(std::move(mine), *std::move(answer));
 }
 
 // The differing rows of some unequal buckets.
-Result<std::vector<Difference>> open_buckets(SessionPairRef sides, const VerifiedTable& table,
-                                             const Queries& queries,
-                                             const std::vector<std::string>& buckets) {
-  const auto sql = queries.rows + joined(buckets, ", ") + queries.rows_end;
-  TRY(const auto source, row_counts(sides.active, sql));
-  TRY(const auto target, row_counts(sides.passive, sql));
-  return differences_of(source, target, !table.key.empty());
+Result<std::vector<Difference>> open_buckets(SessionPairRef sides, const PairQueries& queries,
+                                             const std::vector<std::string>& buckets,
+                                             bool has_key) {
+  const auto read = [&](pg::Connection& db, const Queries& words) {
+    return row_counts(db, words.rows + joined(buckets, ", ") + words.rows_end);
+  };
+  TRY(const auto source, read(sides.active, queries.active));
+  TRY(const auto target, read(sides.passive, queries.passive));
+  return differences_of(source, target, has_key);
 }
 
-Result<void> narrow(SessionPairRef sides, const VerifiedTable& table, const Queries& queries,
+Result<void> narrow(SessionPairRef sides, const ComparedTable& table, const PairQueries& queries,
                     const DifferenceLimits& limits, TableVerdict& verdict) {
-  auto [source, target] = on_both(sides.active, sides.passive, [&](pg::Connection& db) {
-    return bucket_sums(db, queries.buckets);
-  });
+  auto [source, target] = on_both(
+      sides, queries.active, queries.passive,
+      [](pg::Connection& db, const Queries& words) { return bucket_sums(db, words.buckets); });
   if (!source) return std::unexpected(std::move(source).error());
   if (!target) return std::unexpected(std::move(target).error());
   auto buckets = unequal_buckets(*source, *target);
@@ -188,9 +203,10 @@ Result<void> narrow(SessionPairRef sides, const VerifiedTable& table, const Quer
   buckets.resize(std::min(buckets.size(), limits.buckets));
   for (std::size_t from = 0; from < buckets.size(); from += kBucketsAtOnce) {
     const auto to = std::min(buckets.size(), from + kBucketsAtOnce);
-    TRY(auto found, open_buckets(sides, table, queries,
+    TRY(auto found, open_buckets(sides, queries,
                                  {buckets.begin() + static_cast<long>(from),
-                                  buckets.begin() + static_cast<long>(to)}));
+                                  buckets.begin() + static_cast<long>(to)},
+                                 !table.active.key().empty()));
     std::ranges::move(found, std::back_inserter(verdict.differences));
     if (verdict.differences.size() <= limits.rows) continue;
     verdict.has_more = true;
@@ -203,23 +219,6 @@ Result<void> narrow(SessionPairRef sides, const VerifiedTable& table, const Quer
 bool has_extended_hash(const pg::Connection& active, const pg::Connection& passive) {
   return active.server_version() >= 110000 && passive.server_version() >= 110000;
 }
-
-constexpr std::string_view kFloatBytes =
-    "case a.atttypid when 700 then 'pg_catalog.float4send(%s)' when 701 then "
-    "'pg_catalog.float8send(%s)' when 1021 then 'pg_catalog.array_send(%s)' when 1022 then "
-    "'pg_catalog.array_send(%s)' else '%s' end";
-
-constexpr std::string_view kTables = R"sql(
-select t.qualified,
-  pg_catalog.format({}, pg_catalog.quote_ident(a.attname)),
-  exists (select 1 from pg_catalog.pg_index i where i.indrelid = t.oid and i.indisprimary
-          and a.attnum = any (i.indkey::int2[])), pg_catalog.quote_ident(a.attname)
-from (select c.oid, pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname)
-      from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-      where c.relkind = 'r' and c.relpersistence = 'p' and c.oid = any ('{{{}}}'::oid[])
-     ) t(oid, qualified)
-left join pg_catalog.pg_attribute a on a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped
-order by 1, 4)sql";
 
 // Pairs of sessions, each pair holding the same two snapshots.
 Result<std::vector<SessionPair>> open_pairs(const VerifierOptions& options) {
@@ -249,8 +248,13 @@ Result<std::vector<SessionPair>> open_pairs(const VerifierOptions& options) {
   return pairs;
 }
 
-TableVerdict missing_table(const VerifiedTable& table) {
-  TableVerdict verdict{.table = table.qualified};
+TableVerdict verdict_of(const ComparedTable& table) {
+  return {.table = table.active.qualified,
+          .table_there = table.passive ? table.passive->qualified : ""};
+}
+
+TableVerdict missing_table(const ComparedTable& table) {
+  auto verdict = verdict_of(table);
   verdict.differences.push_back({.source = std::string(kMissingTable)});
   return verdict;
 }
@@ -276,97 +280,56 @@ Result<pg::Connection> open_at(const std::string& url, const std::string& snapsh
   return db;
 }
 
-std::string key_condition(const VerifiedTable& table,
-                          const std::vector<std::vector<std::string>>& keys) {
-  std::string sql;
-  for (const auto& key : keys) {
-    std::string one;
-    for (std::size_t column = 0; column < table.key.size() && column < key.size(); column++) {
-      one += fmt::format("{}{} = {}", column > 0 ? " and " : "", table.key[column],
-                         pg::quote_literal(key[column]));
-    }
-    sql += fmt::format("{}({})", sql.empty() ? "" : " or ", one);
-  }
-  return sql;
-}
-
-FloatForm float_form(const pg::Connection& active, const pg::Connection& passive) {
-  const bool same = (active.server_version() >= 120000) == (passive.server_version() >= 120000);
-  return same ? FloatForm::kText : FloatForm::kBytes;
-}
-
-Result<void> with_float_form(SessionPairRef sides, FloatForm form,
-                             const std::function<Result<void>()>& compare) {
-  if (form == FloatForm::kText) return compare();
-  for (auto* db : {&sides.active, &sides.passive}) TRY_VOID(db->exec("set extra_float_digits = 0"));
-  auto compared = compare();
-  for (auto* db : {&sides.active, &sides.passive}) {
-    if (compared) compared = db->exec("set extra_float_digits = 3");
-  }
-  return compared;
-}
-
-Result<std::vector<VerifiedTable>> verified_tables(pg::Connection& db, const TableNames& tables,
-                                                   FloatForm form) {
-  TRY(const auto moved, fenced_tables(db, tables));
-  std::string oids;
-  for (const auto& table : moved) oids += fmt::format("{}{}", oids.empty() ? "" : ",", table.oid);
-  TRY(const auto rows,
-      db.query(fmt::format(kTables, form == FloatForm::kBytes ? kFloatBytes : "'%s'", oids)));
-  std::vector<VerifiedTable> found;
-  for (std::size_t row = 0; row < rows.size(); row++) {
-    if (found.empty() || found.back().qualified != rows.text(row, 0)) {
-      found.push_back({rows.str(row, 0), {}, {}});
-    }
-    if (rows.is_null(row, 3)) continue;  // a table without columns
-    found.back().columns.push_back(rows.str(row, 1));
-    if (rows.boolean(row, 2)) found.back().key.push_back(rows.str(row, 3));
-  }
-  return found;
-}
-
-Result<TableVerdict> compare_table(pg::Connection& active, pg::Connection& passive,
-                                   const VerifiedTable& table, const DifferenceLimits& limits) {
-  const auto queries = queries_for(table, has_extended_hash(active, passive));
+Result<TableVerdict> compare_table(SessionPairRef sides, const ComparedTable& table,
+                                   const DifferenceLimits& limits) {
+  if (!table.passive) return missing_table(table);
+  const bool extended = has_extended_hash(sides.active, sides.passive);
+  const PairQueries queries{queries_for(table.active, extended),
+                            queries_for(*table.passive, extended)};
   auto [source, target] =
-      on_both(active, passive, [&](pg::Connection& db) { return db.query(queries.total); });
-  if (!source) return std::unexpected(std::move(source).error().with_context(table.qualified));
-  if (!target) return std::unexpected(std::move(target).error().with_context(table.qualified));
-  TableVerdict verdict{.table = table.qualified, .rows = source->integer(0, 0)};
+      on_both(sides, queries.active, queries.passive,
+              [](pg::Connection& db, const Queries& words) { return db.query(words.total); });
+  const auto& name = table.active.qualified;
+  if (!source) return std::unexpected(std::move(source).error().with_context(name));
+  if (!target) return std::unexpected(std::move(target).error().with_context(name));
+  auto verdict = verdict_of(table);
+  verdict.rows = source->integer(0, 0);
   verdict.equal =
       source->text(0, 0) == target->text(0, 0) && source->text(0, 1) == target->text(0, 1);
-  if (!verdict.equal) TRY_VOID(narrow({active, passive}, table, queries, limits, verdict));
+  if (!verdict.equal) TRY_VOID(narrow(sides, table, queries, limits, verdict));
   return verdict;
 }
 
-Result<TableVerdict> compare_keys(pg::Connection& active, pg::Connection& passive,
-                                  const VerifiedTable& table,
-                                  const std::vector<std::vector<std::string>>& keys) {
-  const auto sql = fmt::format("select {}, {}, count(*){} from only {} where {} group by 1, 2{}",
-                               row_text(table.key), row_text(table.columns), key_texts(table),
-                               table.qualified, key_condition(table, keys), key_groups(table));
-  auto [here, there] =
-      on_both(active, passive, [&](pg::Connection& db) { return row_counts(db, sql); });
+Result<TableVerdict> compare_keys(SessionPairRef sides, const ComparedTable& table,
+                                  const RowKeys& keys) {
+  if (!table.passive) return missing_table(table);
+  const auto rows_of = [&](pg::Connection& db, const VerifiedTable& side) {
+    const auto key = side.key();
+    return row_counts(db, fmt::format("select {}, {}, count(*){} from {} and ({}) group by 1, 2{}",
+                                      row_text(key), row_text(side), key_texts(key), side.rows(),
+                                      key_condition(side, keys), key_groups(key)));
+  };
+  auto [here, there] = on_both(sides, table.active, *table.passive, rows_of);
   TRY(const auto source, std::move(here));
   TRY(const auto target, std::move(there));
-  TableVerdict verdict{.table = table.qualified,
-                       .rows = static_cast<std::int64_t>(keys.size()),
-                       .equal = source.rows == target.rows};
+  auto verdict = verdict_of(table);
+  verdict.rows = static_cast<std::int64_t>(keys.size());
+  verdict.equal = source.rows == target.rows;
   if (!verdict.equal) verdict.differences = differences_of(source, target, true);
   return verdict;
 }
 
 Result<Verdict> compare_all(std::vector<SessionPair>& pairs, const VerifierOptions& options) {
-  const auto form = float_form(pairs.front().active, pairs.front().passive);
-  TRY(const auto tables, verified_tables(pairs.front().active, options.tables, form));
-  TRY(const auto there, verified_tables(pairs.front().passive, options.tables, form));
+  auto& first = pairs.front();
+  const auto form = float_form(first.active, first.passive);
+  TRY(const auto tables, compared_tables({first.active, first.passive}, options.direction));
   std::vector<std::optional<Result<TableVerdict>>> results(tables.size());
   std::atomic<std::size_t> next = 0;
-  const auto compare = [&](SessionPair& pair, const VerifiedTable& table) -> Result<TableVerdict> {
-    if (std::ranges::find(there, table) == there.end()) return missing_table(table);
+  const auto compare = [&](SessionPair& pair, const ComparedTable& table) -> Result<TableVerdict> {
     TableVerdict verdict;
-    TRY_VOID(with_float_form({pair.active, pair.passive}, form, [&]() -> Result<void> {
-      TRY(verdict, compare_table(pair.active, pair.passive, table, options.limits));
+    const SessionPairRef sides{pair.active, pair.passive};
+    TRY_VOID(with_float_form(sides, form, [&]() -> Result<void> {
+      TRY(verdict, compare_table(sides, table, options.limits));
       return {};
     }));
     return verdict;

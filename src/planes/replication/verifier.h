@@ -7,15 +7,16 @@
 //   order-independent multiset hash; an unequal table is narrowed to 1024 buckets and those to
 //   rows.
 //
-// The catalogs are read anew; nothing of the apply code's idea of keys is used. Rows are compared
-// as the text of their columns under pinned settings, generated columns included.
+// The catalogs are read anew (verified_tables.h). Rows are compared as the text of their columns
+// under pinned settings, generated columns included; under a mapping, those rows and columns that
+// are moved, with their names of each side.
 
 #include <functional>
 #include <string>
 #include <vector>
 
 #include "base/clock.h"
-#include "planes/replication/act_rules.h"
+#include "planes/replication/verified_tables.h"
 
 namespace banyan::replication {
 
@@ -30,8 +31,9 @@ struct Difference {
 inline constexpr std::string_view kMissingTable = "table with these columns";
 
 struct TableVerdict {
-  std::string table;
-  std::int64_t rows = 0;  // on the active side
+  std::string table;        // on the active side
+  std::string table_there;  // on the passive side
+  std::int64_t rows = 0;    // on the active side
   bool equal = false;
   std::vector<Difference> differences = {};  // the first ones
   bool has_more = false;                     // differences than these
@@ -49,18 +51,10 @@ struct Verdict {
   std::vector<TableVerdict> tables;
 };
 
-// What the verifier needs to know of a table; both sides must agree on it.
-struct VerifiedTable {
-  std::string qualified;
-  std::vector<std::string> columns;  // quoted
-  std::vector<std::string> key;      // quoted columns of the primary key; empty: none
-  friend bool operator==(const VerifiedTable&, const VerifiedTable&) = default;
-};
-
 struct VerifierOptions {
   std::string active_url;
   std::string passive_url;
-  TableNames tables;
+  Direction direction;  // from the active side to the passive one
   int jobs = 2;
   DifferenceLimits limits;
   // Runs `find_point` while nothing is applied, then `body` while the passive side stands exactly
@@ -74,26 +68,9 @@ struct VerifierOptions {
 // Blocks for as long as it takes to read every row on both sides once.
 Result<Verdict> verify(const VerifierOptions& options);
 
-struct SessionPairRef {
-  pg::Connection& active;
-  pg::Connection& passive;
-};
-
-// Servers before 12 write floats with other digits than later ones. Between such two, columns of
-// floats are compared as bytes, and floats inside other types with 15 digits.
-enum class FloatForm : std::uint8_t { kText, kBytes };
-FloatForm float_form(const pg::Connection& active, const pg::Connection& passive);
-// Runs `compare` while both sessions write the floats that `form` asks for; then as before.
-Result<void> with_float_form(SessionPairRef sides, FloatForm form,
-                             const std::function<Result<void>()>& compare);
-
-// The permanent tables of a migration with their columns, ordered by name.
-Result<std::vector<VerifiedTable>> verified_tables(pg::Connection& db, const TableNames& tables,
-                                                   FloatForm form = FloatForm::kText);
-
 // Compares one table between two sessions that each hold their snapshot.
-Result<TableVerdict> compare_table(pg::Connection& active, pg::Connection& passive,
-                                   const VerifiedTable& table, const DifferenceLimits& limits = {});
+Result<TableVerdict> compare_table(SessionPairRef sides, const ComparedTable& table,
+                                   const DifferenceLimits& limits = {});
 
 // Two sessions that see the same moment of both sides, or are about to.
 struct SessionPair {
@@ -107,14 +84,9 @@ Result<Verdict> compare_all(std::vector<SessionPair>& pairs, const VerifierOptio
 Result<pg::Connection> open_pinned(const std::string& url);
 Result<pg::Connection> open_at(const std::string& url, const std::string& snapshot);
 
-// A condition of SQL that holds for the rows with these keys.
-std::string key_condition(const VerifiedTable& table,
-                          const std::vector<std::vector<std::string>>& keys);
-
-// Compares only the rows with these keys (text of each key column, in the table's order).
-Result<TableVerdict> compare_keys(pg::Connection& active, pg::Connection& passive,
-                                  const VerifiedTable& table,
-                                  const std::vector<std::vector<std::string>>& keys);
+// Compares only the rows with these keys.
+Result<TableVerdict> compare_keys(SessionPairRef sides, const ComparedTable& table,
+                                  const RowKeys& keys);
 
 // The settings under which rows are text; for a session of the verifier.
 Result<void> pin_formats(pg::Connection& db);
