@@ -165,7 +165,8 @@ SpecOutcome parse_database(const std::string& settings) {
 
 TEST(Spec, AMoveSaysWhatOfItsTablesMovesUnderWhichName) {
   const auto outcome = parse_database(
-      "chunk: 8mb, copy_of: { public.big: chunk }, throttle: { source_latency: 50ms }, apply: rows,"
+      "chunk: 8MiB, copy_of: { public.big: chunk }, throttle: { source_latency: 50ms }, apply: "
+      "rows,"
       "map: [ { table: people, to: hr.staff, columns: { id: staff_id }, without: [ secret ],"
       "         where: tenant = 7 } ]");
   for (const auto& problem : outcome.problems) ADD_FAILURE() << format(problem);

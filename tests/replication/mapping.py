@@ -43,7 +43,7 @@ def compare(pair):
     except TimeoutError:
         raise AssertionError((pair.call("status"), pair.new.run("select id, tenant from orders order by 1", "shop")[:20],
                               pair.new.run("select * from hr.staff order by 1", "shop")[:5])) from None
-    assert not pair.new.value("select count(*) from orders where secret is not null", "shop")
+    assert not pair.new.run("select 1 from pg_attribute where attrelid = 'orders'::regclass and attname = 'secret'", "shop")
 
 
 def main():

@@ -310,7 +310,8 @@ Result<json> Job::complete_but_copies() {
   TRY_VOID(engine_.keep_copies());
   TRY_VOID(close_split());
   TRY(auto target, pg::Connection::open(config_.sides.new_url));
-  TRY_VOID(drop_fences(target, config_.tables));
+  TRY_VOID(drop_row_constraints(target, config_.mapping));
+  TRY_VOID(drop_fences(target, config_.tables_of(SideName::kNew)));
   std::ifstream file(directory_ / "config.json");
   auto config = json::parse(file, nullptr, false);
   if (config.is_discarded()) return failure(Code::kInternal, "the configuration is not readable");

@@ -43,7 +43,8 @@ TEST(Mapping, TurnedRoundItLeadsBackAndKnowsWhichRowsAreItsOwn) {
 
 TEST(Mapping, ListedTablesHaveTheirNamesOfTheOtherSide) {
   const auto mapping = Mapping::parse(json::parse(
-      R"([{"table": "orders", "to": "sales.orders"}, {"table": "public.\"Odd.One\"", "to": "odd"}])"));
+      R"([{"table": "orders", "to": "sales.orders"},
+          {"table": "public.\"Odd.One\"", "to": "odd"}])"));
   EXPECT_EQ(mapping->names_there({"public.orders", "\"public\".\"Odd.One\"", "public.other"}),
             (TableNames{"\"sales\".\"orders\"", "\"public\".\"odd\"", "public.other"}));
 }
