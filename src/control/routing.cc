@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "spec/traffic_fields.h"
 #include "spec/traffic_json.h"
 
 namespace banyan::control {
@@ -134,6 +135,8 @@ json route_snapshot(const spec::Spec& spec, const json& fleet, const Sides& side
   if (!gateway.listeners.empty()) out["listeners"] = listeners_json(gateway);
   if (gateway.desync != spec::Gateway{}.desync) out["desync"] = gateway.desync;
   if (gateway.zone) out["zone"] = *gateway.zone;
+  spec::Rehome rehome = gateway.rehome;
+  spec::JsonWriter(out).group({"rehome", ""}, rehome);
   if (gateway.limits != spec::Limits{}) spec::write(gateway.limits, out["limits"]);
   return out;
 }

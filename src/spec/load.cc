@@ -13,6 +13,7 @@
 #include "spec/references.h"
 #include "spec/spec.h"
 #include "spec/value.h"
+#include "spec/yaml_fields.h"
 
 namespace banyan::spec {
 namespace {
@@ -221,6 +222,9 @@ Gateway Loader::gateway(Reader& reader) const {
   gateway.zone = reader.optional_text({"zone", "Zone it runs in: endpoints there are preferred"});
   reader.mapping({"limits", "What clients may ask for"},
                  [&](Reader& inner) { gateway.limits = read_limits(inner); });
+  YamlFields(reader).group(
+      {"rehome", "WebSockets and event streams whose route leads elsewhere by now"},
+      gateway.rehome);
   gateway.access_log_fields = reader.texts(
       {"access_log_fields",
        "What its lines say; empty: all but the query: client, method, host, path, query, status, "

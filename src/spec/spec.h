@@ -106,6 +106,7 @@ struct Gateway {
   std::optional<std::string> zone;  // where it runs: endpoints there are preferred
   Limits limits;
   std::string desync = "defensive";            // or monitor, strictest
+  Rehome rehome;
   std::vector<std::string> access_log_fields;  // empty: all but the query
 };
 

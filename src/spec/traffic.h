@@ -215,6 +215,14 @@ inline std::string check_kind(const Health& health, const Traffic& traffic) {
   if (health.kind != "auto") return health.kind;
   return traffic.protocol == "grpc" ? "grpc" : "http";
 }
+// When WebSockets and event streams are ended because their route leads elsewhere by now.
+struct Rehome {
+  std::string mode = "spread";  // never
+  Millis after{1'000};
+  Millis window{10'000};
+  int close_code = 1012;  // RFC 6455 7.4: service restart
+  bool operator==(const Rehome&) const = default;
+};
 
 // Of the whole gateway. The names are those of the snapshot's JSON.
 struct Limits {

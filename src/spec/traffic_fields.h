@@ -280,6 +280,21 @@ void describe(V& v, Traffic& traffic) {
 }
 
 template <class V>
+void describe(V& v, Rehome& rehome) {
+  v.choice({"mode", "Whether they are ended, so that their clients connect to the new side"},
+           {"spread", "never"}, rehome.mode);
+  v.duration({"after", "After the change, before the first one is ended"}, kTimeMsOrNone,
+             rehome.after);
+  v.duration({"window", "Over which their ends are spread by chance"}, kTimeMsOrNone,
+             rehome.window);
+  v.integer({"close_code", "Code of a WebSocket's Close"}, {1000, 4999}, rehome.close_code);
+  const int code = rehome.close_code;
+  v.check(code <= 1001 || code == 1012 || code == 1013 || code >= 3000, "close_code",
+          "is no code a client takes as a reason to connect again",
+          "write 1012 (service restart), 1001 (going away), or one of your own from 3000 on");
+}
+
+template <class V>
 void describe_times(V& v, Limits& limits) {
   v.duration({"head_ms", "To receive a request's head"}, kTimeMs, limits.head_ms);
   v.duration({"idle_ms", "Between two requests of a connection"}, kTimeMs, limits.idle_ms);

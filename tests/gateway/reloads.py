@@ -4,6 +4,8 @@ import asyncio
 from harness import Backend, free_port, main, snapshot
 
 RELOADS = 300
+ROUTES = [{"id": "all", "methods": [], "path": "/*", "to": "work"},
+          {"id": "ws", "methods": [], "path": "/ws", "to": "ws"}]
 
 
 async def echo_socket(request, reader, writer):
@@ -36,7 +38,10 @@ async def three_hundred_reloads_touch_no_connection(gateway):
             await socket.send(b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
             assert (await socket.response()).status == 101
             for number in range(RELOADS):
-                await gateway.route_to(*[(one.address,), (two.address,), (one.address, two.address)][number % 3])
+                work = [(one.address,), (two.address,), (one.address, two.address)][number % 3]
+                gateway.epoch += 1
+                await gateway.verb("snapshot.put", snapshot=snapshot(
+                    gateway.port, {"work": work, "ws": (one.address,)}, gateway.epoch, routes=ROUTES))
                 await socket.send(b"ping")
                 assert await socket.reader.readexactly(4) == b"ping"
         running[0] = False

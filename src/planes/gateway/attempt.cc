@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <utility>
 
+#include "planes/gateway/event_relay.h"
 #include "planes/gateway/min_rate.h"
 #include "planes/gateway/rewrite.h"
+#include "planes/gateway/tunnel.h"
 #include "planes/gateway/worker.h"
+#include "wire/http/text.h"
 
 namespace banyan::gateway {
 namespace {
@@ -179,9 +182,9 @@ io::Task<AttemptEnd> Attempt::receive_response() {
   if (status_ == 503 || status_ == 429) retry_after_ = seconds_of(head.find("retry-after"));
   if (order_.declines && order_.declines(status_, retry_after_)) co_return AttemptEnd::kDeclined;
   const http::Field* const type = head.find(http::FieldId::kContentType);
-  const bool events = type != nullptr && type->value.starts_with("text/event-stream");
-  may_be_silent_ = events || (type != nullptr && type->value.starts_with("application/grpc"));
-  if (events || status_ == 101) order_.pass.become_stream();
+  is_event_stream_ = type != nullptr && type->value.starts_with("text/event-stream");
+  may_be_silent_ = type != nullptr && type->value.starts_with("application/grpc");
+  if (is_event_stream_ || status_ == 101) order_.owner.on_stream();
   if (order_.edits != nullptr && !edit_head()) {
     status_ = 0;
     co_return AttemptEnd::kBadResponse;
@@ -233,6 +236,7 @@ io::Task<AttemptEnd> Attempt::relay_response() {
   }
   bytes_out_ += bytes.size();
   const BodyPart first = part(bytes);
+  if (is_event_stream_) co_return co_await relay_events(first);
   const bool whole = first.last;
   const io::IoResult sent = co_await client_.respond(worker_.head(), upstream_.incoming().form,
                                                      first, after(limits_.body_idle_ms));
@@ -260,53 +264,54 @@ io::Task<AttemptEnd> Attempt::relay_rest() {
   co_return AttemptEnd::kAnswered;
 }
 
-// ---- after 101
+// ---- endless answers
+
+void Attempt::leave(int close_code) {
+  leave_code_ = close_code;
+  if (stream_ != nullptr) stream_->leave(close_code);
+}
+
+void Attempt::begin_stream(LongStream& stream) {
+  stream_ = &stream;
+  if (leave_code_) stream.leave(*leave_code_);
+}
+
+io::Task<AttemptEnd> Attempt::relay_events(BodyPart first) {
+  const EventRelay::Times times{.idle = limits_.stream_idle_ms, .send = limits_.body_idle_ms};
+  EventRelay relay(worker_.loop(), client_, upstream_, {worker_.head(), first.bytes}, times);
+  const bool whole = first.last;
+  const io::IoResult answered = co_await client_.respond(worker_.head(), upstream_.incoming().form,
+                                                         first, after(limits_.body_idle_ms));
+  if (!answered.ok()) co_return AttemptEnd::kClientGone;
+  if (whole) co_return AttemptEnd::kAnswered;
+  begin_stream(relay);
+  const bool ended = co_await relay.run();
+  stream_ = nullptr;
+  bytes_out_ += relay.bytes();
+  co_return ended ? AttemptEnd::kAnswered : AttemptEnd::kCutOff;
+}
 
 io::Task<AttemptEnd> Attempt::tunnel() {
   upstream_.begin_tunnel();
   const std::string_view early = upstream_.take_received();
   bytes_out_ += early.size();
+  const http::Field* const protocol = worker_.head().find(http::FieldId::kUpgrade);
+  const Tunnel::Options options{
+      .idle = limits_.stream_idle_ms,
+      .is_websocket = protocol != nullptr && http::equals_lower(protocol->value, "websocket"),
+      .mask = static_cast<std::uint32_t>(worker_.ids().next())};
+  Tunnel tunnel(worker_.loop(), client_, upstream_, early, options);
   const io::IoResult answered = co_await client_.respond(
       worker_.head(), BodyForm::kPlain, {.bytes = early}, after(limits_.body_idle_ms));
   if (!answered.ok()) co_return AttemptEnd::kClientGone;
   client_.begin_tunnel();
-  last_pumped_ = worker_.loop().now();
   uploading_ = true;
-  tunnel_up();
-  co_await pump(upstream_, client_, bytes_out_);
-  (void)co_await upload_done_.wait();  // each side ends the other
+  upload_done_.set();  // its bytes are the tunnel's
+  begin_stream(tunnel);
+  co_await tunnel.run();
+  stream_ = nullptr;
+  bytes_out_ += tunnel.bytes_down();
   co_return AttemptEnd::kAnswered;
-}
-
-io::Detached Attempt::tunnel_up() {
-  std::uint64_t bytes_in = 0;
-  // What the client sent too early was kept from the upstream until it agreed to switch.
-  const BodyPart early{.bytes = client_.take_received()};
-  const io::IoResult sent = co_await upstream_.send_body(early, after(limits_.stream_idle_ms));
-  if (sent.ok()) co_await pump(client_, upstream_, bytes_in);
-  upload_done_.set();
-}
-
-// Until `from` ends, which `to` is told, or either breaks, which ends both.
-io::Task<void> Attempt::pump(Side& from, Side& to, std::uint64_t& bytes) {
-  const Duration idle = limits_.stream_idle_ms;
-  while (true) {
-    const BodyPiece got = co_await from.read_body(kAnySize, after(idle));
-    const bool other_way_active = last_pumped_ + idle > worker_.loop().now();
-    if (got.status == io::IoStatus::kTimeout && other_way_active) continue;
-    if (got.status == io::IoStatus::kEnd) {
-      to.end_sending();
-      co_return;
-    }
-    io::IoResult sent{io::IoStatus::kFailed, 0};
-    const BodyPart next{.bytes = got.bytes};
-    if (got.ok()) sent = co_await to.send_body(next, after(idle));
-    if (!sent.ok()) break;
-    bytes += got.bytes.size();
-    last_pumped_ = worker_.loop().now();
-  }
-  from.cancel();
-  to.cancel();
 }
 
 }  // namespace banyan::gateway

@@ -16,7 +16,7 @@
 #include "io/event.h"
 #include "io/task.h"
 #include "planes/gateway/client.h"
-#include "planes/gateway/hold.h"
+#include "planes/gateway/long_stream.h"
 #include "planes/gateway/snapshot.h"
 #include "planes/gateway/upstream.h"
 
@@ -42,6 +42,15 @@ enum class AttemptEnd : std::uint8_t {
   kBodyLate,
 };
 
+class AttemptOwner {
+ public:
+  // The answer turned out to be endless.
+  virtual void on_stream() = 0;
+
+ protected:
+  ~AttemptOwner() = default;
+};
+
 // What an attempt serves: the request as the exchange keeps it for another attempt.
 struct AttemptOrder {
   // Asked about a final answer before any of it is passed on: is there another try instead?
@@ -58,7 +67,7 @@ struct AttemptOrder {
   const RouteSpec* edits = nullptr;  // the rules by which the answer's head is changed
   std::string_view authority = {};   // of the client's request, for those rules
   Declines declines = {};            // empty: no
-  Pass& pass;                        // becomes a stream when the answer turns out to be endless
+  AttemptOwner& owner;
 };
 
 class Attempt final : private ClientObserver {
@@ -70,6 +79,8 @@ class Attempt final : private ClientObserver {
   io::Task<AttemptEnd> run();
   // Makes everything that `run` waits for end.
   void cancel();
+  // Once the owner heard `on_stream`: ends where that loses nothing; see LongStream.
+  void leave(int close_code);
 
   // 0: no final answer has begun.
   int status() const { return status_; }
@@ -100,13 +111,13 @@ class Attempt final : private ClientObserver {
   bool edit_head();
   io::Task<AttemptEnd> relay_response();
   io::Task<AttemptEnd> relay_rest();
+  io::Task<AttemptEnd> relay_events(BodyPart first);
   BodyPart part(std::string_view bytes) const;
   bool can_pass_by() const;
   io::Task<io::IoStatus> pass_by(Duration idle);
 
   io::Task<AttemptEnd> tunnel();
-  io::Detached tunnel_up();
-  io::Task<void> pump(Side& from, Side& to, std::uint64_t& bytes);
+  void begin_stream(LongStream& stream);
 
   void on_client_activity() override;
   Mono after(Duration duration) const;
@@ -129,10 +140,12 @@ class Attempt final : private ClientObserver {
   Mono answered_at_{};
   std::uint64_t bytes_out_ = 0;
   std::string edited_head_;
-  bool may_be_silent_ = false;  // an event stream, or gRPC
+  bool is_event_stream_ = false;
+  bool may_be_silent_ = false;     // gRPC
+  LongStream* stream_ = nullptr;   // runs
+  std::optional<int> leave_code_;  // asked for before it ran
   Mono began_at_{};
   Duration retry_after_{};
-  Mono last_pumped_{};
 };
 
 }  // namespace banyan::gateway

@@ -82,6 +82,7 @@ void Exchange::cancel() {
 
 io::Task<Answered> Exchange::run() {
   const Answered answered = co_await answer();
+  if (is_stream_) worker_.rehoming().delist(*this);
   route_place_.leave();
   place_.leave();
   pass_.leave();
@@ -463,7 +464,7 @@ io::Task<AttemptEnd> Exchange::converse(Endpoint& endpoint) {
                            .edits = plan().edits_response ? &route_->spec : nullptr,
                            .authority = authority_of(request_head_),
                            .declines = decliner(),
-                           .pass = pass_};
+                           .owner = *this};
   declined_ = false;
   Attempt attempt(order, *upstream_);
   attempt_ = &attempt;

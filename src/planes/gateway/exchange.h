@@ -9,7 +9,8 @@
 // A request is sent a second time only when that cannot do it twice: when nothing of it was sent,
 // or when its method is safe and it died before the first byte of an answer; or when the route
 // names the answer as a reason, and the method is safe or the route says that it may be done twice.
-// (exchange_limits.cc: rates, places, and when it is tried again.)
+// (exchange_limits.cc: rates, places, and when it is tried again; exchange_streams.cc: endless
+// ones.)
 
 #include <cstdint>
 #include <memory>
@@ -33,7 +34,7 @@ namespace banyan::gateway {
 
 enum class Answered : std::uint8_t { kFully, kNotFully };
 
-class Exchange final : private ClientObserver {
+class Exchange final : private ClientObserver, private AttemptOwner {
  public:
   // Copies what it needs of `head`.
   Exchange(Worker& worker, Client& client, const http::Head& head);
@@ -43,6 +44,10 @@ class Exchange final : private ClientObserver {
   io::Task<Answered> run();
   // Makes everything that `run` waits for end.
   void cancel();
+
+  // Of an endless answer, for Rehoming: its request would still lead to the endpoint it is at.
+  bool is_at_home();
+  void leave(int close_code);
 
  private:
   enum class Entry : std::uint8_t { kInside, kRefused, kGone, kQueued };
@@ -102,6 +107,8 @@ class Exchange final : private ClientObserver {
   io::Task<bool> connect(Endpoint& endpoint);
 
   void on_client_activity() override;
+  void on_stream() override;
+  bool leads_to(const Routing& routing, const RoutePlan& plan) const;
   Mono after(Duration duration) const { return worker_.loop().now() + duration; }
   const LimitsSpec& limits() const { return routing_->snapshot.limits; }
   bool is_safe() const;
@@ -150,6 +157,7 @@ class Exchange final : private ClientObserver {
   // The attempts.
   std::unique_ptr<Upstream> upstream_;
   Attempt* attempt_ = nullptr;
+  bool is_stream_ = false;  // known to Rehoming
   std::vector<Endpoint*> tried_;
   Endpoint* again_ = nullptr;  // the next attempt goes there, on a new connection
   bool repeatable_ = false;    // the attempt that died may be made again without doing it twice

@@ -90,7 +90,8 @@ Result<void> Gateway::resume(const GatewayState& recorded, Inheritance inheritan
                         .draining = recorded.draining,
                         .reign = Reign::kServing};
   adopt(routing);  // no listener yet: nobody passes before the gate is as it was
-  for (const EndpointName& endpoint : current.draining) set_draining(endpoint, true);
+  for (const EndpointName& endpoint : current.draining)
+    set_draining(endpoint, true, Duration::max());
   if (closed) {
     HoldOrder order = recorded.hold;
     order.bounds = order.bounds.share(static_cast<std::int64_t>(workers_.size()));
@@ -298,10 +299,9 @@ Result<HoldStats> Gateway::open_hold(std::uint64_t epoch, double pace_per_s) {
 
 // ---- endpoints
 
-void Gateway::set_draining(const EndpointName& endpoint, bool draining) {
-  threads_->run_on_all([&](std::size_t i) {
-    workers_[i]->set_draining(endpoint.backend, endpoint.address, draining);
-  });
+void Gateway::set_draining(const EndpointName& endpoint, bool draining, Duration at_most) {
+  threads_->run_on_all(
+      [&](std::size_t i) { workers_[i]->set_draining(endpoint, draining, at_most); });
 }
 
 std::int64_t Gateway::active_in(const EndpointName& endpoint) {
@@ -313,7 +313,8 @@ std::int64_t Gateway::active_in(const EndpointName& endpoint) {
 }
 
 // Recorded before it is done: what is out stays out when the gateway dies now.
-Result<void> Gateway::record_draining(const EndpointName& endpoint, bool draining) {
+Result<void> Gateway::record_draining(const EndpointName& endpoint, bool draining,
+                                      Duration at_most) {
   return current_.with([&](Current& current) -> Result<void> {
     if (!current.routing || !has_endpoint(current.routing->snapshot, endpoint))
       return failure(Code::kNotFound, fmt::format("backend {} has no endpoint {}", endpoint.backend,
@@ -325,13 +326,13 @@ Result<void> Gateway::record_draining(const EndpointName& endpoint, bool drainin
       next.draining.erase(endpoint);
     TRY_VOID(persist(next));
     current = next;
-    set_draining(endpoint, draining);
+    set_draining(endpoint, draining, at_most);
     return {};
   });
 }
 
 Result<std::int64_t> Gateway::drain_endpoint(const EndpointName& endpoint, Duration timeout) {
-  TRY_VOID(record_draining(endpoint, true));
+  TRY_VOID(record_draining(endpoint, true, timeout));
   const Mono deadline = clock_.now() + timeout;
   std::int64_t active = active_in(endpoint);
   while (active > 0 && clock_.now() < deadline) {
@@ -388,6 +389,7 @@ Gateway::Report Gateway::report() {
   std::vector<Report> reports(workers_.size());
   threads_->run_on_all([&](std::size_t i) {
     reports[i].metrics = workers_[i]->metrics();
+    reports[i].metrics.rehomed = workers_[i]->rehoming().count();
     reports[i].hold = workers_[i]->hold().stats();
     report_endpoints(*workers_[i], reports[i]);
     report_backends(*workers_[i], reports[i]);
@@ -450,6 +452,7 @@ json Gateway::status() {
   out["writes"] = now.hold.writes;
   out["at"] = rfc3339(clock_.wall());
   out["streams"] = now.hold.streams;
+  out["rehomed"] = now.metrics.rehomed;
   out["waiting"] = now.hold.waiting;
   out["waiting_bytes"] = now.hold.bytes;
   out["held"] = now.hold.held;

@@ -75,7 +75,8 @@ class Gateway {
   // Conflict when the snapshot in force is older than `epoch`.
   Result<HoldStats> open_hold(std::uint64_t epoch, double pace_per_s);
   // How many requests are still inside it when it is drained or the time is over. It stays out,
-  // over restarts too, until it is taken in again or a snapshot no longer knows it.
+  // over restarts too, until it is taken in again or a snapshot no longer knows it. Streams that
+  // are at it are ended within the time, unless the snapshot's `rehome` says never.
   Result<std::int64_t> drain_endpoint(const EndpointName& endpoint, Duration timeout);
   Result<void> undrain_endpoint(const EndpointName& endpoint);
   nlohmann::json status();
@@ -140,8 +141,9 @@ class Gateway {
   HoldStats open_on_workers(const Current& current, double pace_per_s);
   HoldStats hold_stats();
   std::int64_t active_in(const EndpointName& endpoint);
-  void set_draining(const EndpointName& endpoint, bool draining);
-  Result<void> record_draining(const EndpointName& endpoint, bool draining);
+  void set_draining(const EndpointName& endpoint, bool draining, Duration at_most);
+  Result<void> record_draining(const EndpointName& endpoint, bool draining,
+                               Duration at_most = Duration::max());
   Report report();
   static void report_endpoints(const Worker& worker, Report& report);
   static void report_backends(Worker& worker, Report& report);

@@ -112,6 +112,9 @@ void put_gateway(Text& text, const GatewayMetrics& metrics) {
   counter("banyan_gateway_retries_total", "Requests sent again elsewhere.", metrics.retries);
   counter("banyan_gateway_fallbacks_total", "Requests sent to a route's fallback service.",
           metrics.fallbacks);
+  counter("banyan_gateway_rehomed_total",
+          "Streams ended so that their clients connect to where the route leads now.",
+          metrics.rehomed);
   text.family("banyan_gateway_connections", "gauge", "Connections now open.");
   text.sample("", static_cast<double>(metrics.connections_open));
   text.family("banyan_gateway_upstream_connect_seconds", "histogram", "Time to connect.");
@@ -267,6 +270,7 @@ void GatewayMetrics::merge(const GatewayMetrics& other) {
   upstream_connect_failures += other.upstream_connect_failures;
   upstream_reuses += other.upstream_reuses;
   retries += other.retries;
+  rehomed += other.rehomed;
   fallbacks += other.fallbacks;
   held.merge(other.held);
   upstream_connect.merge(other.upstream_connect);

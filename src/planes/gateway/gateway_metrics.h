@@ -59,6 +59,7 @@ struct GatewayMetrics {
   std::uint64_t upstream_connect_failures = 0;
   std::uint64_t upstream_reuses = 0;
   std::uint64_t retries = 0;
+  std::uint64_t rehomed = 0;    // streams ended because their route leads elsewhere
   std::uint64_t fallbacks = 0;  // requests sent to another backend because theirs did not answer
   DurationHistogram held;
   DurationHistogram upstream_connect;

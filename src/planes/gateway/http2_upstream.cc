@@ -245,7 +245,10 @@ io::Task<BodyPiece> Http2Upstream::read_body(std::size_t, Mono deadline) {
   pass_on();
   while (pending_.empty() && !ended_ && !is_lost()) {
     readable_.reset();
-    if (!co_await readable_.wait(deadline)) co_return BodyPiece{.status = io::IoStatus::kTimeout};
+    const bool told = co_await readable_.wait(deadline);
+    if (std::exchange(stop_reading_, false))
+      co_return BodyPiece{.status = io::IoStatus::kCancelled};
+    if (!told) co_return BodyPiece{.status = io::IoStatus::kTimeout};
   }
   if (cancelled_ || (pending_.empty() && !ended_))
     co_return BodyPiece{.status = io::IoStatus::kFailed};
@@ -255,6 +258,11 @@ io::Task<BodyPiece> Http2Upstream::read_body(std::size_t, Mono deadline) {
 void Http2Upstream::end_sending() {
   link_->connection_.send(id_, {}, h2::Ends::kYes);
   link_->writer_.wake();
+}
+
+void Http2Upstream::stop_reading() {
+  stop_reading_ = true;
+  readable_.set();
 }
 
 void Http2Upstream::cancel() {

@@ -85,7 +85,7 @@ class Http2Upstream final : public Upstream {
   void set_idle(bool) override {}
   void begin_tunnel() override {}
   void end_sending() override;
-  void stop_reading() override {}
+  void stop_reading() override;
   void cancel() override;
 
  private:
@@ -109,6 +109,7 @@ class Http2Upstream final : public Upstream {
   bool lost_ = false;
   bool cancelled_ = false;
   bool refused_ = false;
+  bool stop_reading_ = false;
   io::Event readable_;
   io::Event writable_;
 };

@@ -10,6 +10,7 @@
 
 #include "planes/gateway/access_line.h"
 #include "planes/gateway/route_table.h"
+#include "spec/traffic_fields.h"
 #include "spec/traffic_json.h"
 #include "wire/http/text.h"
 
@@ -246,6 +247,7 @@ Result<RouteSnapshot> SnapshotReader::read(const json& in) {
     read_backends(top.member("backends"));
     read_routes(top);
     read_limits(top.member("limits"));
+    top.group({"rehome", ""}, out_.rehome);
     top.refuse_unknown();
   }
   if (problems_.empty()) {
@@ -308,6 +310,8 @@ json RouteSnapshot::to_json() const {
            {"routes", json::array()},
            {"limits", json::object()}};
   spec::write(limits, out["limits"]);
+  spec::Rehome moved = rehome;
+  spec::JsonWriter(out).group({"rehome", ""}, moved);
   if (!listeners.empty()) out["listeners"] = json::object();
   for (const auto& [address, listener] : listeners)
     out["listeners"][address] = listener_json(listener);

@@ -67,6 +67,7 @@ struct RouteSnapshot {
   std::vector<RouteSpec> routes;
   LimitsSpec limits;
   std::string desync = "defensive";  // or monitor, strictest; see docs/desync.md
+  spec::Rehome rehome = {};
   bool operator==(const RouteSnapshot&) const = default;
 
   static Result<RouteSnapshot> from_json(const nlohmann::json& in);

@@ -24,8 +24,9 @@ Worker::Worker(io::Loop& loop, const Clock& clock, WorkerOptions options)
       options_(options),
       hold_(clock, *options.held_requests),
       hold_timer_(*this),
-      tap_(clock),
       ids_(options.seed),
+      rehoming_(loop, ids_),
+      tap_(clock),
       stop_(loop) {
   keep_house();
 }
@@ -56,6 +57,8 @@ void Worker::adopt(std::shared_ptr<const Routing> routing) {
   adopt_route_loads();
   sweep_retired();
   hold_.adopt(routing_->table);
+  rehoming_.adopt(routing_->snapshot.rehome);
+  rehoming_.review();
   rearm_hold();
   adopt_access_log();
   close_unused_listeners();
@@ -226,6 +229,7 @@ io::Detached Worker::keep_house() {
 
 void Worker::drain() {
   begin_drain();
+  if (routing_ != nullptr) rehoming_.dismiss(routing_->snapshot.limits.drain_ms);
   while (!listeners_.empty()) close_listener(listeners_.begin());
 }
 
@@ -327,11 +331,12 @@ void Worker::set_health(const std::string& backend, const std::string& address, 
   found->second->load.healthy = healthy;
 }
 
-void Worker::set_draining(const std::string& backend, const std::string& address, bool draining) {
-  const auto found = endpoints_.find({backend, address});
+void Worker::set_draining(const EndpointName& endpoint, bool draining, Duration at_most) {
+  const auto found = endpoints_.find({endpoint.backend, endpoint.address});
   if (found == endpoints_.end()) return;
   found->second->load.draining = draining;
   if (draining) found->second->close_idle(io::kNever);
+  rehoming_.review(at_most);
 }
 
 }  // namespace banyan::gateway

@@ -24,8 +24,10 @@
 #include "planes/gateway/gateway_metrics.h"
 #include "planes/gateway/hold.h"
 #include "planes/gateway/pool.h"
+#include "planes/gateway/rehoming.h"
 #include "planes/gateway/route_load.h"
 #include "planes/gateway/routing.h"
+#include "planes/gateway/state_file.h"
 #include "planes/gateway/tap.h"
 #include "wire/http/head_writer.h"
 
@@ -81,6 +83,7 @@ class Worker {
   Hold& hold() { return hold_; }
   // After every call that may have queued or released a request.
   void rearm_hold() { hold_timer_.rearm(); }
+  Rehoming& rehoming() { return rehoming_; }
   GatewayMetrics& metrics() { return metrics_; }
   // Somebody reads what `log_request` is given.
   bool logs_requests() const { return access_log_ != nullptr || tap_.is_watched(loop_.now()); }
@@ -107,7 +110,8 @@ class Worker {
   Tap& tap() { return tap_; }
   void flush_access_log();
   void set_health(const std::string& backend, const std::string& address, bool healthy);
-  void set_draining(const std::string& backend, const std::string& address, bool draining);
+  // Streams at an endpoint that drains are ended within `at_most`.
+  void set_draining(const EndpointName& endpoint, bool draining, Duration at_most);
   const std::vector<std::vector<Endpoint*>>& backends() const { return backends_; }
   std::span<Backend* const> current_backends() const { return current_backends_; }
 
@@ -166,11 +170,12 @@ class Worker {
   std::map<const Session*, ClientConnections::Lease> leases_;
   Hold hold_;
   HoldTimer hold_timer_;
+  http::IdSource ids_;
+  Rehoming rehoming_;
   GatewayMetrics metrics_;
   std::unique_ptr<AccessLog> access_log_;
   std::string access_log_path_;
   Tap tap_;
-  http::IdSource ids_;
   http::Head head_;
   std::string path_scratch_;
   std::string head_scratch_;

@@ -33,6 +33,8 @@ class ChunkedDecoder {
   State state() const { return state_; }
   bool done() const { return state_ == State::kDone; }
   bool malformed() const { return state_ == State::kMalformed; }
+  // Nothing of the next chunk has come.
+  bool is_between_chunks() const { return step_ == Step::kSize && digits_ == 0; }
 
  private:
   enum class Step : std::uint8_t {

@@ -1,0 +1,61 @@
+#pragma once
+// Rehoming: one worker's endless exchanges (WebSockets, event streams), and which of them must end
+// because the routing in force would lead them elsewhere.
+//
+//              the route leads elsewhere, or its endpoint drains
+//   at home ──────────────────────────────────────────────────────► due at a time of its own
+//      ▲                                                                │
+//      └── the route leads back ────────────────────────────────────────┤ the time has come
+//                                                                       ▼
+//                                              told to leave: its client connects again
+//
+// The times are spread over a window by chance, so that the new side sees no rush. Streams whose
+// route still leads to their endpoint never notice. Belongs to one worker.
+
+#include <map>
+#include <set>
+#include <utility>
+
+#include "base/clock.h"
+#include "io/loop.h"
+#include "spec/traffic.h"
+#include "wire/http/head_writer.h"
+
+namespace banyan::gateway {
+
+class Exchange;
+
+class Rehoming final : private io::Timer {
+ public:
+  Rehoming(io::Loop& loop, http::IdSource& ids) : Timer(loop), loop_(loop), ids_(ids) {}
+  Rehoming(const Rehoming&) = delete;
+  Rehoming& operator=(const Rehoming&) = delete;
+
+  void adopt(const spec::Rehome& rules) { rules_ = rules; }
+  void enlist(Exchange& exchange);
+  void delist(Exchange& exchange);
+  // After a change of the routing or of an endpoint: whoever is no longer at home leaves within
+  // the rules' times, or sooner when only `at_most` is left.
+  void review(Duration at_most = Duration::max());
+  // The worker ends: everybody leaves.
+  void dismiss(Duration at_most);
+  // Told to leave, since the start.
+  std::uint64_t count() const { return count_; }
+
+ private:
+  void on_expired() override;
+  bool is_at_home(Exchange& exchange) const;
+  void schedule(Exchange& exchange, Duration at_most);
+  void unschedule(Exchange& exchange);
+  void rearm();
+
+  io::Loop& loop_;
+  http::IdSource& ids_;
+  spec::Rehome rules_;
+  std::map<Exchange*, Mono> streams_;  // when it leaves; kNever: at home
+  std::set<std::pair<Mono, Exchange*>> due_;
+  bool dismissing_ = false;
+  std::uint64_t count_ = 0;
+};
+
+}  // namespace banyan::gateway
