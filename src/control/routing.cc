@@ -135,6 +135,8 @@ json route_snapshot(const spec::Spec& spec, const json& fleet, const Sides& side
   if (!gateway.listeners.empty()) out["listeners"] = listeners_json(gateway);
   if (gateway.desync != spec::Gateway{}.desync) out["desync"] = gateway.desync;
   if (gateway.zone) out["zone"] = *gateway.zone;
+  std::optional<spec::Tracing> tracing = gateway.tracing;
+  spec::JsonWriter(out).group({"tracing", ""}, tracing);
   spec::Rehome rehome = gateway.rehome;
   spec::JsonWriter(out).group({"rehome", ""}, rehome);
   if (gateway.limits != spec::Limits{}) spec::write(gateway.limits, out["limits"]);

@@ -222,6 +222,8 @@ Gateway Loader::gateway(Reader& reader) const {
   gateway.zone = reader.optional_text({"zone", "Zone it runs in: endpoints there are preferred"});
   reader.mapping({"limits", "What clients may ask for"},
                  [&](Reader& inner) { gateway.limits = read_limits(inner); });
+  YamlFields(reader).group({"tracing", "Export of traces to an OpenTelemetry collector"},
+                           gateway.tracing);
   YamlFields(reader).group(
       {"rehome", "WebSockets and event streams whose route leads elsewhere by now"},
       gateway.rehome);

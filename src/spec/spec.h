@@ -105,8 +105,9 @@ struct Gateway {
   std::optional<std::string> access_log;
   std::optional<std::string> zone;  // where it runs: endpoints there are preferred
   Limits limits;
-  std::string desync = "defensive";            // or monitor, strictest
+  std::string desync = "defensive";  // or monitor, strictest
   Rehome rehome;
+  std::optional<Tracing> tracing;
   std::vector<std::string> access_log_fields;  // empty: all but the query
 };
 

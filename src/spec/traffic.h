@@ -215,6 +215,15 @@ inline std::string check_kind(const Health& health, const Traffic& traffic) {
   if (health.kind != "auto") return health.kind;
   return traffic.protocol == "grpc" ? "grpc" : "http";
 }
+
+// Where spans go, and of how many traces.
+struct Tracing {
+  std::string otlp;  // "http://host:port" of a collector; empty: nowhere
+  int sample_percent = 100;
+  std::string service_name = "banyan-gateway";
+  bool operator==(const Tracing&) const = default;
+};
+
 // When WebSockets and event streams are ended because their route leads elsewhere by now.
 struct Rehome {
   std::string mode = "spread";  // never

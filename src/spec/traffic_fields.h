@@ -280,6 +280,20 @@ void describe(V& v, Traffic& traffic) {
 }
 
 template <class V>
+void describe(V& v, Tracing& tracing) {
+  v.text({"otlp", "OpenTelemetry collector that takes OTLP/HTTP, such as http://localhost:4318",
+          Need::kRequired},
+         tracing.otlp);
+  v.integer({"sample_percent", "Share of the traces that begin here which is recorded"}, {0, 100},
+            tracing.sample_percent);
+  v.text({"service_name", "Name of this service in the traces"}, tracing.service_name);
+  const std::string& to = tracing.otlp;
+  v.check(to.starts_with("http://") && to.find_first_of("/@?# ", 7) == std::string::npos &&
+              to.size() > 7,
+          "otlp", "is no http://host:port", "name a collector without TLS, path and password");
+}
+
+template <class V>
 void describe(V& v, Rehome& rehome) {
   v.choice({"mode", "Whether they are ended, so that their clients connect to the new side"},
            {"spread", "never"}, rehome.mode);

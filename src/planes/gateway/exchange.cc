@@ -51,7 +51,26 @@ Exchange::Exchange(Worker& worker, Client& client, const http::Head& head)
   is_grpc_ = type != nullptr && type->value.starts_with("application/grpc");
   const http::Field* const patience = is_grpc_ ? head.find("grpc-timeout") : nullptr;
   if (patience != nullptr) grpc_timeout_ = grpc_timeout(patience->value);
+  if (routing_->snapshot.tracing) begin_trace(head);
   write_request_head(head);
+}
+
+void Exchange::begin_trace(const http::Head& head) {
+  if (!decide_sampling(head, routing_->snapshot.tracing->sample_percent, trace_)) return;
+  spans_ = std::make_unique<RequestTrace>(trace_, parent_span(head, trace_), worker_.clock());
+}
+
+void Exchange::finish_trace() {
+  const RequestTrace::Request request{
+      .method = method_,
+      .scheme = client_.scheme(),
+      .host = host_,
+      .path = std::string_view(target_).substr(0, target_.find('?'))};
+  const RequestTrace::End end{
+      .status = status_,
+      .route = route_ != nullptr ? std::string_view(route_->spec.path) : std::string_view(),
+      .problem = reason_};
+  spans_->finish(request, end, worker_.traces());
 }
 
 void Exchange::write_request_head(const http::Head& head) {
@@ -87,6 +106,7 @@ io::Task<Answered> Exchange::run() {
   place_.leave();
   pass_.leave();
   record();
+  if (spans_ != nullptr) finish_trace();
   co_return answered;
 }
 
@@ -235,12 +255,10 @@ void Exchange::record() {
   const std::string_view route = route_ != nullptr ? std::string_view(route_->spec.id) : "";
   const std::uint64_t bytes_in = client_.incoming().bytes;
   GatewayMetrics& metrics = worker_.metrics();
-  metrics.count_request(route, status_, took);
+  RouteMetrics& counted = metrics.count_request(route, status_, took);
+  counted.bytes_in += bytes_in;
+  counted.bytes_out += bytes_out_;
   metrics.count_desync(desync_.level);
-  if (const auto found = metrics.routes.find(route); found != metrics.routes.end()) {
-    found->second.bytes_in += bytes_in;
-    found->second.bytes_out += bytes_out_;
-  }
   if (held_ > Duration::zero()) metrics.held.record(held_);
   if (!worker_.logs_requests()) return;
   worker_.log_request({.client = client_.ip(),
@@ -432,8 +450,10 @@ io::Task<AttemptEnd> Exchange::attempt() {
   }
   const EndpointUse use(*endpoint);
   upstream_address_ = endpoint->address();
+  if (spans_ != nullptr) spans_->begin_attempt(request_head_, worker_.ids());
   upstream_ = fresh ? nullptr : reuse(*endpoint);
   if (!upstream_ && !co_await connect(*endpoint)) {
+    if (spans_ != nullptr) spans_->end_attempt(0, endpoint->address());
     tried_.push_back(endpoint);
     if (!client_gone_) at_->note_failure(*endpoint, worker_.loop().now());
     co_return client_gone_ ? AttemptEnd::kClientGone : AttemptEnd::kUnreachable;
@@ -471,6 +491,7 @@ io::Task<AttemptEnd> Exchange::converse(Endpoint& endpoint) {
   const AttemptEnd end = co_await attempt.run();
   attempt_ = nullptr;
   status_ = attempt.status();
+  if (spans_ != nullptr) spans_->end_attempt(status_, endpoint.address());
   if (status_ != 0) first_byte_ = attempt.answered_at() - started_;
   bytes_out_ = attempt.bytes_out();
   body_went_by_ |= attempt.began_upload();

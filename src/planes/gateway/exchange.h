@@ -25,6 +25,7 @@
 #include "planes/gateway/client.h"
 #include "planes/gateway/hold.h"
 #include "planes/gateway/pool.h"
+#include "planes/gateway/request_trace.h"
 #include "planes/gateway/worker.h"
 #include "wire/http/desync.h"
 #include "wire/http/head_writer.h"
@@ -58,6 +59,8 @@ class Exchange final : private ClientObserver, private AttemptOwner {
   };
 
   void write_request_head(const http::Head& head);
+  void begin_trace(const http::Head& head);
+  void finish_trace();
   io::Task<Answered> answer();
   bool find_route();
   RequestFacts facts(bool with_fields);
@@ -128,7 +131,8 @@ class Exchange final : private ClientObserver, private AttemptOwner {
   std::string edited_head_;  // as the route's rules want it sent
   std::string first_body_;   // received before it was sent upstream
   http::TraceContext trace_{};
-  std::string request_id_;  // the client's own
+  std::unique_ptr<RequestTrace> spans_;  // null: not recorded
+  std::string request_id_;               // the client's own
   http::Answers answers_;
   http::Framing framing_;
   bool is_upgrade_;

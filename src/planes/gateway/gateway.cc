@@ -62,7 +62,8 @@ Result<void> Gateway::start_workers() {
                                 .seed = seeds[i],
                                 .client_rates = &client_rates_,
                                 .client_connections = &client_connections_,
-                                .held_requests = &held_requests_};
+                                .held_requests = &held_requests_,
+                                .traces = &traces_};
     workers_[i] = std::make_unique<Worker>(threads_->loop(i), clock_, options);
   });
   health_ = std::make_unique<HealthChecker>(
@@ -179,6 +180,7 @@ void Gateway::adopt(const std::shared_ptr<const Routing>& routing) {
     if (i == 0) health_->adopt(*routing);
   });
   tls_.adopt(*routing);
+  traces_.adopt(routing->snapshot.tracing.value_or(spec::Tracing{}));
 }
 
 // ---- the hold
@@ -469,7 +471,10 @@ json Gateway::status() {
 }
 
 std::string Gateway::metrics() {
-  const Report now = report();
+  Report now = report();
+  const TraceCounts traces = traces_.counts();
+  now.metrics.spans_exported = traces.exported;
+  now.metrics.spans_dropped = traces.dropped;
   std::vector<EndpointGauge> gauges;
   for (const EndpointReport& endpoint : now.endpoints) gauges.push_back(endpoint.gauge);
   return prometheus_text(now.metrics, now.hold, gauges, now.backends) + certificate_metrics();
@@ -478,8 +483,10 @@ std::string Gateway::metrics() {
 std::string Gateway::certificate_metrics() {
   const Current current = current_.with([](const Current& now) { return now; });
   std::string out = fmt::format(
+      "# HELP banyan_gateway_certificates_refused_total Certificate files not taken.\n"
       "# TYPE banyan_gateway_certificates_refused_total counter\n"
       "banyan_gateway_certificates_refused_total {}\n"
+      "# HELP banyan_gateway_certificate_expires_seconds Until the certificate expires.\n"
       "# TYPE banyan_gateway_certificate_expires_seconds gauge\n",
       tls_.refused());
   if (!current.routing) return out;

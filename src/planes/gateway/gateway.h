@@ -156,6 +156,7 @@ class Gateway {
   ClientRates client_rates_;
   ClientConnections client_connections_;
   ClientConnections held_requests_;
+  TraceExporter traces_;
   StateFile state_file_;
   TlsKeeper tls_;
   Guarded<Current> current_;

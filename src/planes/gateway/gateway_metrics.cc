@@ -76,6 +76,8 @@ void put_routes(Text& text, const GatewayMetrics& metrics) {
   text.family("banyan_gateway_request_seconds", "histogram", "From head received to reply sent.");
   for (const auto& [id, route] : metrics.routes)
     text.histogram(Text::label("route", id), route.took);
+  text.family("banyan_gateway_route_series_max", "gauge", "More routes are counted as (other).");
+  text.sample("", static_cast<double>(GatewayMetrics::kRoutesMax));
   text.family("banyan_gateway_bytes_total", "counter", "Body bytes from and to clients.");
   for (const auto& [id, route] : metrics.routes) {
     text.sample(Text::label("route", id) + ",direction=\"in\"",
@@ -112,6 +114,10 @@ void put_gateway(Text& text, const GatewayMetrics& metrics) {
   counter("banyan_gateway_retries_total", "Requests sent again elsewhere.", metrics.retries);
   counter("banyan_gateway_fallbacks_total", "Requests sent to a route's fallback service.",
           metrics.fallbacks);
+  counter("banyan_gateway_spans_exported_total", "Spans that the collector took.",
+          metrics.spans_exported);
+  counter("banyan_gateway_spans_dropped_total", "Spans lost: queue full, or collector not there.",
+          metrics.spans_dropped);
   counter("banyan_gateway_rehomed_total",
           "Streams ended so that their clients connect to where the route leads now.",
           metrics.rehomed);
@@ -231,12 +237,18 @@ void RouteMetrics::merge(const RouteMetrics& other) {
   took.merge(other.took);
 }
 
-void GatewayMetrics::count_request(std::string_view route, int status, Duration took) {
-  auto found = routes.find(route);
-  if (found == routes.end()) found = routes.emplace(std::string(route), RouteMetrics{}).first;
+RouteMetrics& GatewayMetrics::of_route(std::string_view id) {
+  const auto found = routes.find(id);
+  if (found != routes.end()) return found->second;
+  return routes[std::string(routes.size() < kRoutesMax ? id : kOtherRoutes)];
+}
+
+RouteMetrics& GatewayMetrics::count_request(std::string_view route, int status, Duration took) {
+  RouteMetrics& out = of_route(route);
   const int status_class = status >= 100 && status <= 599 ? status / 100 : 0;
-  ++found->second.by_class[static_cast<std::size_t>(status_class)];
-  found->second.took.record(took);
+  ++out.by_class[static_cast<std::size_t>(status_class)];
+  out.took.record(took);
+  return out;
 }
 
 void GatewayMetrics::count_refused(std::string_view reason) {
@@ -260,7 +272,7 @@ std::uint64_t GatewayMetrics::failures_total() const {
 }
 
 void GatewayMetrics::merge(const GatewayMetrics& other) {
-  for (const auto& [id, route] : other.routes) routes[id].merge(route);
+  for (const auto& [id, route] : other.routes) of_route(id).merge(route);
   for (const auto& [status, n] : other.own_replies) own_replies[status] += n;
   for (const auto& [reason, n] : other.refused) refused[reason] += n;
   for (std::size_t i = 0; i < desync.size(); ++i) desync[i] += other.desync[i];

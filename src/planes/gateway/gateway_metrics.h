@@ -38,7 +38,7 @@ class DurationHistogram {
   std::uint64_t sum_us_ = 0;
 };
 
-// Of one route; the label is the route's id, so the number of series is bounded by the snapshot.
+// Of one route; the label is the route's id.
 struct RouteMetrics {
   std::array<std::uint64_t, 6> by_class{};  // [2]: 2xx, [5]: 5xx, [0]: no response
   std::uint64_t bytes_in = 0;
@@ -48,6 +48,10 @@ struct RouteMetrics {
 };
 
 struct GatewayMetrics {
+  // More routes than these, of all snapshots since the start, are counted together as kOtherRoutes.
+  static constexpr std::size_t kRoutesMax = 1000;
+  static constexpr std::string_view kOtherRoutes = "(other)";
+
   // Requests answered, per route id; "" is "no route matched".
   std::map<std::string, RouteMetrics, std::less<>> routes;
   std::map<int, std::uint64_t> own_replies;                   // made by the gateway, by status
@@ -59,12 +63,16 @@ struct GatewayMetrics {
   std::uint64_t upstream_connect_failures = 0;
   std::uint64_t upstream_reuses = 0;
   std::uint64_t retries = 0;
-  std::uint64_t rehomed = 0;    // streams ended because their route leads elsewhere
+  std::uint64_t rehomed = 0;  // streams ended because their route leads elsewhere
+  std::uint64_t spans_exported = 0;
+  std::uint64_t spans_dropped = 0;
   std::uint64_t fallbacks = 0;  // requests sent to another backend because theirs did not answer
   DurationHistogram held;
   DurationHistogram upstream_connect;
 
-  void count_request(std::string_view route, int status, Duration took);
+  // Where the request's bytes are counted too.
+  RouteMetrics& count_request(std::string_view route, int status, Duration took);
+  RouteMetrics& of_route(std::string_view id);
   void count_own_reply(int status) { ++own_replies[status]; }
   void count_refused(std::string_view reason);
   void count_desync(http::Desync level) { ++desync[static_cast<std::size_t>(level)]; }

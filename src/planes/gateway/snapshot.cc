@@ -248,6 +248,7 @@ Result<RouteSnapshot> SnapshotReader::read(const json& in) {
     read_routes(top);
     read_limits(top.member("limits"));
     top.group({"rehome", ""}, out_.rehome);
+    top.group({"tracing", ""}, out_.tracing);
     top.refuse_unknown();
   }
   if (problems_.empty()) {
@@ -310,8 +311,10 @@ json RouteSnapshot::to_json() const {
            {"routes", json::array()},
            {"limits", json::object()}};
   spec::write(limits, out["limits"]);
-  spec::Rehome moved = rehome;
+  auto moved = rehome;  // copies: `group` serves readers too
+  auto traced = tracing;
   spec::JsonWriter(out).group({"rehome", ""}, moved);
+  spec::JsonWriter(out).group({"tracing", ""}, traced);
   if (!listeners.empty()) out["listeners"] = json::object();
   for (const auto& [address, listener] : listeners)
     out["listeners"][address] = listener_json(listener);

@@ -68,6 +68,7 @@ struct RouteSnapshot {
   LimitsSpec limits;
   std::string desync = "defensive";  // or monitor, strictest; see docs/desync.md
   spec::Rehome rehome = {};
+  std::optional<spec::Tracing> tracing = std::nullopt;
   bool operator==(const RouteSnapshot&) const = default;
 
   static Result<RouteSnapshot> from_json(const nlohmann::json& in);

@@ -29,6 +29,7 @@
 #include "planes/gateway/routing.h"
 #include "planes/gateway/state_file.h"
 #include "planes/gateway/tap.h"
+#include "planes/gateway/trace_exporter.h"
 #include "wire/http/head_writer.h"
 
 namespace banyan::gateway {
@@ -41,6 +42,7 @@ struct WorkerOptions {
   ClientRates* client_rates = nullptr;              // of the whole gateway
   ClientConnections* client_connections = nullptr;  // likewise
   ClientConnections* held_requests = nullptr;       // likewise; required
+  TraceExporter* traces = nullptr;                  // likewise
 };
 
 class Worker {
@@ -83,6 +85,7 @@ class Worker {
   Hold& hold() { return hold_; }
   // After every call that may have queued or released a request.
   void rearm_hold() { hold_timer_.rearm(); }
+  TraceExporter& traces() { return *options_.traces; }
   Rehoming& rehoming() { return rehoming_; }
   GatewayMetrics& metrics() { return metrics_; }
   // Somebody reads what `log_request` is given.

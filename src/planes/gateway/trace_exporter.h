@@ -1,0 +1,52 @@
+#pragma once
+// TraceExporter: sends spans in batches to an OpenTelemetry collector (OTLP/HTTP, JSON), on a
+// thread of its own. A request never waits for it: what finds kWaitingMax spans waiting, or a
+// collector that is down, slow or refuses, is dropped and counted. Any thread.
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/guarded.h"
+#include "planes/gateway/span.h"
+#include "spec/traffic.h"
+
+namespace banyan::gateway {
+
+struct TraceCounts {
+  std::uint64_t exported = 0;
+  std::uint64_t dropped = 0;
+};
+
+class TraceExporter {
+ public:
+  static constexpr std::size_t kWaitingMax = 4096;
+  static constexpr std::size_t kBatchMax = 512;
+
+  TraceExporter() = default;
+  // What waits still goes out, unless the collector is not there.
+  ~TraceExporter();
+  TraceExporter(const TraceExporter&) = delete;
+  TraceExporter& operator=(const TraceExporter&) = delete;
+
+  // The thread starts when there is somewhere to send to for the first time.
+  void adopt(const spec::Tracing& tracing);
+  void add(Span span);
+  TraceCounts counts() const { return {.exported = exported_, .dropped = dropped_}; }
+
+ private:
+  void run();
+  bool send(std::span<const Span> batch);
+  bool send_all(const std::vector<Span>& spans);
+
+  Guarded<spec::Tracing> tracing_;
+  Guarded<std::vector<Span>> waiting_;
+  std::atomic<bool> stopping_ = false;
+  std::atomic<std::uint64_t> exported_ = 0;
+  std::atomic<std::uint64_t> dropped_ = 0;
+  std::thread thread_;
+};
+
+}  // namespace banyan::gateway
