@@ -17,16 +17,16 @@ struct Span {
   using Text = std::pair<std::string, std::string>;
   using Number = std::pair<std::string, std::int64_t>;
 
-  std::string trace_id;   // 32 lower-case hex digits
-  std::string id;         // 16
-  std::string parent_id;  // 16, or empty: the trace begins here
-  std::string name;
+  std::string trace_id;        // 32 lower-case hex digits
+  std::string id;              // 16
+  std::string parent_id = {};  // 16, or empty: the trace begins here
+  std::string name = {};
   Kind kind = Kind::kServer;
   Wall began{};
   Wall ended{};
   bool failed = false;
-  std::vector<Text> texts;
-  std::vector<Number> numbers;
+  std::vector<Text> texts = {};
+  std::vector<Number> numbers = {};
 };
 
 // An ExportTraceServiceRequest in the JSON encoding of OTLP 1.0.
