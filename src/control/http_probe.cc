@@ -1,8 +1,6 @@
 #include "control/http_probe.h"
 
 #include <fmt/format.h>
-// The library is built with TLS; its header says so only when told.
-#define CPPHTTPLIB_OPENSSL_SUPPORT
 #include <httplib.h>
 
 #include <algorithm>

@@ -43,9 +43,9 @@ class ApplyLanes {
   static Result<std::unique_ptr<ApplyLanes>> open(const std::string& to_url,
                                                   const ApplySessionConfig& config, int count,
                                                   TablePlans& plans);
-  // Takes back what is not committed.
   // For open().
   explicit ApplyLanes(std::vector<std::unique_ptr<ApplySession>> sessions);
+  // Takes back what is not committed.
   ~ApplyLanes();
   ApplyLanes(const ApplyLanes&) = delete;
   ApplyLanes& operator=(const ApplyLanes&) = delete;
