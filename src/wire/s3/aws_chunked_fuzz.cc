@@ -1,4 +1,4 @@
-// FUZZ SOURCES: wire/s3/aws_chunked.cc wire/s3/signer.cc wire/s3/encoding.cc
+// FUZZ SOURCES: wire/s3/aws_chunked.cc wire/s3/signer.cc wire/s3/encoding.cc base/percent.cc
 // FUZZ LINK: crypto
 // However the bytes are cut, the same content comes out, and never more than went in.
 
