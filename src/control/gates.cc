@@ -48,8 +48,13 @@ bool is_fresh(const MigrationRecord& record, Wall now) {
 Gate database_gate(const json& database) {
   if (has_error(database)) return {"database", false, error_text(database)};
   const long lag = database.value("lag_ms", -1L);
-  const bool green = is_following(database) && lag >= 0 && lag <= kLagMaxMs;
-  return {"database", green, fmt::format("{}, lag {} ms", database.value("state", "?"), lag)};
+  // The stream that a switch, in either direction, relies on: the one out of the active side.
+  const json stream = database.value("stream", json::object());
+  const bool is_running = stream.value("running", false);
+  const bool green = is_following(database) && is_running && lag >= 0 && lag <= kLagMaxMs;
+  return {"database", green,
+          fmt::format("{}, lag {} ms{}", database.value("state", "?"), lag,
+                      is_running ? "" : ", its stream is " + stream.value("state", "not there"))};
 }
 
 std::string writer_text(const json& writer) {

@@ -3,7 +3,7 @@
 // FUZZ SOURCES: control/import_haproxy.cc control/haproxy_parser.cc
 // FUZZ SOURCES: spec/document.cc spec/reader.cc spec/value.cc spec/load.cc spec/load_route.cc
 // FUZZ SOURCES: spec/cidr.cc spec/traffic_json.cc spec/json_reader.cc spec/references.cc
-// FUZZ SOURCES: spec/spec_yaml.cc
+// FUZZ SOURCES: spec/spec_yaml.cc spec/load_database.cc
 // Input: an nginx.conf or a haproxy.cfg. Whatever stands in it, the spec that comes out is one that
 // Banyan takes, and what is left over says what to do.
 

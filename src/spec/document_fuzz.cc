@@ -1,5 +1,6 @@
 // FUZZ SOURCES: spec/document.cc spec/reader.cc spec/value.cc spec/load.cc spec/load_route.cc
 // FUZZ SOURCES: spec/cidr.cc spec/traffic_json.cc spec/json_reader.cc spec/references.cc
+// FUZZ SOURCES: spec/load_database.cc
 //
 // Any bytes are read without a crash; what they mean wrongly is a problem with a place and a
 // remedy.
