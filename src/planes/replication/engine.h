@@ -36,7 +36,8 @@ namespace banyan::replication {
 
 // The schema's steps, done by others. Each may be called again after a crash in its middle.
 struct SchemaSteps {
-  // Tables, types, functions, as of the exported `snapshot` (held meanwhile); no indexes.
+  // Tables, types, functions, as of the exported `snapshot` (held meanwhile); no indexes. Called
+  // again only with a newer snapshot: what an earlier one gave is replaced.
   std::function<Result<void>(const std::string& snapshot)> pre_data;
   // Primary keys and replica identity indexes: what applying needs.
   std::function<Result<void>()> keys;

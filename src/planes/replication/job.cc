@@ -212,6 +212,7 @@ Result<void> Job::restore_pre_data(const std::string& snapshot) {
   auto schema = schema_copy();
   TRY_VOID(fail_point("schema.start"));
   TRY_VOID(schema.bring_pre_data(snapshot));
+  TRY_VOID(fail_point("schema.pre_data_made"));
   // From here on nobody but us writes to the new side's tables, until it is opened.
   TRY(auto target, pg::Connection::open(config_.sides.new_url));
   if (has_copies()) {

@@ -22,6 +22,13 @@ select o.classid, o.objid from (
       where nspname !~ '^pg_' and nspname not in ('public', 'banyan', 'information_schema')
   union all select 'pg_extension'::regclass, oid, xmin from pg_catalog.pg_extension
   union all select 'pg_operator'::regclass, oid, xmin from pg_catalog.pg_operator
+  union all select 'pg_opclass'::regclass, oid, xmin from pg_catalog.pg_opclass
+  union all select 'pg_opfamily'::regclass, oid, xmin from pg_catalog.pg_opfamily
+  union all select 'pg_cast'::regclass, oid, xmin from pg_catalog.pg_cast
+  union all select 'pg_conversion'::regclass, oid, xmin from pg_catalog.pg_conversion
+  union all select 'pg_foreign_server'::regclass, oid, xmin from pg_catalog.pg_foreign_server
+  union all select 'pg_foreign_data_wrapper'::regclass, oid, xmin
+      from pg_catalog.pg_foreign_data_wrapper
   union all select 'pg_collation'::regclass, oid, xmin from pg_catalog.pg_collation
   union all select 'pg_ts_dict'::regclass, oid, xmin from pg_catalog.pg_ts_dict
   union all select 'pg_ts_config'::regclass, oid, xmin from pg_catalog.pg_ts_config) o
@@ -32,7 +39,8 @@ where {} and not exists (select 1 from pg_catalog.pg_depend d
 
 // What was made and is still there, newest first.
 constexpr std::string_view kMade = R"sql(
-select m.classid, m.objid, i.type, i.identity from banyan.made m,
+select m.classid, m.objid, replace(i.type, 'foreign-data', 'foreign data'), i.identity
+from banyan.made m,
        pg_catalog.pg_identify_object(m.classid, m.objid, 0) i
 where m.migration = $1 and i.identity is not null order by m.objid desc
 )sql";

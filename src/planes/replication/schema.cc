@@ -183,7 +183,6 @@ Result<std::vector<std::string>> SchemaCopy::dump_arguments(pg::Connection& sour
 
 Result<void> SchemaCopy::dump_section(const std::string& tool, const std::string& section,
                                       const std::string& snapshot) const {
-  if (fs::exists(path(section))) return {};
   TRY(auto source, pg::Connection::open(options_.source_url));
   const bool whole = section == kTypes || options_.tables.empty();
   TRY(auto command, dump_arguments(source, whole ? Objects::kAll : Objects::kListedTables));
@@ -226,18 +225,35 @@ Result<void> SchemaCopy::dump(const std::string& snapshot, Owners owners) {
   return with_context(dump_section(tool, "post-data", snapshot), "reading the schema");
 }
 
+// Crash-safe by repetition: what is dropped already is not found again, and the marks go last.
+Result<void> SchemaCopy::take_back_earlier() const {
+  TRY(auto target, open_target());
+  TRY(const auto report, drop_made_objects(target, options_.migration));
+  std::string kept;
+  for (const auto& [name, why] : report.kept) kept += fmt::format("; {}: {}", name, why);
+  if (!kept.empty()) {
+    return std::unexpected(
+        Error(Code::kConflict, "what an interrupted attempt made cannot be dropped" + kept)
+            .with_remedy("1. Drop in the new database what depends on these objects, then start "
+                         "again. 2. Cancel the migration and create it for an empty database."));
+  }
+  if (!report.dropped.empty()) {
+    log_info("the schema is made anew, under a new snapshot", {{"migration", options_.migration}});
+  }
+  TRY_VOID(
+      target.query("delete from banyan.schema_item where migration = $1", {options_.migration}));
+  return {};
+}
+
 // Without superuser rights an owner may be refused for many reasons: then our role owns everything.
 Result<void> SchemaCopy::bring_pre_data(const std::string& snapshot) {
   shaped_.clear();
+  TRY_VOID(take_back_earlier());
   TRY_VOID(dump(snapshot, Owners::kKeep));
   auto restored = restore_pre_data();
   const bool is_refused = !restored && restored.error().message().contains("[42501]");
   if (!is_refused || !keeps_owners_) return restored;
   log_warn("owners and grants are left out", {{"error", restored.error().message()}});
-  for (const auto* section : {"types", "pre-data", "post-data"}) {
-    std::error_code absent;
-    fs::remove(path(section), absent);
-  }
   TRY_VOID(dump(snapshot, Owners::kLeaveOut));
   return restore_pre_data();
 }

@@ -3,10 +3,12 @@
 // correct copy needs: pre-data (tables, types, functions) before it; then keys, other indexes,
 // foreign keys (NOT VALID, validated while following) and triggers after it.
 //
-// The dump is taken once, under the slot's snapshot, and kept in `directory`. Each item is restored
-// in a transaction of its own together with its mark in banyan.schema_item, so every step can be
-// killed and run again. Publications, subscriptions and our own schema and triggers are left out;
-// owners and grants too when the target lacks one of the roles (or we may not set them).
+// The dump is taken under the slot's snapshot and kept in `directory`. Each item is restored in a
+// transaction of its own together with its mark in banyan.schema_item, so every step can be killed
+// and run again. bring_pre_data() alone begins anew: its snapshot is another one, so it takes back
+// what it made before, and dumps again. Publications, subscriptions and our own schema and triggers
+// are left out; owners and grants too when the target lacks one of the roles (or we may not set
+// them).
 
 #include <functional>
 #include <string>
@@ -50,7 +52,8 @@ class SchemaCopy {
   explicit SchemaCopy(SchemaCopyOptions options) : options_(std::move(options)) {}
 
   // Roles, then types, tables and functions. `snapshot` may be empty; otherwise its exporting
-  // session must stay until this returns.
+  // session must stay until this returns. kConflict when what an earlier call made has got
+  // dependents, or rows, of others.
   Result<void> bring_pre_data(const std::string& snapshot);
   Result<void> build_keys();
   Result<void> build_indexes();
@@ -60,6 +63,7 @@ class SchemaCopy {
  private:
   enum class Objects : std::uint8_t { kAll, kListedTables };
   enum class Owners : std::uint8_t { kKeep, kLeaveOut };
+  Result<void> take_back_earlier() const;
   Result<void> dump(const std::string& snapshot, Owners owners);
   Result<void> restore_pre_data();
   Result<void> carry_database() const;
