@@ -30,6 +30,8 @@ class Jobs {
  public:
   explicit Jobs(fs::path root) : root_(std::move(root)) {}
 
+  const fs::path& root() const { return root_; }
+
   // Resumes what was running when the role ended, however it ended.
   void resume() {
     std::error_code absent;
@@ -134,8 +136,9 @@ Result<json> preflight(const Jobs& jobs, const json& in) {
   const bool is_decided = settled && settled->contains("copies");
   TRY(const auto config,
       replication::parse_engine_config(name_of(in), is_decided ? *settled : in["config"]));
-  TRY(const auto findings,
+  TRY(auto findings,
       replication::preflight(config.sides, config.tables, config.name, config.mapping));
+  findings.push_back(replication::check_spool_room(jobs.root(), config.spool_limit));
   json checks = json::array();
   for (const auto& finding : findings) {
     checks.push_back({{"id", finding.id},

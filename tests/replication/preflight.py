@@ -2,6 +2,7 @@
 below say how each is broken; a check that none of them breaks fails this test."""
 import contextlib
 import pathlib
+import shutil
 import sys
 
 from steps import Pair, Postgres
@@ -86,7 +87,7 @@ def note(found, ok):
 
 def configuration(pair, old_user=None, new_user=None, **more):
     return {"source": pair.old.url("shop", old_user), "target": pair.new.url("shop", new_user),
-            "tables": "all", **more}
+            "tables": "all", "spool": {"limit_bytes": 64_000_000}, **more}
 
 
 def test_healthy(pair):
@@ -151,6 +152,15 @@ def test_open_transaction(pair):
     print("ok   a transaction open for long")
 
 
+def test_room_for_the_spool(pair):
+    found = note(check(pair, configuration(pair, spool={"limit_bytes": 10 ** 18}), "local.spool_room"), False)
+    free_mb = shutil.disk_usage(pair.role.directory).free // 1_000_000
+    told_mb = int(found["detail"].split()[0])
+    assert found["severity"] == "should" and free_mb / 2 < told_mb < free_mb * 2, (found, free_mb)
+    assert pair.role.directory in found["detail"] and f"allows {10 ** 12}" in found["detail"], found
+    print("ok   local.spool_room |", found["detail"])
+
+
 def test_table_split(pair):
     found = note(check(pair, configuration(pair, tables=["t"]), "source.crossing_keys"), False)
     assert "from f" in found["detail"] or "public.f" in found["detail"], found
@@ -194,7 +204,7 @@ def main():
     with Pair(sys.argv[1]) as pair:
         pair.old.psql(TABLES, "shop")
         names = test_healthy(pair)
-        for test in (test_replica_role_only_where_something_acts, test_breaks, test_rights, test_open_transaction, test_table_split, test_server_settings):
+        for test in (test_replica_role_only_where_something_acts, test_breaks, test_rights, test_open_transaction, test_room_for_the_spool, test_table_split, test_server_settings):
             test(pair)
     for name in names:
         if name in ELSEWHERE:

@@ -211,6 +211,25 @@ Finding found_in(std::string id, Severity severity, std::string title,
   return finding;
 }
 
+Finding check_spool_room(const std::filesystem::path& spool, std::int64_t limit) {
+  const auto id = "local.spool_room";
+  const auto title = "The disk of the spool has room for what may wait there";
+  auto existing = spool;
+  std::error_code trouble;
+  while (!std::filesystem::exists(existing, trouble) && existing.has_relative_path()) {
+    existing = existing.parent_path();
+  }
+  const auto disk = std::filesystem::space(existing, trouble);
+  if (trouble) return found(id, kShould, title, existing.string() + ": " + trouble.message());
+  const auto free_mb = disk.available / 1'000'000;
+  const auto wanted_mb = static_cast<std::uintmax_t>(limit) / 1'000'000;
+  if (free_mb >= wanted_mb) return found(id, kShould, title, "");
+  return found(id, kShould, title,
+               fmt::format("{} MB are free under {}, spool_mb allows {}. 1. Make room there. 2. "
+                           "Set spool_mb to less: then the log waits on the source instead",
+                           free_mb, existing.string(), wanted_mb));
+}
+
 Result<std::vector<Finding>> preflight(const Sides& sides, const TableNames& tables,
                                        const std::string& migration, const Mapping& mapping) {
   TRY(auto source, with_context(pg::Connection::open(sides.old_url), "connecting to the source"));

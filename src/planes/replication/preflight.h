@@ -5,6 +5,7 @@
 //   should  works, with a risk or a cost
 //   info    worth knowing
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -36,5 +37,7 @@ Finding found_in(std::string id, Severity severity, std::string title,
 // that cannot be asked (a missing right) is a finding.
 Result<std::vector<Finding>> preflight(const Sides& sides, const TableNames& tables,
                                        const std::string& migration, const Mapping& mapping);
+// Of this machine: whether the disk that `spool` is on, or will be, has `limit` bytes free.
+Finding check_spool_room(const std::filesystem::path& spool, std::int64_t limit);
 
 }  // namespace banyan::replication
