@@ -5,7 +5,8 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <iterator>
+
+#include "base/metrics_text.h"
 
 namespace banyan::gateway {
 namespace {
@@ -15,52 +16,19 @@ using namespace std::chrono_literals;  // NOLINT(google-build-using-namespace)
 constexpr Duration kBounds[] = {1ms,   2500us, 5ms, 10ms,   25ms, 50ms, 100ms,
                                 250ms, 500ms,  1s,  2500ms, 5s,   10s,  30s};
 
-class Text {
- public:
-  void family(std::string_view name, std::string_view type, std::string_view help) {
-    name_ = name;
-    fmt::format_to(std::back_inserter(out_), "# HELP {} {}\n# TYPE {} {}\n", name, help, name,
-                   type);
-  }
-  void sample(std::string_view labels, double value) { sample_as("", labels, value); }
-  void histogram(const std::string& labels, const DurationHistogram& histogram);
-  std::string take() { return std::move(out_); }
+using Text = MetricsText;
 
-  static std::string label(std::string_view name, std::string_view value) {
-    std::string out = fmt::format("{}=\"", name);
-    for (char c : value) {
-      if (c == '\\' || c == '"') out += '\\';
-      if (c == '\n')
-        out += "\\n";
-      else
-        out += c;
-    }
-    return out + '"';
-  }
-
- private:
-  void sample_as(std::string_view suffix, std::string_view labels, double value) {
-    out_ += name_;
-    out_ += suffix;
-    if (!labels.empty()) fmt::format_to(std::back_inserter(out_), "{{{}}}", labels);
-    fmt::format_to(std::back_inserter(out_), " {}\n", value);
-  }
-
-  std::string name_;
-  std::string out_;
-};
-
-void Text::histogram(const std::string& labels, const DurationHistogram& histogram) {
+void put_histogram(Text& text, const std::string& labels, const DurationHistogram& histogram) {
   const std::string separator = labels.empty() ? "" : ",";
   for (Duration bound : kBounds) {
     const double seconds = std::chrono::duration<double>(bound).count();
-    sample_as("_bucket", fmt::format("{}{}le=\"{}\"", labels, separator, seconds),
-              static_cast<double>(histogram.count_up_to(bound)));
+    text.sample_as("_bucket", fmt::format("{}{}le=\"{}\"", labels, separator, seconds),
+                   static_cast<double>(histogram.count_up_to(bound)));
   }
-  sample_as("_bucket", fmt::format("{}{}le=\"+Inf\"", labels, separator),
-            static_cast<double>(histogram.count()));
-  sample_as("_sum", labels, histogram.sum_seconds());
-  sample_as("_count", labels, static_cast<double>(histogram.count()));
+  text.sample_as("_bucket", fmt::format("{}{}le=\"+Inf\"", labels, separator),
+                 static_cast<double>(histogram.count()));
+  text.sample_as("_sum", labels, histogram.sum_seconds());
+  text.sample_as("_count", labels, static_cast<double>(histogram.count()));
 }
 
 void put_routes(Text& text, const GatewayMetrics& metrics) {
@@ -75,7 +43,7 @@ void put_routes(Text& text, const GatewayMetrics& metrics) {
   }
   text.family("banyan_gateway_request_seconds", "histogram", "From head received to reply sent.");
   for (const auto& [id, route] : metrics.routes)
-    text.histogram(Text::label("route", id), route.took);
+    put_histogram(text, Text::label("route", id), route.took);
   text.family("banyan_gateway_route_series_max", "gauge", "More routes are counted as (other).");
   text.sample("", static_cast<double>(GatewayMetrics::kRoutesMax));
   text.family("banyan_gateway_bytes_total", "counter", "Body bytes from and to clients.");
@@ -124,7 +92,7 @@ void put_gateway(Text& text, const GatewayMetrics& metrics) {
   text.family("banyan_gateway_connections", "gauge", "Connections now open.");
   text.sample("", static_cast<double>(metrics.connections_open));
   text.family("banyan_gateway_upstream_connect_seconds", "histogram", "Time to connect.");
-  text.histogram("", metrics.upstream_connect);
+  put_histogram(text, "", metrics.upstream_connect);
 }
 
 void put_hold(Text& text, const GatewayMetrics& metrics, const HoldStats& hold) {
@@ -142,7 +110,7 @@ void put_hold(Text& text, const GatewayMetrics& metrics, const HoldStats& hold) 
   text.family("banyan_gateway_hold_watchdog_total", "counter", "Holds that opened by themselves.");
   text.sample("", static_cast<double>(hold.watchdog_opens));
   text.family("banyan_gateway_hold_seconds", "histogram", "How long held requests waited.");
-  text.histogram("", metrics.held);
+  put_histogram(text, "", metrics.held);
 }
 
 void put_endpoints(Text& text, const std::vector<EndpointGauge>& endpoints) {
