@@ -40,8 +40,7 @@ where {} and not exists (select 1 from pg_catalog.pg_depend d
 // What was made and is still there, newest first.
 constexpr std::string_view kMade = R"sql(
 select m.classid, m.objid, replace(i.type, 'foreign-data', 'foreign data'), i.identity
-from banyan.made m,
-       pg_catalog.pg_identify_object(m.classid, m.objid, 0) i
+from banyan.made m, pg_catalog.pg_identify_object(m.classid, m.objid, 0) i
 where m.migration = $1 and i.identity is not null order by m.objid desc
 )sql";
 
