@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "planes/replication/job.h"
 #include "planes/replication/preflight.h"
+#include "planes/replication/replication_metrics.h"
 #include "planes/replication/split_ends.h"
 #include "planes/replication/split_plan.h"
 #include "wire/rpc/server.h"
@@ -90,6 +91,14 @@ class Jobs {
     if (trouble) return failure(Code::kUnavailable, "cannot remove the state of " + name);
     jobs_.with([&](Map& jobs) { jobs.erase(name); });
     return {};
+  }
+
+  std::map<std::string, json> statuses() const {
+    std::map<std::string, json> all;
+    for (const auto& [name, job] : jobs_.with([](const Map& jobs) { return jobs; })) {
+      if (auto status = job->status()) all.emplace(name, std::move(*status));
+    }
+    return all;
   }
 
   void stop() {
@@ -221,6 +230,9 @@ void serve_act(rpc::Server& server, Jobs& jobs) {
 
 void serve_all(rpc::Server& server, Jobs& jobs) {
   server.on("preflight", [&jobs](const json& in) { return preflight(jobs, in); });
+  server.on("metrics", [&jobs](const json&) -> Result<json> {
+    return json{{"text", replication::metrics_text(jobs.statuses())}};
+  });
   server.on("plan_split", [](const json& in) { return plan_split(in); });
   server.on("start", [&jobs](const json& in) -> Result<json> {
     TRY_VOID(jobs.start(name_of(in), in.value("config", json::object())));
