@@ -49,10 +49,10 @@ class SlotCheck {
     TRY(const auto restart, pg::parse_lsn(rows.text(0, 3)));
     if (restart < log_.restart_lsn()) return lost("the slot " + slot + " was made anew");
     if (confirmed <= log_.end()) return SlotStanding{.confirmed = confirmed, .restart = restart};
-    return lost(
-        fmt::format("the source has forgotten changes up to {} that neither the target nor the "
-                    "spool has, which are complete up to {}",
-                    pg::format_lsn(confirmed), pg::format_lsn(log_.end())));
+    return lost(fmt::format(
+        "the slot {} has forgotten changes up to {} that neither the target nor the spool "
+        "has, which are complete up to {}",
+        slot, pg::format_lsn(confirmed), pg::format_lsn(log_.end())));
   }
 
  private:
