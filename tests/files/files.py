@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 import unittest
+import unittest.mock
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "objects"))
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "lib"))
@@ -404,6 +405,22 @@ class FilesTest(unittest.TestCase):
         eventually(lambda: (self.root / "good").exists(), "the good file")
         eventually(lambda: len(self.status()["problems"]) >= 4, "problems")
         self.assertEqual([p for p in self.dir.rglob("evil")], [])
+
+    def test_an_upload_whose_beginning_was_not_noted_is_ended(self):
+        checkpoints = self.dir / "checkpoints"
+        checkpoints.mkdir()
+        self.agent.kill9()
+        with unittest.mock.patch.dict(os.environ, BANYAN_CHECKPOINTS=str(checkpoints)):
+            self.agent.start()
+        (checkpoints / "upload.created").write_text("kill")
+        (self.root / "large").write_bytes(os.urandom(40 << 20))
+        self.start()
+        eventually(lambda: self.agent.process.poll() is not None, "the death")
+        self.assertEqual(len(self.s3.list_multipart_uploads(Bucket="media")["Uploads"]), 1)
+        self.agent.start()
+        self.barrier()
+        self.assert_equal_sides()
+        self.assertEqual(self.s3.list_multipart_uploads(Bucket="media").get("Uploads", []), [])
 
     def test_emptied_bucket_deletes_nothing_on_disk(self):
         self.fill(40)

@@ -1,6 +1,7 @@
 #include "planes/files/discard.h"
 
 #include "planes/files/names.h"
+#include "planes/files/uploader.h"
 
 namespace banyan::files {
 namespace {
@@ -9,7 +10,7 @@ Result<void> abort_uploads(s3::Client& client, const BucketPart& where, FileMani
   TRY(const auto uploads, manifest.uploads());
   for (const auto& [path, upload] : uploads) {
     TRY(auto key, key_of_path(where.prefix, path));
-    TRY_VOID(client.abort_upload({where.bucket, std::move(key)}, upload.upload_id));
+    TRY_VOID(end_upload(client, {where.bucket, std::move(key)}, upload));
     TRY_VOID(manifest.remove_upload(path));
   }
   return {};

@@ -26,7 +26,7 @@ struct FileRecord {
 };
 
 struct UploadRecord {
-  std::string upload_id;
+  std::string upload_id;  // empty: about to begin; whether it did is only known in the bucket
   std::int64_t part_bytes = 0;
   FileIdentity identity;  // of the file the parts were cut from
 };

@@ -243,9 +243,7 @@ void FileSync::apply(const TreeChanges& changes) {
 // ---------------------------------------------------------------- comparing
 
 void FileSync::want_pass() {
-  // A pass under way may have been past what changed: only one that starts now counts.
-  passes_.change(
-      [](Passes& passes) { passes.wanted = passes.completed + (passes.running ? 2 : 1); });
+  passes_.change([](Passes& passes) { passes.wanted = passes.next_to_begin(); });
 }
 
 void FileSync::wait_for_pass_due() {
@@ -392,22 +390,18 @@ Result<void> FileSync::see_cookie(Mono deadline) {
     want_pass();
     return wait_for_pass(deadline);
   }
+  // An overflow may take the cookie along; then it causes a pass that begins after the cookie.
+  const auto proof = passes_.with([](const Passes& p) { return p.next_to_begin(); });
   const auto seen = [&](const auto& cookies) { return cookies.contains(name); };
-  Result<void> outcome = failure(Code::kTimeout, "the watcher did not see the barrier file");
-  while (clock_.now() < deadline && !stopping_) {
-    if (cookies_.wait_for(std::min<Duration>(left(deadline), 200ms), seen)) {
-      outcome = {};
-      break;
-    }
-    // After an overflow the cookie may be lost; then the pass it caused is the proof.
-    if (passes_.with([](const Passes& p) { return p.wanted > p.completed; })) {
-      outcome = wait_for_pass(deadline);
-      break;
-    }
+  bool is_seen = false;
+  while (!is_seen && clock_.now() < deadline && !stopping_) {
+    is_seen = cookies_.wait_for(std::min<Duration>(left(deadline), 200ms), seen) ||
+              passes_.with([&](const Passes& p) { return p.completed >= proof; });
   }
   ::unlink(path.c_str());
   cookies_.with([&](auto& cookies) { cookies.erase(name); });
-  return outcome;
+  if (is_seen) return {};
+  return failure(Code::kTimeout, "the watcher did not see the barrier file");
 }
 
 Result<void> FileSync::drain(Mono deadline) {

@@ -96,6 +96,8 @@ class FileSync {
     std::int64_t completed = 0;
     std::int64_t marked_by_last = 0;
     bool running = false;
+    // A pass under way may have been past what changed: only one that begins from now on counts.
+    std::int64_t next_to_begin() const { return completed + (running ? 2 : 1); }
   };
   struct Verification {
     bool running = false;

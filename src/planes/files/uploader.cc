@@ -9,6 +9,7 @@
 #include <csignal>
 #include <map>
 
+#include "base/fail_point.h"
 #include "base/log.h"
 #include "wire/s3/encoding.h"
 
@@ -126,15 +127,26 @@ Result<Carried> FileUploader::put_whole(const std::string& path, const File& fil
   return Carried::kSettled;
 }
 
+Result<void> end_upload(s3::Client& client, const s3::Address& address,
+                        const UploadRecord& upload) {
+  if (!upload.upload_id.empty()) return client.abort_upload(address, upload.upload_id);
+  TRY(const auto begun, client.find_uploads(address));
+  for (const std::string& id : begun) TRY_VOID(client.abort_upload(address, id));
+  return {};
+}
+
 Result<UploadRecord> FileUploader::resume_or_begin(const std::string& path,
                                                    const s3::Address& address,
                                                    const FileIdentity& identity) {
   TRY(const auto known, mirror_.manifest.find_upload(path));
-  if (known && known->identity == identity) return *known;
-  if (known) TRY_VOID(mirror_.client.abort_upload(address, known->upload_id));
+  const bool has_begun = known && !known->upload_id.empty();
+  if (has_begun && known->identity == identity) return *known;
+  if (known) TRY_VOID(end_upload(mirror_.client, address, *known));
   UploadRecord upload{
       .upload_id = {}, .part_bytes = part_bytes_for(identity.size), .identity = identity};
+  TRY_VOID(mirror_.manifest.put_upload(path, upload));  // its answer may be lost
   TRY(upload.upload_id, mirror_.client.create_upload(address, object_headers(path, identity)));
+  TRY_VOID(fail_point("upload.created"));
   TRY_VOID(mirror_.manifest.put_upload(path, upload));
   return upload;
 }

@@ -10,6 +10,9 @@ namespace banyan::files {
 // What to do with a file somebody has open for writing.
 enum class OpenFiles : std::uint8_t { kWait, kTake };
 
+// Ends an upload in parts that was begun, or was about to be, as the bucket knows it.
+Result<void> end_upload(s3::Client& client, const s3::Address& address, const UploadRecord& upload);
+
 class FileUploader {
  public:
   explicit FileUploader(const Mirror& mirror) : mirror_(mirror) {}

@@ -442,4 +442,31 @@ Result<void> Client::abort_upload(const Address& address, const std::string& upl
   return std::unexpected(reply.error());
 }
 
+Result<std::vector<std::string>> Client::find_uploads(const Address& address) {
+  std::vector<std::string> found;
+  std::string key_marker;
+  std::string id_marker;
+  while (true) {
+    HeaderList query{{"uploads", ""}, {"prefix", address.key}};
+    if (!key_marker.empty()) {
+      query.emplace_back("key-marker", key_marker);
+      query.emplace_back("upload-id-marker", id_marker);
+    }
+    TRY(const auto reply, perform({.method = "GET",
+                                   .address = {.bucket = address.bucket, .key = {}},
+                                   .query = std::move(query),
+                                   .headers = {},
+                                   .body = {}}));
+    TRY(const auto document, parse_xml(reply.body));
+    for (const XmlNode& node : document.children) {
+      if (node.name != "Upload" || node.value("Key") != address.key) continue;
+      found.push_back(node.value("UploadId"));
+    }
+    const bool is_more = document.value("IsTruncated") == "true";
+    if (!is_more || document.value("NextUploadIdMarker") == id_marker) return found;
+    key_marker = document.value("NextKeyMarker");
+    id_marker = document.value("NextUploadIdMarker");
+  }
+}
+
 }  // namespace banyan::s3

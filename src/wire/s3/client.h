@@ -78,6 +78,8 @@ class Client {
   Result<void> complete_upload(const Address& address, const std::string& upload_id,
                                const std::vector<RemotePart>& parts);
   Result<void> abort_upload(const Address& address, const std::string& upload_id);
+  // Ids of all uploads of exactly this key that have not ended (ListMultipartUploads).
+  Result<std::vector<std::string>> find_uploads(const Address& address);
 
   // Ends running calls with kCancelled and refuses new ones.
   void cancel() { cancelled_ = true; }
