@@ -73,11 +73,20 @@ class SlotCheck {
   const ReceivedLog& log_;
 };
 
+// In a failover the address may lead to a standby for a while: that ends, one way or the other.
+Result<void> refuse_standby(pg::ReplicationConnection& connection) {
+  TRY(const auto rows, connection.query("select pg_catalog.pg_is_in_recovery()"));
+  if (!rows.boolean(0, 0)) return {};
+  return failure(Code::kUnavailable, "the server is a standby and has no slots to read yet",
+                 Retry::kSafe);
+}
+
 }  // namespace
 
 Result<Receiver> Receiver::open(const ReceiverConfig& config, ReceivedLog& log,
                                 StreamSignals& signals) {
   TRY(auto connection, pg::ReplicationConnection::open(config.url, "banyan_stream"));
+  TRY_VOID(refuse_standby(connection));
   const SlotCheck check(config, log);
   TRY(const auto server, connection.identify());
   TRY_VOID(check.check_server(server));
