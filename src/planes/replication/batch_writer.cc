@@ -248,7 +248,8 @@ Result<void> BatchWriter::truncate(const Change& change, const Fragment& fragmen
   std::string list;
   for (const auto& relation : change.truncated) {
     const auto mapped = tables_.mapping().of(relation->schema, relation->name);
-    const auto name = pg::quote_qualified(mapped.target_schema, mapped.target_table);
+    TRY(const TablePlan* plan, tables_.of(relation));
+    const auto name = plan->row.table().exactly();
     const ChunkFilter* filter = filter_of(*relation);
     if (filter != nullptr && filter->has_row_beyond(fragment.xid)) {
       return std::unexpected(
@@ -261,9 +262,9 @@ Result<void> BatchWriter::truncate(const Change& change, const Fragment& fragmen
                                               fragment.xid, mapped.target_column(filter->column()));
     // Rows that are not theirs stay.
     const bool is_whole = left == "true" && mapped.where_there.empty();
-    if (is_whole) list += fmt::format("{}only {}", list.empty() ? "" : ", ", name);
+    if (is_whole) list += fmt::format("{}{}", list.empty() ? "" : ", ", name);
     if (!left || is_whole) continue;
-    const auto sql = fmt::format("delete from only {} where ({}) and ({})", name, *left,
+    const auto sql = fmt::format("delete from {} where ({}) and ({})", name, *left,
                                  mapped.where_there.empty() ? "true" : mapped.where_there);
     TRY_VOID(send(sql, sql, {}, Expect::kAny));
   }
@@ -384,10 +385,9 @@ std::optional<Misfit> BatchWriter::misfit() {
   if (params.empty()) return out;
   auto db = pg::Connection::open(tables_.to_url(), {.application_name = "banyan_catalog"});
   if (!db) return out;
-  const auto found =
-      db->query(fmt::format("select pg_catalog.to_jsonb(t)::text from only {} t where{}",
-                            row.table().qualified(), where),
-                params);
+  const auto found = db->query(fmt::format("select pg_catalog.to_jsonb(t)::text from {} t where{}",
+                                           row.table().exactly(), where),
+                               params);
   if (found && !found->empty()) out.there = found->str(0, 0);
   return out;
 }

@@ -2,14 +2,16 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace banyan::replication {
 namespace {
 
 constexpr std::string_view kTables = R"sql(
 select c.oid, n.nspname, c.relname, c.relreplident, {},
-       greatest(c.reltuples, 0)::bigint, {}
+       greatest(c.reltuples, 0)::bigint, {}, c.relkind = 'p'
 from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-where c.relkind = 'r' and c.relpersistence = '{}' and {} order by 5 desc, 1
+where c.relkind in ('r', 'p') and c.relpersistence = '{}' and {} order by 5 desc, 1
 )sql";
 
 constexpr std::string_view kColumns = R"sql(
@@ -82,6 +84,11 @@ struct SizeSql {
 };
 constexpr SizeSql kMeasured{"pg_catalog.pg_table_size(c.oid)",
                             "pg_catalog.pg_relation_size(c.oid)"};
+constexpr SizeSql kMeasuredByParts{
+    "case when c.relkind = 'r' then pg_catalog.pg_table_size(c.oid) else (select coalesce("
+    "sum(pg_catalog.pg_table_size(relid)), 0)::bigint from pg_catalog.pg_partition_tree(c.oid)) "
+    "end",
+    "pg_catalog.pg_relation_size(c.oid)"};
 constexpr SizeSql kUnknown{"0::bigint", "0::bigint"};
 
 Result<std::vector<Table>> read_where(pg::Connection& db, const SizeSql& size,
@@ -98,6 +105,7 @@ Result<std::vector<Table>> read_where(pg::Connection& db, const SizeSql& size,
     table.bytes = rows.integer(row, 4);
     table.rows_estimate = rows.integer(row, 5);
     table.heap_bytes = rows.integer(row, 6);
+    table.is_partitioned = rows.boolean(row, 7);
   }
   TRY_VOID(read_columns(db, tables));
   TRY_VOID(read_keys(db, tables));
@@ -108,12 +116,21 @@ std::string among(const std::vector<FencedTable>& tables) {
   return fmt::format("c.oid = any ('{{{}}}'::oid[])", oid_list(tables));
 }
 
-// What to name in the publication: roots instead of their partitions where the server can do that.
-Result<std::string> published_list(pg::Connection& db, const std::vector<FencedTable>& tables,
+bool moves_through_roots(const std::vector<FencedTable>& tables, const Mapping& mapping) {
+  return std::ranges::any_of(mapping.moving(tables), &FencedTable::is_partitioned);
+}
+
+// What to name in the publication: roots instead of their partitions where the server can do that,
+// but only the mapped ones when roots give the rows their names.
+Result<std::string> published_list(pg::Connection& db, std::vector<FencedTable> tables,
                                    const Mapping& mapping) {
   const auto* which = db.server_version() >= 130000
                           ? "not c.relispartition and c.relkind in ('r', 'p')"
                           : "c.relkind = 'r'";
+  if (moves_through_roots(tables, mapping)) {
+    tables = mapping.moving(std::move(tables));
+    which = "true";
+  }
   TRY(const auto rows,
       db.query(fmt::format("select n.nspname, c.relname, c.relkind from pg_catalog.pg_class c "
                            "join pg_catalog.pg_namespace n on n.oid = c.relnamespace "
@@ -167,14 +184,15 @@ const Column* Table::column(std::string_view wanted) const {
   return nullptr;
 }
 
-Result<std::vector<Table>> read_tables(pg::Connection& db, const TableNames& tables) {
-  TRY(const auto moved, fenced_tables(db, tables));
-  return read_where(db, kMeasured, among(moved));
+Result<std::vector<Table>> read_tables(pg::Connection& db, const Direction& direction) {
+  TRY(auto moved, fenced_tables(db, direction.from));
+  const auto& size = db.server_version() >= 130000 ? kMeasuredByParts : kMeasured;
+  return read_where(db, size, among(direction.mapping.moving(std::move(moved))));
 }
 
 Result<std::vector<Table>> read_unlogged(pg::Connection& db, const TableNames& tables) {
   TRY(const auto moved, fenced_tables(db, tables));
-  return read_where(db, kMeasured, among(moved), 'u');
+  return read_where(db, kMeasured, "c.relkind = 'r' and " + among(moved), 'u');
 }
 
 Result<Table> read_table(pg::Connection& db, const std::string& schema, const std::string& name) {
@@ -200,7 +218,7 @@ Result<void> find_extension_operators(pg::Connection& db) {
 
 Result<void> publish(pg::Connection& db, const std::string& publication,
                      const Direction& direction) {
-  TRY(auto holding, read_tables(db, direction.from));
+  TRY(auto holding, read_tables(db, direction));
   TRY_VOID(prepare_conditions(db, holding, direction.mapping));
   TRY_VOID(set_full_identity(db, holding));
   TRY(const auto moved, fenced_tables(db, direction.from));
@@ -208,9 +226,13 @@ Result<void> publish(pg::Connection& db, const std::string& publication,
   TRY(const auto existing,
       db.query("select 1 from pg_catalog.pg_publication where pubname = $1", {publication}));
   const auto verb =
-      existing.empty() ? "create publication {} for {}" : "alter publication {} set {}";
-  return with_context(db.exec(fmt::format(fmt::runtime(verb), pg::quote_ident(publication), list)),
-                      "publishing the moved tables");
+      existing.empty() ? "create publication {} for {}{}" : "alter publication {} set {}";
+  const auto* options = moves_through_roots(moved, direction.mapping)
+                            ? " with (publish_via_partition_root = true)"
+                            : "";
+  return with_context(
+      db.exec(fmt::format(fmt::runtime(verb), pg::quote_ident(publication), list, options)),
+      "publishing the moved tables");
 }
 
 Result<std::set<std::string>> published_names(pg::Connection& db, const TableNames& tables) {

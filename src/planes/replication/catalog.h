@@ -23,11 +23,13 @@ struct Column {
   char identity = '\0';      // 'a' always, 'd' by default
 };
 
-// A table that holds rows itself: plain, or a leaf partition. Permanent unless said.
+// A table whose rows move under its name: plain, a leaf partition, or a partitioned table that the
+// mapping names (its partitions are then no tables of their own here). Permanent unless said.
 struct Table {
   std::uint32_t oid = 0;
   std::string schema;
   std::string name;
+  bool is_partitioned = false;
   char replica_identity = 'd';
   std::vector<Column> columns;
   std::vector<std::string> primary_key;  // empty: none
@@ -37,14 +39,16 @@ struct Table {
   std::int64_t rows_estimate = 0;
 
   std::string qualified() const { return pg::quote_qualified(schema, name); }
+  // For queries: these rows, not those of tables that inherit from it.
+  std::string exactly() const { return (is_partitioned ? "" : "only ") + qualified(); }
   std::string display() const { return schema + "." + name; }
   // Updates of a published table without a replica key fail in the application.
   bool needs_full_identity() const { return replica_key.empty() && replica_identity != 'f'; }
   const Column* column(std::string_view name) const;
 };
 
-// All tables that hold rows of the migration's tables, biggest first.
-Result<std::vector<Table>> read_tables(pg::Connection& db, const TableNames& tables);
+// All tables that hold rows of what moves out of this side, biggest first.
+Result<std::vector<Table>> read_tables(pg::Connection& db, const Direction& direction);
 // Those of them whose rows no log carries.
 Result<std::vector<Table>> read_unlogged(pg::Connection& db, const TableNames& tables);
 // One table; kNotFound when there is none of that name.
@@ -55,7 +59,8 @@ Result<Table> read_table(pg::Connection& db, const std::string& schema, const st
 Result<void> find_extension_operators(pg::Connection& db);
 
 // Replica identity FULL for what has no key, then the publication of the moved tables (partitioned
-// ones by their root, so that new partitions are in it) and of banyan's own. Idempotent.
+// ones by their root, so that new partitions are in it) and of banyan's own. Idempotent. Where
+// the mapping names a root, its partitions' rows bear the root's name.
 // With the mapping's conditions on rows: tables that have one get replica identity FULL.
 Result<void> publish(pg::Connection& db, const std::string& publication,
                      const Direction& direction);

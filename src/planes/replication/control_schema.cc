@@ -76,11 +76,17 @@ with recursive moved(oid) as (
     from moved m join pg_catalog.pg_inherits i on m.oid in (i.inhparent, i.inhrelid))
 select c.oid, pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname),
        exists (select 1 from pg_catalog.pg_trigger t
-               where t.tgrelid = c.oid and t.tgname = 'banyan_fence')
+               where t.tgrelid = c.oid and t.tgname = 'banyan_fence'), c.relkind = 'p', {}
 from moved m join pg_catalog.pg_class c on c.oid = m.oid
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 where c.relkind in ('r', 'p') order by c.oid
 )sql";
+
+// The topmost table above a partition.
+constexpr std::string_view kRoot =
+    "(select pg_catalog.quote_ident(s.nspname) || '.' || pg_catalog.quote_ident(r.relname) from "
+    "pg_catalog.pg_class r join pg_catalog.pg_namespace s on s.oid = r.relnamespace "
+    "where r.oid = pg_catalog.pg_partition_root(c.oid) and r.oid <> c.oid)";
 
 constexpr std::string_view kEveryUserTable =
     "n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'banyan') and not exists "
@@ -153,12 +159,15 @@ Result<void> pass_fence(pg::Connection& db, const std::string& migration) {
 
 Result<std::vector<FencedTable>> fenced_tables(pg::Connection& db, const TableNames& tables) {
   const auto which = tables.empty() ? std::string(kEveryUserTable) : listed_tables(tables);
-  TRY(const auto rows, db.query(fmt::format(kMovedTables, which)));
+  const auto root = db.server_version() >= 130000 ? kRoot : "null";
+  TRY(const auto rows, db.query(fmt::format(kMovedTables, which, root)));
   std::vector<FencedTable> found;
   for (std::size_t row = 0; row < rows.size(); row++) {
     found.push_back({.oid = static_cast<std::uint32_t>(rows.integer(row, 0)),
                      .qualified = rows.str(row, 1),
-                     .has_trigger = rows.boolean(row, 2)});
+                     .has_trigger = rows.boolean(row, 2),
+                     .is_partitioned = rows.boolean(row, 3),
+                     .root = rows.is_null(row, 4) ? "" : rows.str(row, 4)});
   }
   return found;
 }

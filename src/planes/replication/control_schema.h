@@ -52,6 +52,8 @@ struct FencedTable {
   std::uint32_t oid = 0;
   std::string qualified;     // quoted, ready for SQL
   bool has_trigger = false;  // exists already, in whatever mode
+  bool is_partitioned = false;
+  std::string root;  // of a partition: the topmost table above it, quoted; from 13 on
 };
 
 // Creates or completes schema `banyan` and this migration's rows.

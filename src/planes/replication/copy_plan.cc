@@ -37,8 +37,8 @@ Result<std::vector<std::string>> known_bounds(pg::Connection& source, const Tabl
   if (bounds.size() < 2 && key.order == KeyOrder::kNumber) {
     // Never analyzed: numbers are taken as evenly spread. Two looks at an index.
     const auto column = pg::quote_ident(key.column);
-    TRY(const auto ends, source.query(fmt::format("select min({}), max({}) from only {}", column,
-                                                  column, table.qualified())));
+    TRY(const auto ends, source.query(fmt::format("select min({}), max({}) from {}", column, column,
+                                                  table.exactly())));
     if (!ends.is_null(0, 0)) bounds = {ends.str(0, 0), ends.str(0, 1)};
   }
   std::ranges::sort(bounds,
@@ -208,12 +208,12 @@ std::string copy_out_sql(const Chunk& chunk, const Mapping& mapping, std::string
   auto where = range_condition(chunk);
   const auto part = mapping.of(table.schema, table.name);
   if (!part.where.empty()) where += (where.empty() ? "(" : " and (") + part.where + ")";
-  if (where.empty() && !columns.empty()) {
+  if (where.empty() && !columns.empty() && !table.is_partitioned) {
     return fmt::format("copy {} ({}) to stdout (format {})", table.qualified(), join(columns),
                        format);
   }
-  return fmt::format("copy (select {} from only {}{}{}) to stdout (format {})", join(columns),
-                     table.qualified(), where.empty() ? "" : " where ", where, format);
+  return fmt::format("copy (select {} from {}{}{}) to stdout (format {})", join(columns),
+                     table.exactly(), where.empty() ? "" : " where ", where, format);
 }
 
 std::string copy_in_sql(const Chunk& chunk, const Mapping& mapping, std::string_view format) {
@@ -222,9 +222,8 @@ std::string copy_in_sql(const Chunk& chunk, const Mapping& mapping, std::string_
   for (const auto* column : copied_columns(*chunk.table, mapping)) {
     columns.push_back(pg::quote_ident(part.target_column(column->name)));
   }
-  return fmt::format("copy {}{} from stdin (format {}{})", target_name(*chunk.table, mapping),
-                     columns.empty() ? "" : " (" + join(columns) + ")", format,
-                     chunk.cut == Cut::kWhole ? ", freeze" : "");
+  return fmt::format("copy {}{} from stdin (format {})", target_name(*chunk.table, mapping),
+                     columns.empty() ? "" : " (" + join(columns) + ")", format);
 }
 
 }  // namespace banyan::replication

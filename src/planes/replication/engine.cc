@@ -182,7 +182,7 @@ Result<void> Engine::begin(const std::stop_token& stop) {
 
 Result<bool> Engine::wants_shared_snapshot(pg::Connection& source) const {
   if (config_.copy_mode != CopyMode::kAuto) return false;
-  TRY(const auto tables, read_tables(source, config_.carried(SideName::kOld)));
+  TRY(const auto tables, read_tables(source, config_.streamed(SideName::kOld)));
   std::int64_t bytes = 0;
   for (const auto& table : tables) bytes += table.bytes;
   return bytes < kSharedSnapshotBytes;
@@ -224,7 +224,7 @@ Result<void> Engine::copy(const std::string& exported_snapshot, const std::stop_
   const auto stream = stream_name(config_.name, SideName::kOld);
   TRY(const auto record, read_stream(target, stream));
   if (!record) return failure(Code::kConflict, "the stream's record is gone");
-  TRY(auto tables, read_tables(source, config_.carried(SideName::kOld)));
+  TRY(auto tables, read_tables(source, config_.streamed(SideName::kOld)));
   shared_->rate.with([](CopyRate& rate) { rate = {}; });
   const std::jthread watcher([this](const std::stop_token& own_stop) { watch_copy(own_stop); });
   TRY_VOID(copy_tables({.migration = config_.name,
@@ -248,7 +248,7 @@ Result<void> Engine::copy(const std::string& exported_snapshot, const std::stop_
 Result<void> Engine::load_tables() {
   TRY(auto source, connect(url(SideName::kOld)));
   TRY(auto target, connect(url(SideName::kNew)));
-  TRY(const auto tables, read_tables(source, config_.carried(SideName::kOld)));
+  TRY(const auto tables, read_tables(source, config_.streamed(SideName::kOld)));
   TRY_VOID(load_copied(target, stream_name(config_.name, SideName::kOld), tables, shared_->tables));
   return {};
 }

@@ -117,6 +117,21 @@ const TableMapping* Mapping::find(std::string_view schema, std::string_view tabl
   return nullptr;
 }
 
+bool Mapping::has_root_of(const FencedTable& table) const {
+  if (table.root.empty()) return false;
+  const auto root = parse_table_name(table.root);
+  return find(root.schema, root.table) != nullptr;
+}
+
+std::vector<FencedTable> Mapping::moving(std::vector<FencedTable> tables) const {
+  std::erase_if(tables, [this](const FencedTable& table) {
+    if (!table.is_partitioned) return has_root_of(table);
+    const auto name = parse_table_name(table.qualified);
+    return !table.root.empty() || find(name.schema, name.table) == nullptr;
+  });
+  return tables;
+}
+
 TableMapping Mapping::of(std::string_view schema, std::string_view table) const {
   if (const auto* found = find(schema, table)) return *found;
   TableMapping same;

@@ -45,6 +45,11 @@ class Mapping {
   const std::vector<TableMapping>& tables() const { return tables_; }
   // Null: the table is moved as it is.
   const TableMapping* find(std::string_view schema, std::string_view table) const;
+  // Whether rows of this partition move through its root, because the root is named here.
+  bool has_root_of(const FencedTable& table) const;
+  // Tables whose rows are moved under their own names: plain tables, partitions, and instead of
+  // those the partitioned tables that are named here.
+  std::vector<FencedTable> moving(std::vector<FencedTable> tables) const;
   // The table's mapping, or one that changes nothing.
   TableMapping of(std::string_view schema, std::string_view table) const;
   // For the way back: names and conditions are turned round. What is left out there is absent here.

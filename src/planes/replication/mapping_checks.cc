@@ -180,7 +180,37 @@ Trouble lost_indexes(pg::Connection& source, const TableMapping& mapping, const 
       table.oid, left_out_numbers(mapping, table))));
 }
 
+// Rows move through a partitioned table by its name, wherever they lie below it.
+Trouble partitioned(pg::Connection& db, const TableMapping& mapping, const Table& table) {
+  Trouble trouble;
+  if (!table.is_partitioned) return trouble;
+  if (db.server_version() < 130000) {
+    trouble.what.push_back("moving through a partitioned table needs PostgreSQL 13 or newer");
+  }
+  if (table.primary_key.empty()) {
+    trouble.what.push_back("is partitioned and has no primary key to find its rows by");
+  }
+  if (!mapping.where.empty()) {
+    trouble.what.push_back("is partitioned: conditions on its rows are not supported");
+  }
+  return trouble;
+}
+
+Trouble partitioned_there(pg::Connection& target, const TableMapping& mapping, const Table&) {
+  const auto there = read_table(target, mapping.target_schema, mapping.target_table);
+  return there ? partitioned(target, mapping, *there) : Trouble();
+}
+
+Trouble parts_changed(const TableMapping&, const Table& table) {
+  if (!table.is_partitioned) return {};
+  return {{"its rows move through it: until the switch do not truncate, attach, detach or drop "
+           "single partitions with rows, the stream does not tell; delete the rows, or truncate "
+           "the whole"},
+          ""};
+}
+
 Trouble families(pg::Connection& source, const TableMapping&, const Table& table) {
+  if (table.is_partitioned) return {};
   return troubles_of(source.query(fmt::format(
       "select case when inhrelid = {0} then 'it is a child of ' || inhparent::regclass else "
       "'it has the child ' || inhrelid::regclass end || ': names of columns and conditions would "
@@ -230,7 +260,7 @@ Finding unknown_tables(pg::Connection& source, const TableNames& tables, const M
                        std::vector<MappedTable>& found) {
   Finding finding{"map.tables", Severity::kMust, "Every mapped table is there and moves", "", "",
                   true};
-  auto moved = read_tables(source, tables);
+  auto moved = read_tables(source, {tables, {}, mapping});
   for (const auto& table : mapping.tables()) {
     MappedTable mapped{&table, {}};
     for (const auto& here : moved ? *moved : std::vector<Table>()) {
@@ -270,6 +300,11 @@ std::vector<Finding> mapping_checks(pg::Connection& source, pg::Connection& targ
        ask(source, cannot_come_back)},
       {"map.dependents", kMust, "Nothing needs a column that is left out", ask(source, dependents)},
       {"map.family", kMust, "Mapped tables stand alone", ask(source, families)},
+      {"map.partitioned", kMust, "Rows can move through the source's partitioned tables",
+       ask(source, partitioned)},
+      {"map.partitioned_there", kMust, "Rows can move through the target's partitioned tables",
+       ask(target, partitioned_there)},
+      {"map.parts", kInfo, "Tables whose rows move through their root", parts_changed},
       {"map.target", kMust, "Tables made by hand have the mapped columns",
        ask(target, made_by_hand)},
       {"map.indexes", kShould, "Indexes and constraints on what is left out are left out too",

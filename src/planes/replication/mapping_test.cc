@@ -72,5 +72,23 @@ TEST(Mapping, RefusesWhatItDoesNotKnow) {
       Mapping::parse(json::parse(R"([{"table": "a", "columns": {"x": "y"}, "without": ["x"]}])")));
 }
 
+TEST(Mapping, PartitionsOfANamedRootMoveThroughIt) {
+  const auto mapping =
+      Mapping::parse(json::parse(R"([{"table": "events"}, {"table": "parts_1"}])"));
+  ASSERT_TRUE(mapping);
+  FencedTable root{.qualified = "public.events", .is_partitioned = true, .root = ""};
+  FencedTable leaf{.qualified = "public.events_1", .root = "public.events"};
+  FencedTable middle{
+      .qualified = "public.events_2", .is_partitioned = true, .root = "public.events"};
+  FencedTable other_root{.qualified = "public.parts", .is_partitioned = true, .root = ""};
+  FencedTable other_leaf{.qualified = "public.parts_1", .root = "public.parts"};
+  const auto moving = mapping->moving({root, leaf, middle, other_root, other_leaf});
+  ASSERT_EQ(moving.size(), 2u);
+  EXPECT_EQ(moving[0].qualified, "public.events");
+  EXPECT_EQ(moving[1].qualified, "public.parts_1");
+  EXPECT_TRUE(mapping->has_root_of(leaf));
+  EXPECT_FALSE(mapping->has_root_of(other_leaf));
+}
+
 }  // namespace
 }  // namespace banyan::replication

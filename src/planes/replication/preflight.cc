@@ -121,7 +121,7 @@ Finding check_extensions(pg::Connection& source, pg::Connection& target) {
 
 // A mapped table that is there already is used as it is.
 bool is_used_as_it_is(pg::Connection& target, const Mapping& mapping, const FencedTable& table) {
-  const auto name = parse_table_name(table.qualified);
+  const auto name = parse_table_name(table.root.empty() ? table.qualified : table.root);
   const auto* mapped = mapping.find(name.schema, name.table);
   return mapped != nullptr &&
          !value_of(target, "select to_regclass(" + pg::quote_literal(mapped->target_name()) + ")")

@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "base/clock.h"
+#include "planes/replication/catalog.h"
 #include "planes/replication/source_snapshot.h"
 
 namespace banyan::replication {
@@ -18,7 +19,7 @@ struct RowQuery {
   std::vector<pg::Param> params;
 };
 
-RowQuery query_of(const Change& moved) {
+RowQuery query_of(const Change& moved, const std::string& exactly) {
   const auto& relation = *moved.relation;
   RowQuery query;
   std::string columns;
@@ -30,8 +31,7 @@ RowQuery query_of(const Change& moved) {
     query.params.emplace_back(std::string(moved.row[i].bytes));
     where += fmt::format("{}{} = ${}", where.empty() ? "" : " and ", name, query.params.size());
   }
-  query.sql = fmt::format("select {} from only {} where {}", columns,
-                          pg::quote_qualified(relation.schema, relation.name), where);
+  query.sql = fmt::format("select {} from {} where {}", columns, exactly, where);
   return query;
 }
 
@@ -69,7 +69,8 @@ Result<RefetchedRow> refetch_row(pg::Connection& source, const Change& moved, st
   TRY(const auto nothing_seen, SnapshotFilter::parse("3:3:"));
   RefetchedRow out;
   TRY(out.snapshot, snapshot_after(source, xid, piece.value_or(nothing_seen)));
-  const auto query = query_of(moved);
+  TRY(const auto table, read_table(source, moved.relation->schema, moved.relation->name));
+  const auto query = query_of(moved, table.exactly());
   TRY(const auto rows, source.query(query.sql, query.params));
   take_row(rows, out);
   TRY_VOID(source.exec("commit"));

@@ -150,7 +150,7 @@ Result<std::string> RowPlan::find_by_all(const pg::Tuple& old, Text text, RowSta
                                 last_placeholder(out), fields_[i].type));
   }
   if (text == Text::kNo) return std::string();
-  return fmt::format(" where ctid = (select ctid from only {}{}{} limit 1)", target_,
+  return fmt::format(" where ctid = (select ctid from {}{}{} limit 1)", table_.exactly(),
                      parts.empty() ? "" : " where ", joined(parts, " and "));
 }
 
@@ -173,7 +173,7 @@ Result<RowStatement> RowPlan::update(const Change& change, Text text) const {
   if (!out.is_needed) return out;
   TRY(const auto where, find_row(change, text, out));
   if (text == Text::kYes) {
-    out.sql = fmt::format("update only {} set {}{}", target_, joined(assignments, ", "), where);
+    out.sql = fmt::format("update {} set {}{}", table_.exactly(), joined(assignments, ", "), where);
   }
   return out;
 }
@@ -200,9 +200,9 @@ RowStatement RowPlan::replace(const Change& change, Text text) const {
   }
   if (text == Text::kNo) return out;
   out.sql = fmt::format(
-      "with gone as (delete from only {0} where {1} returning *) "
+      "with gone as (delete from {4} where {1} returning *) "
       "insert into {0} ({2}) overriding system value select {3} from gone",
-      target_, joined(keys, " and "), joined(names, ", "), joined(values, ", "));
+      target_, joined(keys, " and "), joined(names, ", "), joined(values, ", "), table_.exactly());
   return out;
 }
 
@@ -210,7 +210,7 @@ Result<RowStatement> RowPlan::remove(const Change& change, Text text) const {
   RowStatement out;
   out.shape = "d";
   TRY(const auto where, find_row(change, text, out));
-  if (text == Text::kYes) out.sql = fmt::format("delete from only {}{}", target_, where);
+  if (text == Text::kYes) out.sql = fmt::format("delete from {}{}", table_.exactly(), where);
   return out;
 }
 

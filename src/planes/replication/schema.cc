@@ -218,6 +218,13 @@ Result<void> SchemaCopy::dump(const std::string& snapshot, Owners owners) {
     const bool is_absent = has_target(absent, table);
     if (!is_absent) excluded_.push_back(table.source_name());
   }
+  TRY(const auto moved, fenced_tables(source, options_.tables));
+  for (const auto& table : moved) {
+    if (!options_.mapping.has_root_of(table)) continue;
+    const auto root = parse_table_name(table.root);
+    const bool is_absent = has_target(absent, options_.mapping.of(root.schema, root.table));
+    if (!is_absent) excluded_.push_back(table.qualified);
+  }
   if (!options_.tables.empty()) {
     TRY_VOID(with_context(dump_section(tool, kTypes, snapshot), "reading the types"));
   }

@@ -119,7 +119,7 @@ Result<void> SchemaKeeper::publish_and_copy(pg::Connection& source, pg::Connecti
                                             const std::vector<Table>& tables) const {
   std::string list;
   for (const auto& table : tables) {
-    list += (list.empty() ? "only " : ", only ") + table.qualified();
+    list += (list.empty() ? "" : ", ") + table.exactly();
   }
   TRY_VOID(source.exec(fmt::format(
       "begin; set local lock_timeout = '3s'; lock table {} in share row exclusive mode", list)));
@@ -149,7 +149,7 @@ Result<void> SchemaKeeper::publish_and_copy(pg::Connection& source, pg::Connecti
 
 Result<void> SchemaKeeper::copy_new_tables(pg::Connection& source, pg::Connection& target,
                                            const TableNames& names) {
-  TRY(const auto tables, read_tables(source, names));
+  TRY(const auto tables, read_tables(source, config_.direction(SideName::kOld, names)));
   Guarded<CopyProgress> progress;
   TRY(const auto left,
       load_copied(target, stream_name(config_.name, SideName::kOld), tables, progress));

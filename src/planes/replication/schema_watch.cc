@@ -80,7 +80,7 @@ Result<Shapes> read_shapes(pg::Connection& db, const TableNames& tables, const M
   TRY(auto moved, fenced_tables(db, tables));
   std::erase_if(moved, [&](const FencedTable& table) {
     const auto name = parse_table_name(table.qualified);
-    return mapping.find(name.schema, name.table) != nullptr;
+    return mapping.find(name.schema, name.table) != nullptr || mapping.has_root_of(table);
   });
   const bool knows_generated = db.server_version() >= 120000;
   const bool knows_missing = db.server_version() >= 110000;

@@ -273,7 +273,7 @@ Result<SetStatement> SetPlan::remove(const Rows& rows, Text text) const {
   SetStatement out{.shape = "d", .sql = {}, .arrays = {}, .rows = rows.size()};
   TRY(out.arrays, encode(rows, keys()));
   if (text == Text::kNo) return out;
-  out.sql = fmt::format("delete from only {} t using {} where {}", rows_->table().qualified(),
+  out.sql = fmt::format("delete from {} t using {} where {}", rows_->table().exactly(),
                         source(keys()), match());
   return out;
 }
@@ -320,7 +320,7 @@ Result<SetStatement> SetPlan::update(const Rows& rows, Text text) const {
     set.push_back(fmt::format("{} = {}", rows_->fields()[uses[i].position].quoted,
                               value(i, uses[i].position)));
   }
-  out.sql = fmt::format("update only {} t set {} from {} where {}", rows_->table().qualified(),
+  out.sql = fmt::format("update {} t set {} from {} where {}", rows_->table().exactly(),
                         joined(set, ", "), source(uses), match());
   return out;
 }

@@ -35,8 +35,7 @@ Result<std::string> begin_fresh_snapshot(pg::Connection& source, const SnapshotF
     // A transaction's snapshot is taken by its first query; LOCK TABLE is none.
     TRY_VOID(source.exec(std::string(kBegin)));
     if (table != nullptr) {
-      TRY_VOID(
-          source.exec(fmt::format("lock table only {} in access share mode", table->qualified())));
+      TRY_VOID(source.exec(fmt::format("lock table {} in access share mode", table->exactly())));
     }
     TRY(const auto rows, source.query(fmt::format("select pg_catalog.{}()::text, "
                                                   "pg_catalog.pg_current_wal_insert_lsn()::text",
@@ -53,12 +52,19 @@ Result<std::string> begin_fresh_snapshot(pg::Connection& source, const SnapshotF
 }
 
 Result<bool> is_rewritten(pg::Connection& source, const Table& table) {
+  const auto* parts = table.is_partitioned
+                          ? "oid in (select relid from pg_catalog.pg_partition_tree($1::oid) "
+                            "where isleaf)"
+                          : "oid = $1::oid";
   // The catalog is read under the snapshot, the function looks at what is there now.
-  TRY(const auto rows, source.query("select relfilenode is distinct from "
-                                    "pg_catalog.pg_relation_filenode(oid) from pg_catalog.pg_class "
-                                    "where oid = $1::oid",
-                                    {std::to_string(table.oid)}));
-  return rows.empty() || rows.boolean(0, 0);
+  TRY(const auto rows,
+      source.query(
+          fmt::format("select coalesce(bool_or(relfilenode is distinct from "
+                      "pg_catalog.pg_relation_filenode(oid)), {}) from pg_catalog.pg_class "
+                      "where {}",
+                      table.is_partitioned ? "false" : "true", parts),
+          {std::to_string(table.oid)}));
+  return rows.boolean(0, 0);
 }
 
 Result<std::shared_ptr<SourceSnapshot>> SourceSnapshot::import(const std::string& url,

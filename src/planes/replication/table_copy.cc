@@ -59,13 +59,18 @@ class Copier {
   Result<void> copy_once(const Task& task);
   Result<void> into_target(const Chunk& chunk, const std::string& snapshot);
   Result<void> pump(const std::string& table);
-  Result<bool> can_use_binary(const Table& table);
+  // How rows of a table are written.
+  struct Writing {
+    bool is_binary = false;
+    Table there;
+  };
+  Result<const Writing*> writing(const Table& table);
 
   const TableCopyConfig& config_;
   const SnapshotFilter slot_;
   Guarded<CopyProgress>& progress_;
   const std::stop_token stop_;
-  std::map<const Table*, bool> is_binary_;
+  std::map<const Table*, Writing> writings_;
   std::optional<pg::Connection> source_;
   std::optional<pg::Connection> target_;
 };
@@ -94,11 +99,11 @@ Result<std::string> Copier::begin_source(const Task& task) {
   return name.text;
 }
 
-Result<bool> Copier::can_use_binary(const Table& table) {
-  const auto known = is_binary_.find(&table);
-  if (known != is_binary_.end()) return known->second;
+Result<const Copier::Writing*> Copier::writing(const Table& table) {
+  const auto known = writings_.find(&table);
+  if (known != writings_.end()) return &known->second;
   const auto part = config_.mapping.of(table.schema, table.name);
-  TRY(const auto there, read_table(*target_, part.target_schema, part.target_table));
+  TRY(auto there, read_table(*target_, part.target_schema, part.target_table));
   const auto columns = copied_columns(table, config_.mapping);
   bool is_binary = !columns.empty();
   for (const auto* column : columns) {
@@ -110,8 +115,7 @@ Result<bool> Copier::can_use_binary(const Table& table) {
     is_binary =
         is_binary && has_stable_binary(column->type_id) && other->type_id == column->type_id;
   }
-  is_binary_[&table] = is_binary;
-  return is_binary;
+  return &writings_.insert_or_assign(&table, Writing{is_binary, std::move(there)}).first->second;
 }
 
 Result<void> Copier::pump(const std::string& table) {
@@ -135,10 +139,13 @@ Result<void> Copier::pump(const std::string& table) {
 }
 
 Result<std::int64_t> Copier::forward_rows(const Chunk& chunk) {
-  TRY(const bool is_binary, can_use_binary(*chunk.table));
-  const auto* format = is_binary ? "binary" : "text";
+  TRY(const auto* way, writing(*chunk.table));
+  const std::string format = way->is_binary ? "binary" : "text";
+  // A partitioned table takes no frozen rows.
+  const bool may_freeze = chunk.cut == Cut::kWhole && !way->there.is_partitioned;
   TRY_VOID(source_->copy_out_begin(copy_out_sql(chunk, config_.mapping, format)));
-  TRY_VOID(target_->copy_in_begin(copy_in_sql(chunk, config_.mapping, format)));
+  TRY_VOID(target_->copy_in_begin(
+      copy_in_sql(chunk, config_.mapping, format + (may_freeze ? ", freeze" : ""))));
   TRY_VOID(pump(chunk.table->display()));
   TRY(const auto written, target_->copy_in_end());
   if (written == source_->copy_rows()) return written;
@@ -150,7 +157,8 @@ Result<void> Copier::into_target(const Chunk& chunk, const std::string& snapshot
   TRY_VOID(target_->exec("begin"));
   TRY_VOID(fail_point("chunk.start"));
   if (chunk.cut == Cut::kWhole) {
-    TRY_VOID(target_->exec("truncate only " + target_name(*chunk.table, config_.mapping)));
+    TRY(const auto* way, writing(*chunk.table));
+    TRY_VOID(target_->exec("truncate " + way->there.exactly()));
   }
   TRY(const auto rows, forward_rows(chunk));
   TRY_VOID(fail_point("chunk.rows_sent"));
@@ -303,18 +311,20 @@ Result<std::vector<Chunk>> Copy::cut(const Table& table, const Finished& finishe
                          has_shared_snapshot() ? size : config_.chunk_bytes);
   }
   // Before 14 a range of ctid is found by reading the whole table.
-  if (source_->server_version() < 140000) return std::vector{whole_chunk(table)};
+  if (source_->server_version() < 140000 || table.is_partitioned)
+    return std::vector{whole_chunk(table)};
   return cut_by_pages(table, size);
 }
 
 // Chunks of pages are of use only together, under the one snapshot that is gone.
 Result<void> Copy::forget(const Table& table, const Finished& finished) {
   if (finished.chunks == 0) return {};
-  TRY_VOID(target_->exec(
-      fmt::format("begin; delete from banyan.applied_chunks where stream = {} and table_name = {}; "
-                  "truncate only {}; commit",
-                  pg::quote_literal(config_.stream), pg::quote_literal(table.display()),
-                  target_name(table, config_.mapping))));
+  const auto part = config_.mapping.of(table.schema, table.name);
+  TRY(const auto there, read_table(*target_, part.target_schema, part.target_table));
+  TRY_VOID(target_->exec(fmt::format(
+      "begin; delete from banyan.applied_chunks where stream = {} and table_name = {}; "
+      "truncate {}; commit",
+      pg::quote_literal(config_.stream), pg::quote_literal(table.display()), there.exactly())));
   progress_.with([&](CopyProgress& all) {
     all[table.display()].rows = 0;
     all[table.display()].bytes = 0;

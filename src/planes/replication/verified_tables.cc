@@ -17,23 +17,23 @@ select c.oid, n.nspname, c.relname,
   pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname), a.attname,
   pg_catalog.format({}, pg_catalog.quote_ident(a.attname)),
   exists (select 1 from pg_catalog.pg_index i where i.indrelid = c.oid and i.indisprimary
-          and a.attnum = any (i.indkey::int2[]))
+          and a.attnum = any (i.indkey::int2[])), c.relkind = 'p'
 from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 left join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-where c.relkind = 'r' and c.relpersistence = 'p' and c.oid = any ('{{{}}}'::oid[])
+where c.relpersistence = 'p' and c.oid = any ('{{{}}}'::oid[])
 order by 4, pg_catalog.quote_ident(a.attname))sql";
 
 Result<std::vector<VerifiedTable>> read_side(pg::Connection& db, const TableNames& tables,
-                                             FloatForm form) {
-  TRY(const auto moved, fenced_tables(db, tables));
-  std::string oids;
-  for (const auto& table : moved) oids += fmt::format("{}{}", oids.empty() ? "" : ",", table.oid);
+                                             const Mapping& mapping, FloatForm form) {
+  TRY(auto fenced, fenced_tables(db, tables));
+  const auto oids = oid_list(mapping.moving(std::move(fenced)));
   TRY(const auto rows,
       db.query(fmt::format(kTables, form == FloatForm::kBytes ? kFloatBytes : "'%s'", oids)));
   std::vector<VerifiedTable> found;
   for (std::size_t row = 0; row < rows.size(); row++) {
     if (found.empty() || found.back().qualified != rows.text(row, 3)) {
-      found.push_back({rows.str(row, 1), rows.str(row, 2), rows.str(row, 3), {}, ""});
+      found.push_back(
+          {rows.str(row, 1), rows.str(row, 2), rows.str(row, 3), {}, rows.boolean(row, 7), ""});
     }
     if (rows.is_null(row, 4)) continue;  // a table without columns
     found.back().columns.push_back({rows.str(row, 4), rows.str(row, 5), rows.boolean(row, 6)});
@@ -60,7 +60,8 @@ std::optional<VerifiedTable> counterpart(const VerifiedTable& active, const Tabl
     return table.schema == mapping.target_schema && table.name == mapping.target_table;
   });
   if (found == there.end()) return std::nullopt;
-  VerifiedTable passive{found->schema, found->name, found->qualified, {}, mapping.where_there};
+  VerifiedTable passive{found->schema,         found->name,        found->qualified, {},
+                        found->is_partitioned, mapping.where_there};
   for (const auto& column : active.columns) {
     const auto* other = find_column(*found, mapping.target_column(column.name));
     if (other == nullptr) return std::nullopt;
@@ -95,7 +96,8 @@ std::vector<std::string> VerifiedTable::key() const {
 }
 
 std::string VerifiedTable::rows() const {
-  return fmt::format("only {} where ({})", qualified, where.empty() ? "true" : where);
+  return fmt::format("{}{} where ({})", is_partitioned ? "" : "only ", qualified,
+                     where.empty() ? "true" : where);
 }
 
 FloatForm float_form(const pg::Connection& active, const pg::Connection& passive) {
@@ -117,8 +119,8 @@ Result<void> with_float_form(SessionPairRef sides, FloatForm form,
 Result<std::vector<ComparedTable>> compared_tables(SessionPairRef sides,
                                                    const Direction& direction) {
   const auto form = float_form(sides.active, sides.passive);
-  TRY(auto here, read_side(sides.active, direction.from, form));
-  TRY(const auto there, read_side(sides.passive, direction.to, form));
+  TRY(auto here, read_side(sides.active, direction.from, direction.mapping, form));
+  TRY(const auto there, read_side(sides.passive, direction.to, direction.mapping.reversed(), form));
   std::vector<ComparedTable> tables;
   for (auto& table : here) tables.push_back(compared(std::move(table), direction, there));
   return tables;

@@ -23,6 +23,7 @@ struct VerifiedTable {
   std::string name;
   std::string qualified;  // quoted where it must be
   std::vector<VerifiedColumn> columns;
+  bool is_partitioned = false;
   std::string where;  // a condition on its rows; empty: all
 
   std::vector<std::string> key() const;  // quoted; empty: none
