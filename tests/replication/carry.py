@@ -138,6 +138,15 @@ def test_preflight_names_what_is_not(pair):
     pair.old.psql("drop publication other; drop table huge; drop function leak()", "shop")
     pair.new.psql(findings(pair)["carry.target_large_objects"]["fix_sql"], "shop")
     assert findings(pair)["carry.target_large_objects"]["ok"]
+    # No extension here has configuration tables; the catalog says the same of one of ours.
+    pair.old.psql("create table setting(k text); insert into setting values ('theirs'), ('mine')", "shop")
+    register = "update pg_extension set extconfig = array['setting'::regclass::oid], extcondition = array['{}'] where extname = 'plpgsql'"
+    pair.old.psql(register.format("where k <> ''theirs''"), "shop")
+    named = findings(pair)["carry.extension_config"]
+    assert "setting (extension plpgsql)" in named["detail"], named
+    pair.old.psql(register.format("where k = ''nobody''"), "shop")
+    assert findings(pair)["carry.extension_config"]["ok"], findings(pair)["carry.extension_config"]
+    pair.old.psql("update pg_extension set extconfig = null, extcondition = null; drop table setting", "shop")
     print("ok   preflight names what is not carried")
 
 

@@ -207,8 +207,10 @@ std::vector<Finding> check_left_out(pg::Connection& source) {
           "Extensions keep no rows of yours in tables of their own",
           "select 'rows of ' || t.oid::regclass || ' (extension ' || e.extname || ') are not "
           "carried',"
-          " '' from pg_catalog.pg_extension e join pg_catalog.pg_class t on t.oid = any "
-          "(e.extconfig) where t.relkind = 'r' and t.reltuples > 0"),
+          " '' from pg_catalog.pg_extension e, unnest(e.extconfig, e.extcondition) c(id, "
+          "condition) join pg_catalog.pg_class t on t.oid = c.id where t.relkind = 'r' and "
+          "pg_catalog.query_to_xml(pg_catalog.format('select from %s %s limit 1', "
+          "t.oid::regclass, c.condition), false, true, '')::text <> ''"),
   };
 }
 

@@ -48,6 +48,7 @@ Result<std::vector<Chunk>> cut_by_keys(pg::Connection& source, const Table& tabl
 std::vector<Chunk> cut_by_pages(const Table& table, std::int64_t bytes);
 Chunk whole_chunk(const Table& table);
 
+// `format`: text or binary, and further options of COPY behind a comma.
 std::string copy_out_sql(const Chunk& chunk, const Mapping& mapping, std::string_view format);
 std::string copy_in_sql(const Chunk& chunk, const Mapping& mapping, std::string_view format);
 // The columns that travel, by their source names.
