@@ -294,7 +294,8 @@ async def an_idle_tls_connection_is_small(gateway):
             await connect(400)
             each = (resident() - before) / 400
             print(f"        {each:.1f} KB per idle TLS connection")
-            assert each <= 20, each  # the bar is 14, measured by the benchmark
+            # The bar is 14, measured by the benchmark; a sanitizer's own memory is not the gateway's.
+            assert each <= 20 or "TSAN_OPTIONS" in os.environ, each
             for _, writer in kept:
                 writer.transport.abort()
 
