@@ -92,6 +92,17 @@ void print_alarms(const json& database) {
   if (state == "different") fmt::print("ALARM: the sides differed at the switch\n");
 }
 
+// Who was seen writing to the moved tables, and what each is to this project.
+void print_writers(const json& database) {
+  const char* label = "writers";
+  for (const json& writer : database.value("writers", json::array()))
+    print_field(std::exchange(label, ""),
+                fmt::format("{}: {} {} {}@{}, {} times, {}", writer.value("kind", "?"),
+                            writer.value("application", ""), writer.value("program", ""),
+                            writer.value("role", ""), writer.value("address", ""),
+                            writer.value("seen", 0L), writer.value("table", "")));
+}
+
 void print_admission(const json& out) {
   if (const json adoption = out.value("adoption", json()); adoption.is_object())
     print_field("adopted", fmt::format("{} of {} requests compared equal through the gateway",
@@ -113,6 +124,7 @@ void print_status(const json& out) {
     if (!out.at("sessions").is_null())
       print_field("sessions", fmt::format("{} of {} carried", out["sessions"].value("carried", 0L),
                                           out["sessions"].value("sessions", 0L)));
+    print_writers(out.at("database"));
     print_alarms(out.at("database"));
     fmt::print("before the next act:\n");
     print_gates(out.at("gates"));
@@ -575,7 +587,7 @@ void add_migrate_verbs(CLI::App& app, Cli& cli) {
   create_verb->add_option("--accept", options->accept,
                           "go on despite the finding with this id; may be repeated");
   auto watching = std::make_shared<bool>(false);
-  add_verb(*migrate, cli, "status", "where it stands, and the next command",
+  add_verb(*migrate, cli, "status", "where it stands, who else writes, and the next command",
            [&cli, watching](const std::string& name) {
              return *watching ? watch(cli, name) : status(cli, name);
            })

@@ -13,7 +13,6 @@
 #include <thread>
 
 #include "control/http_probe.h"
-#include "control/listeners.h"
 
 namespace banyan::control {
 namespace {
@@ -126,19 +125,6 @@ TEST(Assess, ARefusedHostIsSaidToBeOne) {
 
 TEST(Assess, NeedsASource) {
   EXPECT_EQ(assess({}).error().code(), Code::kInvalidArgument);
-}
-
-TEST(Listeners, ReadsTheKernelsTable) {
-  const auto sockets = parse_proc_net(
-      "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt uid timeout "
-      "inode\n"
-      "   0: 0100007F:1F40 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 4711 1 0\n"
-      "   1: 0100007F:1F40 0200007F:C350 01 00000000:00000000 00:00000000 00000000 0 0 4712 1 0\n");
-  ASSERT_EQ(sockets.size(), 2U);
-  EXPECT_EQ(sockets[0].local, "127.0.0.1:8000");
-  EXPECT_TRUE(sockets[0].listening);
-  EXPECT_EQ(sockets[0].inode, 4711);
-  EXPECT_EQ(sockets[1].remote, "127.0.0.2:50000");
 }
 
 TEST(HttpProbe, TellsAnAnswerFromNoise) {

@@ -57,30 +57,42 @@ Gate database_gate(const json& database) {
                       is_running ? "" : ", its stream is " + stream.value("state", "not there"))};
 }
 
-std::string writer_text(const json& writer) {
-  const std::string application = writer.value("application", "");
-  return fmt::format("{} ({}@{}, {} times)", application.empty() ? "no name" : application,
-                     writer.value("role", ""), writer.value("address", ""),
-                     writer.value("seen", 0L));
-}
-
-// Who was seen writing to the moved tables. Red when the spec names the writers and somebody else
-// wrote lately: a forgotten job does not pass the gateway, and would be refused after the switch.
-Gate writers_gate(const json& database, const std::vector<std::string>& known, Wall now) {
-  std::string strangers;
-  std::string all;
-  for (const json& writer : database.value("writers", json::array())) {
-    const auto is_known = [&](const std::string& name) {
+// The kind of each writer: its origin, or "named" for a stranger that the spec knows.
+void tell_kinds(json& database, const std::vector<std::string>& known) {
+  if (!database.contains("writers")) return;
+  for (json& writer : database["writers"]) {
+    const auto is_it = [&](const std::string& name) {
       return name == writer.value("application", "") || name == writer.value("role", "") ||
              name == writer.value("address", "");
     };
-    all += (all.empty() ? "" : ", ") + writer_text(writer);
+    const std::string origin = writer.value("origin", "stranger");
+    const bool is_named = origin == "stranger" && std::ranges::any_of(known, is_it);
+    writer["kind"] = is_named ? "named" : origin;
+  }
+}
+
+std::string writer_text(const json& writer) {
+  const std::string application = writer.value("application", "");
+  const std::string name = application.empty() ? writer.value("program", "") : application;
+  return fmt::format("{} {} ({}@{}, {} times)", writer.value("kind", ""),
+                     name.empty() ? "without a name" : name, writer.value("role", ""),
+                     writer.value("address", ""), writer.value("seen", 0L));
+}
+
+// Who was seen writing to the moved tables. Red when the spec names the writers and a stranger
+// wrote lately: a forgotten job does not pass the gateway, and would be refused after the switch.
+Gate writers_gate(const json& database, bool are_named, Wall now) {
+  const json writers = database.value("writers", json::array());
+  std::string strangers;
+  for (const json& writer : writers) {
     const auto age = to_ms(now.time_since_epoch()) - writer.value("last_seen_ms", 0L);
-    if (known.empty() || std::ranges::any_of(known, is_known) || age > to_ms(kWriterFor)) continue;
+    if (writer.value("kind", "") != "stranger" || age > to_ms(kWriterFor)) continue;
     strangers += (strangers.empty() ? "" : ", ") + writer_text(writer);
   }
-  if (!strangers.empty()) return {"writers", false, "not in the spec's writers: " + strangers};
-  return {"writers", true, all.empty() ? "nobody was seen writing" : all};
+  if (strangers.empty())
+    return {"writers", true, fmt::format("{} seen, no stranger lately", writers.size())};
+  if (are_named) return {"writers", false, "not in the spec's writers: " + strangers};
+  return {"writers", true, "warning, would be refused after the act: " + strangers};
 }
 
 // Following: nothing is behind, or only what was written a moment ago is on its way.
@@ -162,6 +174,7 @@ Sight look(const Project& project, const spec::Migration& migration) {
        project.gateways().ask("status", json::object(), {kPatience}))
     sight.gateways.emplace_back(gateway, report_of(status));
   sight.database = ask(project.replicate(), "status", name);
+  if (migration.database) tell_kinds(sight.database, migration.database->writers);
   sight.fleet = ask(project.agent(), "fleet.status", json::object());
   if (migration.sessions) sight.sessions = ask(project.agent(), "sessions.status", name);
   for (const auto& move : migration.files)
@@ -174,7 +187,7 @@ std::vector<Gate> gates_for(const spec::Spec& spec, const spec::Migration& migra
                             const Sight& sight, const MigrationRecord& record, Side to, Wall now) {
   std::vector<Gate> gates = {database_gate(sight.database)};
   if (migration.database && !has_error(sight.database))
-    gates.push_back(writers_gate(sight.database, migration.database->writers, now));
+    gates.push_back(writers_gate(sight.database, !migration.database->writers.empty(), now));
   for (const auto& [name, files] : sight.files) gates.push_back(files_gate(name, files));
   if (migration.sessions) gates.push_back(sessions_gate(sight.sessions));
   if (to == Side::kOld) {

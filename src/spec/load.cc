@@ -386,8 +386,8 @@ void read_move(Reader& reader, Migration& migration) {
         }
         inner.mapping({"service_role", "Of a split: a role with rights on its own tables only"},
                       [&](Reader& role) { database.service_role = service_role(role); });
-        database.writers =
-            inner.texts({"writers", "Who may write (application name, role or address)"});
+        database.writers = inner.texts(
+            {"writers", "Who may write besides application and instances (name, role, address)"});
         database.jobs = inner.integer({"jobs", "Workers of the copy"}, {1, 64}, 2);
         database.appliers = inner.integer(
             {"appliers", "Sessions that apply a backlog at once (0: one a core, at most 4)"},

@@ -212,7 +212,8 @@ struct DatabaseMove {
   // the way it is dealt with.
   std::map<std::string, std::string> decisions;
   std::optional<ServiceRole> service_role;
-  // Application names, roles or addresses that may write before the switch; empty: anybody.
+  // Application names, roles or addresses that may write before the switch, besides the old
+  // application and the instances; empty: anybody.
   std::vector<std::string> writers;
   int jobs = 2;               // workers of the copy
   int appliers = 0;           // that apply a backlog at once; 0: one a core, at most 4

@@ -10,3 +10,6 @@ set_tests_properties(migration_several_gateways PROPERTIES TIMEOUT 300)
 add_test(NAME migration_adopt_tls COMMAND /usr/bin/python3
   ${CMAKE_SOURCE_DIR}/tests/migration/adopt_tls.py $<TARGET_FILE:banyan>)
 set_tests_properties(migration_adopt_tls PROPERTIES TIMEOUT 300)
+add_test(NAME migration_writer_census COMMAND /usr/bin/python3
+  ${CMAKE_SOURCE_DIR}/tests/migration/writer_census.py $<TARGET_FILE:banyan>)
+set_tests_properties(migration_writer_census PROPERTIES TIMEOUT 300)

@@ -17,12 +17,12 @@
 #include <sstream>
 #include <thread>
 
+#include "base/proc.h"
+
 extern char** environ;
 
 namespace banyan::fleet {
 namespace {
-
-constexpr std::string_view kMarkName = "BANYAN_INSTANCE_MARK";
 
 std::string read_whole(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
@@ -53,7 +53,7 @@ bool is_dead(const std::optional<Stat>& stat) {
 }
 
 std::vector<int> pids_with(const std::string& mark) {
-  const std::string wanted = fmt::format("{}={}", kMarkName, mark);
+  const std::string wanted = fmt::format("{}={}", kInstanceMark, mark);
   std::vector<int> pids;
   std::error_code problem;
   for (const auto& entry : std::filesystem::directory_iterator("/proc", problem)) {
@@ -77,7 +77,7 @@ std::vector<std::string> environment_of(const Launch& launch) {
       merged.emplace(variable.substr(0, equals), variable.substr(equals + 1));
   }
   for (const auto& [name, value] : launch.env) merged[name] = value;
-  merged[std::string(kMarkName)] = launch.mark;
+  merged[std::string(kInstanceMark)] = launch.mark;
   std::vector<std::string> out;
   for (const auto& [name, value] : merged) out.push_back(name + "=" + value);
   return out;

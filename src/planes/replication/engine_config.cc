@@ -93,6 +93,7 @@ Result<EngineConfig> parse_engine_config(const std::string& name, const json& co
   TRY(parsed.mapping, Mapping::parse(config.value("map", json())));
   if (config.value("apply", "sets") == "rows") parsed.apply_way = BatchWriter::Way::kRows;
   parsed.effort = parse_effort(config);
+  parsed.app_listen = config.value("app_listen", "");
   parsed.slot_prefix = config.value("slot_prefix", parsed.slot_prefix);
   return parsed;
 }

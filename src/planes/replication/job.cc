@@ -50,7 +50,8 @@ Job::Job(EngineConfig config, std::filesystem::path directory)
       act_(config_.name, config_.sides, config_.direction(SideName::kOld)),
       observer_(config_.name, config_.sides, config_.direction(SideName::kOld)),
       engine_(config_, schema_steps()),
-      keeper_(config_, engine_, directory_) {
+      keeper_(config_, engine_, directory_),
+      census_(config_.app_listen) {
   std::ifstream file(directory_ / "ended");
   std::string how;
   if (file >> how) ended_.with([&](std::string& ended) { ended = how; });
@@ -165,6 +166,8 @@ json Job::writers_json() const {
     all.push_back({{"application", writer.application},
                    {"address", writer.address},
                    {"role", writer.role},
+                   {"origin", origin_name(writer.provenance.origin)},
+                   {"program", writer.provenance.program},
                    {"seen", writer.seen},
                    {"first_seen_ms", writer.first_seen_ms},
                    {"last_seen_ms", writer.last_seen_ms},
