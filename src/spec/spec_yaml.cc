@@ -92,12 +92,17 @@ bool is_plain_key(const std::string& key) {
          std::ranges::all_of(key, [](char c) { return (c >= 'a' && c <= 'z') || c == '_'; });
 }
 
+// YAML is UTF-8: what is not shows as U+FFFD.
+std::string scalar(const Json& value) {
+  return value.dump(-1, ' ', true, Json::error_handler_t::replace);
+}
+
 void put_flow(const Json& value, std::string& out) {
   const char* separator = "";
   if (value.is_object()) {
     out += "{ ";
     for (const auto& [key, member] : value.items()) {
-      out += separator + (is_plain_key(key) ? key : Json(key).dump()) + ": ";
+      out += separator + (is_plain_key(key) ? key : scalar(key)) + ": ";
       put_flow(member, out);
       separator = ", ";
     }
@@ -111,7 +116,7 @@ void put_flow(const Json& value, std::string& out) {
     }
     out += "]";
   } else {
-    out += value.dump(-1, ' ', true, Json::error_handler_t::replace);
+    out += scalar(value);
   }
 }
 
