@@ -46,12 +46,13 @@ def test_the_values_are_those_of_the_status(pair):
 
         def waits():
             now = values(scrape(pair.role))
-            return now if now["spool_only_copy"] == 1 and now["spool_bytes"] > 2_000_000 else None
+            is_behind = min(now["spool_bytes"], now["lag_bytes"]) > 2_000_000
+            return now if now["spool_only_copy"] == 1 and is_behind else None
         now = eventually(waits, "changes in the spool only")
         status = pair.call("status")
         assert now["spool_bytes"] <= status["stream"]["spool"]["bytes"], (now, status)
         assert now["spool_segments"] == status["stream"]["spool"]["segments"] >= 1, (now, status)
-        assert now["lag_bytes"] > 2_000_000 and now["kept_wal_bytes"] > 0 and now["lag_seconds"] >= 0, now
+        assert now["kept_wal_bytes"] > 0 and now["lag_seconds"] >= 0, now
     lock.rollback()
     eventually(lambda: values(scrape(pair.role))["lag_bytes"] < 100_000, "the lag to go")
 
