@@ -368,7 +368,7 @@ def main():
     parser.add_argument("banyan")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=2)
-    parser.add_argument("--workloads", default=",".join(WORKLOADS))
+    parser.add_argument("--workloads", default=",".join(WORKLOADS), help="some of: %(default)s")
     parser.add_argument("--plot", help="write the ratios there, as SVG")
     options = parser.parse_args()
     for tool in ("nginx", "haproxy", "wrk", "h2load"):
@@ -376,6 +376,8 @@ def main():
             sys.exit(f"{tool} is missing: apt-get install {tool}")
     os.environ["PATH"] += ":/usr/sbin"
     workloads = options.workloads.split(",")
+    if unknown := set(workloads) - set(WORKLOADS):
+        parser.error(f"there is no workload {', '.join(sorted(unknown))}; there are: {', '.join(WORKLOADS)}")
     results, load_before = {}, os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="banyan-bench-") as directory:
         os.chmod(directory, 0o755)
