@@ -3,7 +3,7 @@ dies, between two commits too, the target holds exactly the first commits of the
 Unique values that wander between rows make batches fail beside one another; they are written again alone. Numbers
 whose texts differ are equal keys that no footprint tells: the wait they cause is ended.
 
-    beside.py BANYAN [seed]
+    beside.py BANYAN [seed...]
 """
 import os
 import pathlib
@@ -15,8 +15,10 @@ import time
 
 import psycopg2
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from steps import Pair, eventually
+
 TRANSACTIONS = 2000
+CHAINED = 379742  # an earlier batch waits for a later one through a third
 EFFORT = {"appliers": 4, "far_behind_ms": 0, "batch_transactions": 50}
 POINTS = ["apply.beside.begun", "apply.beside.turn", "apply.before_commit", "apply.committed"]
 TABLES = ["log", "hot", "wide", "token", "exact", "parent", "child"]
@@ -86,25 +88,24 @@ def follow_with_kills(pair, orders, chance):
     pair.role.start()
     for point in POINTS:
         (orders / point).write_text(chance.choice(["kill", "kill", "error"]))
-    while True:
+
+    def is_done():
         if pair.role.process.poll() is not None:
             revive(pair)
-        if check_prefix(pair.new) == TRANSACTIONS:
-            return [path.name for path in orders.glob("*.reached")]
         if chance.random() < 0.02 and not (orders / "crashed").exists():
             (orders / "crashed").touch()
             pair.new.kill9()
             pair.new.start()
-        time.sleep(0.02)
+        return check_prefix(pair.new) == TRANSACTIONS
+    eventually(is_done, "all transactions")
+    return [path.name for path in orders.glob("*.reached")]
 
 
-def main():
-    seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(1_000_000)
+def run(seed):
     print("seed", seed)
     chance = random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="banyan-orders-") as directory:
         os.environ["BANYAN_CHECKPOINTS"] = directory
-        from steps import Pair  # after the environment of the role is set
         with Pair(sys.argv[1]) as pair:
             pair.old.psql(SETUP, "shop")
             pair.start(**EFFORT)
@@ -114,15 +115,22 @@ def main():
             done, seen = threading.Event(), set()
             watcher = threading.Thread(target=watch, args=(pair.new, done, seen))
             watcher.start()
-            reached = follow_with_kills(pair, pathlib.Path(directory), chance)
-            done.set()
-            watcher.join()
+            try:
+                reached = follow_with_kills(pair, pathlib.Path(directory), chance)
+            finally:
+                done.set()
+                watcher.join()
             assert not [one for one in seen if isinstance(one, str)], seen
             pair.wait_following()
             pair.assert_equal(TABLES)
             stream = pair.call("status")["stream"]
             print(f"{len(seen)} states seen, died or failed at {sorted(reached)}, since then: {stream}")
             assert stream["batches_beside"] > 0 and len(reached) == len(POINTS), (stream, reached)
+
+
+def main():
+    for seed in map(int, sys.argv[2:] or [CHAINED, random.randrange(1_000_000)]):
+        run(seed)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,16 @@ namespace {
 constexpr std::size_t kOpenBytesMost = 64 << 20;
 constexpr auto kLookEvery = 250ms;  // whether an earlier batch waits for a later one
 
+// Whether any of the first {1} backends of {0} waits for this one, however many wait in between.
+constexpr const char* kReached = R"(
+with recursive
+  lane as (select * from pg_catalog.unnest('{{{0}}}'::int4[]) with ordinality l(pid, place)),
+  wait as (select place, pid, pg_catalog.unnest(pg_catalog.pg_blocking_pids(pid)) as holder
+           from lane),
+  reached(pid) as (select holder from wait where place <= {1}
+                   union select wait.holder from wait join reached using (pid))
+select 1 from reached where pid = pg_catalog.pg_backend_pid())";
+
 }  // namespace
 
 Result<std::unique_ptr<ApplyLanes>> ApplyLanes::open(const std::string& to_url,
@@ -174,19 +184,18 @@ Result<void> ApplyLanes::wait_until_after(std::int64_t number, const Job& job,
   });
 }
 
-// Rows that no footprint told of: the earlier batch waits in the server for this transaction, which
-// waits here for the earlier batch. No server sees that deadlock.
+// Rows that no footprint told of: an earlier batch waits in the server for this transaction, or for
+// one that waits for it, while this one waits here for the earlier. No server sees that deadlock.
 Result<bool> ApplyLanes::is_in_the_way(ApplySession& session, std::int64_t number) const {
-  std::string backends;
+  std::string backends;  // those of earlier batches first
+  int earlier = 0;
   state_.with([&](const State& state) {
     for (const auto& [batch, backend] : state.writing) {
-      if (batch < number) backends += fmt::format("{}{}", backends.empty() ? "" : ",", backend);
+      backends += fmt::format("{}{}", backends.empty() ? "" : ",", backend);
+      if (batch < number) ++earlier;
     }
   });
-  TRY(const auto rows, session.connection().query(fmt::format(
-                           "select 1 from pg_catalog.unnest('{{{}}}'::int4[]) b where "
-                           "pg_catalog.pg_backend_pid() = any (pg_catalog.pg_blocking_pids(b))",
-                           backends)));
+  TRY(const auto rows, session.connection().query(fmt::format(kReached, backends, earlier)));
   return !rows.empty();
 }
 
