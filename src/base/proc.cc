@@ -104,16 +104,22 @@ std::vector<int> all_pids() {
   return pids;
 }
 
-// The name in parentheses may hold anything: what follows its end is "state parent ...".
+// The name in parentheses may hold anything, so fields are counted after the last ')'.
+std::optional<ProcessStat> stat_of(int pid) {
+  const std::string text = read(fmt::format("/proc/{}/stat", pid));
+  const auto end = text.rfind(')');
+  if (end == std::string::npos) return std::nullopt;
+  std::istringstream rest(text.substr(end + 1));
+  const std::vector<std::string> fields{std::istream_iterator<std::string>(rest), {}};
+  if (fields.size() < 20) return std::nullopt;
+  return ProcessStat{.state = fields[0][0],
+                     .parent = std::atoi(fields[1].c_str()),
+                     .session = std::atoi(fields[3].c_str()),
+                     .start_time = std::strtoull(fields[19].c_str(), nullptr, 10)};
+}
+
 int parent_of(int pid) {
-  const std::string stat = read(fmt::format("/proc/{}/stat", pid));
-  const auto end = stat.rfind(')');
-  if (end == std::string::npos) return 0;
-  std::istringstream fields(stat.substr(end + 1));
-  char state = 0;
-  int parent = 0;
-  fields >> state >> parent;
-  return parent;
+  return stat_of(pid).value_or(ProcessStat{}).parent;
 }
 
 std::string program_of(int pid) {

@@ -9,12 +9,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <charconv>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
-#include <sstream>
 #include <thread>
 
 #include "base/proc.h"
@@ -24,51 +20,22 @@ extern char** environ;
 namespace banyan::fleet {
 namespace {
 
-std::string read_whole(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-struct Stat {
-  char state = 'X';
-  int session = 0;
-  std::uint64_t start_time = 0;
-};
-
-// proc(5): the name in parentheses may hold anything, so fields are counted after the last ')'.
-std::optional<Stat> read_stat(int pid) {
-  const std::string text = read_whole(fmt::format("/proc/{}/stat", pid));
-  const auto end = text.rfind(')');
-  if (end == std::string::npos) return std::nullopt;
-  std::istringstream rest(text.substr(end + 1));
-  const std::vector<std::string> fields{std::istream_iterator<std::string>(rest), {}};
-  if (fields.size() < 20) return std::nullopt;
-  return Stat{.state = fields[0][0],
-              .session = std::atoi(fields[3].c_str()),
-              .start_time = std::strtoull(fields[19].c_str(), nullptr, 10)};
-}
-
-bool is_dead(const std::optional<Stat>& stat) {
-  return !stat || stat->state == 'Z' || stat->state == 'X';
+bool is_dead(const std::optional<ProcessStat>& stat) {
+  return !stat || stat->is_dead();
 }
 
 std::vector<int> pids_with(const std::string& mark) {
-  const std::string wanted = fmt::format("{}={}", kInstanceMark, mark);
-  std::vector<int> pids;
-  std::error_code problem;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc", problem)) {
-    const std::string name = entry.path().filename();
-    int pid = 0;
-    if (std::from_chars(name.data(), name.data() + name.size(), pid).ptr !=
-        name.data() + name.size())
-      continue;
-    const std::string variables = '\0' + read_whole(entry.path() / "environ");
-    if (variables.find('\0' + wanted + '\0') != std::string::npos) pids.push_back(pid);
-  }
+  const std::string name(kInstanceMark);
+  auto pids = all_pids();
+  std::erase_if(pids, [&](int pid) {
+    const auto environment = environment_of(pid);
+    const auto found = environment.find(name);
+    return found == environment.end() || found->second != mark;
+  });
   return pids;
 }
 
-std::vector<std::string> environment_of(const Launch& launch) {
+std::vector<std::string> environment_for(const Launch& launch) {
   std::map<std::string, std::string> merged;
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string_view variable = *entry;
@@ -132,8 +99,7 @@ class SpawnPlan {
 // posix_spawn returns when the child has a new address space, which the kernel fills a moment
 // later: until then its environment, and with it the mark, reads as empty.
 void await_mark(int pid) {
-  const std::string environment = fmt::format("/proc/{}/environ", pid);
-  while (!is_dead(read_stat(pid)) && read_whole(environment).empty()) std::this_thread::yield();
+  while (!is_dead(stat_of(pid)) && environment_of(pid).empty()) std::this_thread::yield();
 }
 
 }  // namespace
@@ -142,14 +108,14 @@ Result<Process> spawn(const Launch& launch) {
   std::vector<std::string> command = launch.command;
   if (command.size() == 1) command = {"/bin/sh", "-c", command[0]};
   Process process;
-  const int problem = SpawnPlan(launch).run(process.pid, command, environment_of(launch));
+  const int problem = SpawnPlan(launch).run(process.pid, command, environment_for(launch));
   if (problem != 0)
     return std::unexpected(
         Error(Code::kUnavailable, fmt::format("starting '{}' in '{}': {}", command[0], launch.cwd,
                                               std::strerror(problem)))
             .with_remedy("See that the program and its directory (cwd) exist on this machine."));
   await_mark(process.pid);
-  if (const auto stat = read_stat(process.pid)) process.start_time = stat->start_time;
+  if (const auto stat = stat_of(process.pid)) process.start_time = stat->start_time;
   return process;
 }
 
@@ -162,12 +128,12 @@ bool is_alive(const Process& process) {
     ::waitpid(process.pid, nullptr, 0);
     return false;
   }
-  const auto stat = read_stat(process.pid);  // not our child: adopted
+  const auto stat = stat_of(process.pid);  // not our child: adopted
   return !is_dead(stat) && stat->start_time == process.start_time;
 }
 
 void signal_group(const Process& process, int signal) {
-  const auto stat = read_stat(process.pid);
+  const auto stat = stat_of(process.pid);
   if (process.pid != 0 && stat && stat->start_time == process.start_time)
     ::kill(-process.pid, signal);
 }
@@ -178,7 +144,7 @@ void kill_marked(const std::string& mark) {
 
 std::optional<Process> find_marked(const std::string& mark) {
   for (const int pid : pids_with(mark)) {
-    const auto stat = read_stat(pid);
+    const auto stat = stat_of(pid);
     if (!is_dead(stat) && stat->session == pid)
       return Process{.pid = pid, .start_time = stat->start_time};
   }
