@@ -8,6 +8,8 @@ import pathlib
 import sys
 import tempfile
 
+import psycopg2
+
 from steps import Pair, eventually
 
 SETUP = """
@@ -40,6 +42,15 @@ def made(pair):
     return pair.new.value("select 'item'::regclass::oid", "shop")
 
 
+def assert_fenced(pair):
+    """From the first moment the table is there."""
+    try:
+        pair.new.run("delete from item", "shop")
+    except psycopg2.errors.ReadOnlySqlTransaction:
+        return
+    raise AssertionError("a stranger may write to the new side")
+
+
 def slot(pair):
     return pair.new.value("select slot from banyan.stream where stream = 'shop:old'", "shop")
 
@@ -55,6 +66,7 @@ def assert_moved(pair):
 def test_a_changed_schema_is_brought_anew(pair, checkpoints, point):
     pair.old.psql(SETUP, "shop")
     kill_at(pair, checkpoints, point)
+    assert_fenced(pair)
     before, first_slot = made(pair), slot(pair)
     pair.old.psql(CHANGE, "shop")
     pair.role.start()

@@ -208,7 +208,18 @@ SchemaCopy Job::schema_copy() const {
                      .directory = directory_ / "schema",
                      .jobs = config_.jobs,
                      .left_out = config_.left_out,
-                     .mapping = config_.mapping});
+                     .mapping = config_.mapping,
+                     .fence = [this](pg::Connection& target) { return fence_target(target); }});
+}
+
+// From the first moment on nobody but us writes to the new side's tables, until it is opened.
+Result<void> Job::fence_target(pg::Connection& target) const {
+  if (has_copies()) {
+    TRY_VOID(add_missing_fences(target, config_.name, config_.mapping.names_there(config_.copies),
+                                FenceMode::kAlways));
+  }
+  return add_missing_fences(target, config_.name, config_.tables_of(SideName::kNew),
+                            FenceMode::kEnabled);
 }
 
 Result<void> Job::restore_pre_data(const std::string& snapshot) {
@@ -216,14 +227,7 @@ Result<void> Job::restore_pre_data(const std::string& snapshot) {
   TRY_VOID(fail_point("schema.start"));
   TRY_VOID(schema.bring_pre_data(snapshot));
   TRY_VOID(fail_point("schema.pre_data_made"));
-  // From here on nobody but us writes to the new side's tables, until it is opened.
-  TRY(auto target, pg::Connection::open(config_.sides.new_url));
-  if (has_copies()) {
-    TRY_VOID(add_missing_fences(target, config_.name, config_.mapping.names_there(config_.copies),
-                                FenceMode::kAlways));
-  }
-  return add_missing_fences(target, config_.name, config_.tables_of(SideName::kNew),
-                            FenceMode::kEnabled);
+  return {};
 }
 
 Result<void> Job::restore_post_data() {

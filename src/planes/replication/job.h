@@ -78,6 +78,7 @@ class Job {
   Result<void> create_schemas();
   Result<OutsideLog> carry_outside_log();
   SchemaCopy schema_copy() const;
+  Result<void> fence_target(pg::Connection& target) const;
   Result<void> restore_pre_data(const std::string& snapshot);
   Result<void> restore_post_data();
   Result<void> make_role();

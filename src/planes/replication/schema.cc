@@ -23,6 +23,7 @@ namespace fs = std::filesystem;
 
 // The section of a split that holds types and routines; taken from pre-data.
 const std::string kTypes = "types";
+const std::string kTables = "SECTION";  // what makes the tables, as one item
 
 constexpr std::string_view kHeader = "-- Name: ";
 
@@ -336,16 +337,23 @@ bool SchemaCopy::may_be_left_out(const SchemaItem& item, const Error& error) con
          });
 }
 
+Result<void> SchemaCopy::restore_in_transaction(pg::Connection& target,
+                                                const SchemaItem& item) const {
+  TRY_VOID(target.exec(fmt::format("begin; insert into banyan.schema_item values ({}, {});\n{}\n",
+                                   pg::quote_literal(options_.migration),
+                                   pg::quote_literal(mark_of(item)),
+                                   under_old_names(shaped_, item.sql))));
+  if (item.type == kTables) TRY_VOID(options_.fence(target));
+  return target.exec("commit");
+}
+
 Result<void> SchemaCopy::restore_item(pg::Connection& target, const SchemaItem& item) const {
   const auto mark = mark_of(item);
   TRY(const auto done,
       target.query("select 1 from banyan.schema_item where migration = $1 and item = $2",
                    {options_.migration, mark}));
   if (!done.empty()) return {};
-  auto restored =
-      target.exec(fmt::format("begin; insert into banyan.schema_item values ({}, {});\n{}\n;commit",
-                              pg::quote_literal(options_.migration), pg::quote_literal(mark),
-                              under_old_names(shaped_, item.sql)));
+  auto restored = restore_in_transaction(target, item);
   if (!restored) (void)target.exec("rollback");  // the failure itself is reported
   if (!restored && may_be_left_out(item, restored.error())) {
     log_warn("left out under the mapping",
@@ -399,7 +407,7 @@ Result<void> SchemaCopy::restore_pre_data() {
 Result<void> SchemaCopy::restore_tables() {
   TRY(const auto items, load("pre-data"));
   // One transaction: the objects depend on one another, and nothing is worth keeping of a half.
-  SchemaItem all{"pre-data", "SECTION", "", ""};
+  SchemaItem all{"pre-data", kTables, "", ""};
   for (const auto& item : items) {
     const bool exists_anyway = item.type == "SCHEMA" && item.name == "public";
     if (!exists_anyway) all.sql += item.sql;

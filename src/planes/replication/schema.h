@@ -45,6 +45,8 @@ struct SchemaCopyOptions {
   Family family = Family::kWhole;
   Mapping mapping = {};
   std::function<bool()> is_cancelled = [] { return false; };
+  // In the transaction that makes the tables: nobody ever meets one without its fence.
+  std::function<Result<void>(pg::Connection& target)> fence = [](auto&) { return Result<void>(); };
 };
 
 class SchemaCopy {
@@ -82,6 +84,7 @@ class SchemaCopy {
   Result<void> restore_in_parallel(const std::vector<SchemaItem>& items) const;
   SchemaItem noted(SchemaItem item) const;
   Result<void> restore_item(pg::Connection& target, const SchemaItem& item) const;
+  Result<void> restore_in_transaction(pg::Connection& target, const SchemaItem& item) const;
   Result<void> restore_foreign_keys(const std::vector<SchemaItem>& items) const;
   std::string path(const std::string& section) const;
 

@@ -106,7 +106,12 @@ Result<void> SchemaKeeper::create_tables(pg::Connection& target,
                      .directory = directory_ / "joined" / mark,
                      .jobs = 1,
                      .left_out = config_.left_out,
-                     .family = SchemaCopyOptions::Family::kExact});
+                     .family = SchemaCopyOptions::Family::kExact,
+                     .fence = [&](pg::Connection& there) {
+                       return add_missing_fences(there, config_.name,
+                                                 config_.mapping.names_there(names),
+                                                 FenceMode::kEnabled);
+                     }});
   TRY_VOID(schema.bring_pre_data(""));
   TRY_VOID(schema.build_keys());
   TRY_VOID(schema.build_indexes());
