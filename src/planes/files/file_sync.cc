@@ -28,7 +28,6 @@ constexpr auto kDrainOnSwitch = std::chrono::seconds(2);
 constexpr auto kOpenPatience = std::chrono::seconds(20);
 constexpr auto kVerifyPatienceMin = std::chrono::seconds(10);
 constexpr int kBarrierLooks = 5;
-constexpr std::size_t kDirtyMax = 200'000;
 constexpr int kWindowFiles = 200;
 constexpr std::size_t kProblemsShown = 20;
 
@@ -109,7 +108,7 @@ void FileSync::stop() {
 
 void FileSync::start_threads() {
   stopping_ = false;
-  reconciled_ = false;
+  comparison_.begin_anew();
   ever_passed_ = false;
   dirty_.clear();
   guard_.clear();
@@ -260,8 +259,9 @@ void FileSync::run_scanner() {
   tree_.sweep();
   while (!stopping_) {
     passes_.with([](Passes& passes) { passes.running = true; });
-    const auto marked = direction_ == Direction::kToBucket ? scan() : poll_bucket();
-    measure_rate();
+    const auto marked = direction_ == Direction::kToBucket ? comparison_.with_directory()
+                                                           : comparison_.with_bucket();
+    rate_.measure(clock_.now(), bytes_moved_);
     if (stopping_) return;
     if (!marked) {
       passes_.with([](Passes& passes) { passes.running = false; });
@@ -280,92 +280,6 @@ void FileSync::run_scanner() {
     });
     wait_for_pass_due();
   }
-}
-
-Result<void> FileSync::reconcile(FileManifest::Records& records) {
-  if (reconciled_) return {};
-  TRY_VOID(client_.ensure_bucket(options_.bucket));
-  std::unordered_map<std::string, std::string> etags;
-  TRY_VOID(list_all(mirror_, [&](const s3::RemoteObject& object) {
-    if (auto path = path_of_key(options_.prefix, object.key)) {
-      etags.emplace(*std::move(path), object.etag);
-    }
-  }));
-  for (auto& [path, record] : records) {
-    const auto object = etags.find(path);
-    if (object != etags.end() && object->second == record.etag) continue;
-    // What the bucket lost or changed meanwhile is uploaded again.
-    record.identity.inode = 0;
-    record.etag.clear();
-    TRY_VOID(manifest_->put(path, record));
-  }
-  reconciled_ = true;
-  return {};
-}
-
-Result<std::int64_t> FileSync::scan() {
-  TRY(auto records, manifest_->all());
-  TRY_VOID(reconcile(records));
-  std::int64_t marked = 0;
-  const auto walked =
-      tree_.walk("", [&](const std::string& path, Kind kind, const struct stat& status) {
-        if (stopping_) return false;
-        if (kind != Kind::kFile) return true;
-        const auto known = records.find(path);
-        const bool is_new = known == records.end();
-        if (is_new || known->second.identity != identity_of(status)) {
-          while (dirty_.size() > kDirtyMax && !stopping_) std::this_thread::sleep_for(20ms);
-          dirty_.mark(path, {.bytes = status.st_size, .is_new = is_new});
-          marked++;
-        }
-        if (!is_new) records.erase(known);
-        return true;
-      });
-  if (stopping_) return failure(Code::kCancelled, "stopped");
-  // What could not be listed must not look deleted.
-  if (!walked) return std::unexpected(walked.error());
-  return marked + mark_missing(records);
-}
-
-std::int64_t FileSync::mark_missing(const FileManifest::Records& missing) {
-  if (missing.empty()) return 0;
-  const std::int64_t known = manifest_->totals().files;
-  const bool to_bucket = direction_ == Direction::kToBucket;
-  const bool all_gone = static_cast<std::int64_t>(missing.size()) >= known;
-  const bool suspicious = all_gone && (to_bucket ? !tree_.has_entries() : known > 1);
-  const bool admitted = !suspicious && guard_.admits_batch(missing.size(), known);
-  for (const auto& [path, record] : missing) {
-    if (admitted) {
-      dirty_.mark(path);
-    } else {
-      guard_.hold(path);
-    }
-  }
-  return admitted ? static_cast<std::int64_t>(missing.size()) : 0;
-}
-
-Result<std::int64_t> FileSync::poll_bucket() {
-  TRY(auto records, manifest_->all());
-  std::int64_t marked = 0;
-  TRY_VOID(list_all(mirror_, [&](const s3::RemoteObject& object) {
-    const auto path = path_of_key(options_.prefix, object.key);
-    if (!path) {
-      if (object.key.ends_with('/')) return;
-      problems_.with([&](auto& all) { all[object.key] = "the key cannot be a file name"; });
-      return;
-    }
-    const auto known = records.find(*path);
-    const bool is_new = known == records.end();
-    const auto status = tree_.status(*path);
-    const bool same = !is_new && known->second.etag == object.etag && status && *status &&
-                      known->second.identity == identity_of(**status);
-    if (!same) {
-      dirty_.mark(*path, {.bytes = object.size, .is_new = is_new});
-      marked++;
-    }
-    if (!is_new) records.erase(known);
-  }));
-  return marked + mark_missing(records);
 }
 
 // ---------------------------------------------------------------- barrier
@@ -566,22 +480,8 @@ VerifyStatus FileSync::verify(Duration timeout) {
   });
 }
 
-void FileSync::measure_rate() {
-  const Mono now = clock_.now();
-  const std::int64_t bytes = bytes_moved_;
-  rate_.with([&](Rate& rate) {
-    const double seconds = std::chrono::duration<double>(now - rate.at).count();
-    if (rate.at != Mono{} && seconds < 0.5) return;
-    const double current =
-        rate.at == Mono{} ? 0 : static_cast<double>(bytes - rate.bytes) / seconds;
-    rate.bytes_per_s = rate.bytes_per_s == 0 ? current : 0.7 * rate.bytes_per_s + 0.3 * current;
-    rate.at = now;
-    rate.bytes = bytes;
-  });
-}
-
 SyncStatus FileSync::status() {
-  measure_rate();
+  rate_.measure(clock_.now(), bytes_moved_);
   SyncStatus status;
   status.direction = direction_;
   status.dirty = dirty_.stats();
@@ -591,7 +491,7 @@ SyncStatus FileSync::status() {
   status.bytes_done = totals.bytes;
   status.files_total = totals.files + status.dirty.new_files;
   status.bytes_total = totals.bytes + (status.dirty.new_files > 0 ? status.dirty.bytes : 0);
-  status.bytes_per_s = rate_.with([](const Rate& rate) { return rate.bytes_per_s; });
+  status.bytes_per_s = rate_.bytes_per_s();
   if (status.dirty.paths == 0) {
     status.eta_s = 0;
   } else if (status.bytes_per_s > 1) {

@@ -21,11 +21,13 @@
 #include <thread>
 #include <vector>
 
+#include "planes/files/comparison.h"
 #include "planes/files/dirty_paths.h"
 #include "planes/files/discard.h"
 #include "planes/files/file_verifier.h"
 #include "planes/files/file_watcher.h"
 #include "planes/files/mirror.h"
+#include "planes/files/transfer_rate.h"
 
 namespace banyan::files {
 
@@ -103,11 +105,6 @@ class FileSync {
     bool running = false;
     std::optional<VerifyStatus> result;
   };
-  struct Rate {
-    Mono at;
-    std::int64_t bytes = 0;
-    double bytes_per_s = 0;
-  };
 
  public:
   FileSync(Private, FileSyncOptions options, std::unique_ptr<FileManifest> manifest);
@@ -120,10 +117,6 @@ class FileSync {
   void watch_once();
   void apply(const TreeChanges& changes);
   void run_scanner();
-  Result<std::int64_t> scan();
-  Result<void> reconcile(FileManifest::Records& records);
-  std::int64_t mark_missing(const FileManifest::Records& missing);
-  Result<std::int64_t> poll_bucket();
   void wait_for_pass_due();
   void want_pass();
   Result<void> wait_for_pass(Mono deadline);
@@ -140,7 +133,6 @@ class FileSync {
   void fail(const std::string& part, const Error& error);
   void succeed(const std::string& part);
   Duration left(Mono deadline) const;
-  void measure_rate();
 
   const FileSyncOptions options_;
   const SystemClock clock_;
@@ -154,16 +146,16 @@ class FileSync {
   const Mirror mirror_;
   std::atomic<Direction> direction_ = Direction::kToBucket;
   std::atomic<bool> stopping_ = false;
-  std::atomic<bool> reconciled_ = false;
+  Guarded<std::map<std::string, std::string>> problems_;  // by path
+  Comparison comparison_{mirror_, dirty_, stopping_, problems_};
   std::atomic<bool> has_unwatched_ = false;
   std::atomic<bool> ever_passed_ = false;
   std::atomic<int> barriers_ = 0;  // under way
   Guarded<Passes> passes_;
   Guarded<std::set<std::string>> cookies_;
-  Guarded<std::map<std::string, Error>> errors_;          // by part
-  Guarded<std::map<std::string, std::string>> problems_;  // by path
+  Guarded<std::map<std::string, Error>> errors_;  // by part
   Guarded<Verification> verification_;
-  Guarded<Rate> rate_;
+  TransferRate rate_;
   std::mutex lifecycle_;  // start, stop, direction
   bool started_ = false;
   std::vector<std::thread> threads_;
