@@ -91,7 +91,7 @@ TEST_F(Sockets, BytesMoveThroughAPipeUnseen) {
     const auto pipe = *Pipe::create();
     const IoResult sent = co_await t.client_->send("hello world", soon(*t.loop_));
     EXPECT_TRUE(sent.ok());
-    const IoResult taken = co_await t.server_->move_in(*pipe, 5, soon(*t.loop_));
+    const IoResult taken = co_await t.server_->move_in(*pipe, {.most = 5}, soon(*t.loop_));
     EXPECT_EQ(taken.bytes, 5u);
     EXPECT_FALSE(pipe->is_empty());
     const IoResult moved = co_await t.server_->move_out(*pipe, soon(*t.loop_));  // and back
@@ -110,10 +110,10 @@ TEST_F(Sockets, MovingEndsWithThePeerOrTheDeadline) {
     co_await t.connect_pair();
     const auto pipe = *Pipe::create();
     const Mono at_once = t.loop_->now() + 1ms;
-    const IoResult late = co_await t.server_->move_in(*pipe, 5, at_once);
+    const IoResult late = co_await t.server_->move_in(*pipe, {.most = 5}, at_once);
     EXPECT_EQ(late.status, IoStatus::kTimeout);
     t.client_->shutdown_send();
-    const IoResult end = co_await t.server_->move_in(*pipe, 5, soon(*t.loop_));
+    const IoResult end = co_await t.server_->move_in(*pipe, {.most = 5}, soon(*t.loop_));
     EXPECT_EQ(end.status, IoStatus::kEnd);
   };
   run(body(*this));
@@ -202,12 +202,40 @@ TEST_F(Sockets, CancelWakesAWaitingReceiver) {
   run(body(*this));
 }
 
-TEST_F(Sockets, AnIdleSocketReportsThePeersEnd) {
-  struct Watcher final : IdleObserver {
-    explicit Watcher(Loop& loop) : seen(loop) {}
-    void on_idle_activity(Socket&) override { seen.set(); }
-    Event seen;
+struct Watcher final : IdleObserver {
+  explicit Watcher(Loop& loop) : seen(loop) {}
+  void on_idle_activity(Socket&) override { seen.set(); }
+  Event seen;
+};
+
+TEST_F(Sockets, RoomToSendIsNoActivityOfAnIdleSocket) {
+  struct Reader {
+    static Detached drain(Socket& socket, std::size_t bytes) {
+      while (bytes > 0) {
+        const IoResult got = co_await socket.recv(socket.loop().scratch(), soon(socket.loop()));
+        if (!got.ok()) break;
+        bytes -= got.bytes;
+      }
+    }
   };
+  const auto body = [](Sockets& t) -> Task<void> {
+    co_await t.connect_pair();
+    const auto pipe = *Pipe::create();
+    (void)co_await t.server_->send("hello", soon(*t.loop_));
+    const IoResult taken = co_await t.client_->move_in(*pipe, {.most = 5}, soon(*t.loop_));
+    EXPECT_EQ(taken.bytes, 5u);
+    Watcher watcher(*t.loop_);
+    t.client_->set_idle_observer(&watcher);
+    const std::string large(std::size_t{32} << 20, 'x');
+    Reader::drain(*t.server_, large.size());
+    const IoResult sent = co_await t.client_->send(large, soon(*t.loop_));
+    EXPECT_EQ(sent.bytes, large.size());
+    EXPECT_FALSE(watcher.seen.is_set());
+  };
+  run(body(*this));
+}
+
+TEST_F(Sockets, AnIdleSocketReportsThePeersEnd) {
   const auto body = [](Sockets& t) -> Task<void> {
     co_await t.connect_pair();
     Watcher watcher(*t.loop_);

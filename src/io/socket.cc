@@ -60,7 +60,8 @@ bool Socket::is_quiet() {
 }
 
 void Socket::set_receive_low_water(std::size_t bytes) {
-  const int value = static_cast<int>(std::max<std::size_t>(1, bytes));
+  const int value = static_cast<int>(bytes);
+  if (std::exchange(low_water_, value) == value) return;
   // Unix sockets may refuse: then every arrival wakes, as always.
   setsockopt(fd_, SOL_SOCKET, SO_RCVLOWAT, &value, sizeof value);
 }
@@ -116,7 +117,9 @@ void Socket::on_ready(std::uint32_t events) {
     return;
   }
   if (tls_ && !broken_ && !has_tls_data() && !peer_ended_) return;
-  if (readable_ && idle_observer_ != nullptr) idle_observer_->on_idle_activity(*this);
+  // Room to send is no news.
+  if ((events & ~EPOLLOUT) != 0 && idle_observer_ != nullptr)
+    idle_observer_->on_idle_activity(*this);
 }
 
 void Socket::expire_recv() {
@@ -239,8 +242,8 @@ bool Socket::MoveIn::attempt() {
   }
   if (!socket.readable_) return false;
   CHECK(pipe_.is_empty());
-  const ssize_t got =
-      ::splice(socket.fd_, nullptr, pipe_.in(), nullptr, most_, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+  const ssize_t got = ::splice(socket.fd_, nullptr, pipe_.in(), nullptr, amount_.most,
+                               SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
     socket.readable_ = socket.peer_ended_;
     return false;
@@ -251,6 +254,11 @@ bool Socket::MoveIn::attempt() {
   pipe_.held_ = static_cast<std::size_t>(std::max<ssize_t>(got, 0));
   result = {status, pipe_.held_};
   return true;
+}
+
+void Socket::MoveIn::await_suspend(std::coroutine_handle<> waiting) {
+  socket.receive_later(*this, waiting);
+  socket.set_receive_low_water(amount_.worth_waking);
 }
 
 bool Socket::MoveOut::attempt() {

@@ -72,16 +72,20 @@ class Socket final : private Pollable {
   Send send(std::string_view first, std::string_view second, Mono deadline);
   Send send(std::string_view bytes, Mono deadline);
   // At most `most` bytes of what has arrived go into an empty pipe, at least one; all that a pipe
-  // holds goes out.
+  // holds goes out. Who has to wait is woken by `worth_waking` bytes, or by the end.
+  struct Amount {
+    std::size_t most = 0;
+    std::size_t worth_waking = 1;
+  };
   class MoveIn;
   class MoveOut;
-  MoveIn move_in(Pipe& pipe, std::size_t most, Mono deadline);
+  MoveIn move_in(Pipe& pipe, Amount amount, Mono deadline);
   MoveOut move_out(Pipe& pipe, Mono deadline);
   // kOk when there is something to receive, kEnd when the peer ended or broke the connection.
   Activity activity(Mono deadline);
 
-  // Wakes a receiver only when so much has arrived, or the end; 1 is the normal state.
-  void set_receive_low_water(std::size_t bytes);
+  // Receivers wait for one byte again.
+  void reset_receive_low_water() { set_receive_low_water(1); }
   void shutdown_send();
   void cancel();
   void cancel_recv();
@@ -128,6 +132,7 @@ class Socket final : private Pollable {
   bool recv_tls(std::span<char> into, IoResult& result);
   void note_tls_end(int error);
   void end_tls();
+  void set_receive_low_water(std::size_t bytes);
   bool has_tls_data();  // also notices the peer's end
   void on_ready(std::uint32_t events) override;
   void receive_later(Waiter& waiter, std::coroutine_handle<> handle);
@@ -144,6 +149,7 @@ class Socket final : private Pollable {
   bool peer_ended_ = false;
   bool broken_ = false;
   bool cancelled_ = false;
+  int low_water_ = 1;
   Waiter* receiver_ = nullptr;
   Waiter* sender_ = nullptr;
   IdleObserver* idle_observer_ = nullptr;
@@ -194,16 +200,16 @@ class Socket::Send final : private Waiter {
 
 class Socket::MoveIn final : private Waiter {
  public:
-  MoveIn(Socket& socket, Pipe& pipe, std::size_t most, Mono until)
-      : Waiter(socket, until), pipe_(pipe), most_(most) {}
+  MoveIn(Socket& socket, Pipe& pipe, Amount amount, Mono until)
+      : Waiter(socket, until), pipe_(pipe), amount_(amount) {}
   bool await_ready() { return attempt(); }
-  void await_suspend(std::coroutine_handle<> waiting) { socket.receive_later(*this, waiting); }
+  void await_suspend(std::coroutine_handle<> waiting);
   IoResult await_resume() const { return result; }
 
  private:
   bool attempt() override;
   Pipe& pipe_;
-  std::size_t most_;
+  Amount amount_;
 };
 
 class Socket::MoveOut final : private Waiter {
@@ -249,8 +255,8 @@ inline Socket::Send Socket::send(std::string_view first, std::string_view second
 inline Socket::Send Socket::send(std::string_view bytes, Mono deadline) {
   return {*this, bytes, {}, deadline};
 }
-inline Socket::MoveIn Socket::move_in(Pipe& pipe, std::size_t most, Mono deadline) {
-  return {*this, pipe, most, deadline};
+inline Socket::MoveIn Socket::move_in(Pipe& pipe, Amount amount, Mono deadline) {
+  return {*this, pipe, amount, deadline};
 }
 inline Socket::MoveOut Socket::move_out(Pipe& pipe, Mono deadline) {
   return {*this, pipe, deadline};

@@ -62,6 +62,20 @@ async def a_connection_is_kept_on_both_sides(gateway):
         assert backend.connections == 1, backend.connections
 
 
+async def a_long_body_leaves_its_connection_to_the_next_request(gateway):
+    async def long(request, reader, writer):
+        await Backend.answer(writer, payload(1_000_000))
+
+    async def clients(count):
+        async with gateway.client() as client:
+            for _ in range(count):
+                assert len((await client.request()).body) == 1_000_000
+    async with Backend(long) as backend:
+        await gateway.route_to(backend.address)
+        await asyncio.gather(*(clients(8) for _ in range(4)))
+        assert backend.connections <= 4, backend.connections
+
+
 async def pipelined_requests_are_answered_in_order(gateway):
     async def name(request, reader, writer):
         await asyncio.sleep(random.random() / 100)
@@ -420,7 +434,8 @@ async def it_serves_again_after_kill_9_without_a_controller(gateway):
 
 if __name__ == "__main__":
     main([bodies_of_all_sizes_pass_both_ways, a_connection_is_kept_on_both_sides,
-          pipelined_requests_are_answered_in_order, a_head_arriving_byte_by_byte_is_understood, http10_is_served,
+          a_long_body_leaves_its_connection_to_the_next_request, pipelined_requests_are_answered_in_order,
+          a_head_arriving_byte_by_byte_is_understood, http10_is_served,
           head_204_and_304_have_no_body, fields_are_rewritten, expect_100_continue_is_answered,
           an_early_response_is_delivered_while_the_body_is_sent, a_websocket_is_tunnelled,
           a_refused_upgrade_leaves_plain_http, a_client_that_half_closes_gets_its_response, events_are_not_delayed,

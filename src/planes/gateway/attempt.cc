@@ -143,13 +143,11 @@ io::Task<io::IoStatus> Attempt::pass_by(Duration idle) {
   io::IoStatus status = io::IoStatus::kOk;
   while (status == io::IoStatus::kOk && !upstream_.incoming().done) {
     const std::uint64_t left = upstream_.unseen_source().bytes;
-    if (is_fast) source.set_receive_low_water(std::min(left, kBatch));
+    const io::Socket::Amount amount{.most = left,
+                                    .worth_waking = is_fast ? std::min(left, kBatch) : 1};
     const io::IoResult got =
-        co_await source.move_in(*pipe, left, after(is_fast ? kBatchWait : idle));
-    if (got.status == io::IoStatus::kTimeout && std::exchange(is_fast, false)) {
-      source.set_receive_low_water(1);
-      continue;
-    }
+        co_await source.move_in(*pipe, amount, after(is_fast ? kBatchWait : idle));
+    if (got.status == io::IoStatus::kTimeout && std::exchange(is_fast, false)) continue;
     status = got.status;
     if (!got.ok()) break;
     upstream_.note_passed_by(got.bytes);
@@ -158,7 +156,7 @@ io::Task<io::IoStatus> Attempt::pass_by(Duration idle) {
     status = sent.status;
     co_await worker_.loop().yield();
   }
-  source.set_receive_low_water(1);
+  source.reset_receive_low_water();
   worker_.give_back_pipe(std::move(pipe));
   co_return status;
 }

@@ -126,8 +126,9 @@ void Http1Upstream::cancel() {
   socket_.cancel();
 }
 
+// An event may be older than what was read since.
 void Http1Upstream::on_idle_activity(io::Socket&) {
-  endpoint_.drop_idle(*this);
+  if (!socket_.is_quiet()) endpoint_.drop_idle(*this);
 }
 
 }  // namespace banyan::gateway
