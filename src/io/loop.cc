@@ -85,10 +85,11 @@ void Loop::turn() {
   dispatch(std::max(count, 0));
   run_timers();
   run_scheduled();
+  resume_all(at_batch_end_);
 }
 
 int Loop::wait_ms() const {
-  if (!scheduled_.empty()) return 0;
+  if (!scheduled_.empty() || !at_batch_end_.empty()) return 0;
   if (timers_.empty()) return -1;
   const Duration left = timers_.front()->queued_ - SystemClock().now();
   if (left <= Duration::zero()) return 0;
@@ -122,8 +123,12 @@ void Loop::run_posted() {
 }
 
 void Loop::run_scheduled() {
-  // One pass: what is scheduled meanwhile waits for the next, so that a yield is one.
-  resuming_.swap(scheduled_);
+  resume_all(scheduled_);
+}
+
+// One pass: who begins to wait meanwhile waits for the next, so that a yield is one.
+void Loop::resume_all(std::vector<std::coroutine_handle<>>& waiting) {
+  resuming_.swap(waiting);
   for (const std::coroutine_handle<> handle : resuming_) handle.resume();
   resuming_.clear();
 }

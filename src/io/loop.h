@@ -84,6 +84,9 @@ class Loop {
   // co_await loop.yield(): lets everybody else have a turn.
   struct Yield;
   Yield yield();
+  // co_await loop.batch_end(): goes on when every event that epoll reported at once was acted on.
+  struct BatchEnd;
+  BatchEnd batch_end();
   // Registers or forgets; after `forget` no event of this batch reaches `pollable` any more.
   Result<void> watch(int fd, Pollable& pollable);
   void forget(Pollable& pollable);
@@ -112,6 +115,7 @@ class Loop {
   void drain_wakeups();
   void run_posted();
   void run_scheduled();
+  void resume_all(std::vector<std::coroutine_handle<>>& waiting);
   void run_timers();
   void queue(Timer& timer, Mono at);
   void unqueue(Timer& timer);
@@ -129,6 +133,7 @@ class Loop {
   std::vector<Timer*> timers_;  // a binary heap by `queued_`
   std::vector<std::coroutine_handle<>> scheduled_;
   std::vector<std::coroutine_handle<>> resuming_;
+  std::vector<std::coroutine_handle<>> at_batch_end_;
   Guarded<Posted> posted_;
   std::unique_ptr<std::array<char, kScratchBytes>> scratch_;
 };
@@ -158,7 +163,17 @@ struct Loop::Yield {
   void await_resume() const noexcept {}
 };
 
+struct Loop::BatchEnd {
+  Loop& loop;
+  bool await_ready() const noexcept { return false; }
+  void await_suspend(std::coroutine_handle<> handle) { loop.at_batch_end_.push_back(handle); }
+  void await_resume() const noexcept {}
+};
+
 inline Loop::Yield Loop::yield() {
+  return {*this};
+}
+inline Loop::BatchEnd Loop::batch_end() {
   return {*this};
 }
 inline Loop::Sleep Loop::sleep_until(Mono at) {

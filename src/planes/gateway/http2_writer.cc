@@ -20,6 +20,7 @@ io::Detached Http2Writer::run() {
       out.shrink_to_fit();  // an idle connection keeps no buffer
       output_.reset();
       (void)co_await output_.wait();
+      co_await socket_.loop().batch_end();  // what other streams say by then goes out with it
       continue;
     }
     const Mono deadline = socket_.loop().now() + (finishing_ ? kGoodbyeTime : patience_);
