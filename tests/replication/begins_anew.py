@@ -96,10 +96,20 @@ def test_what_others_built_on_it_is_not_dropped(pair, checkpoints, point):
     assert_moved(pair)
 
 
+def test_a_lost_snapshot_is_made_anew(pair, checkpoints, point):
+    pair.old.psql(SETUP + CHANGE, "shop")
+    checkpoints.joinpath(point).write_text("delay 1500")
+    pair.start()
+    eventually(checkpoints.joinpath(point + ".reached").exists, point)
+    assert pair.old.value("select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'banyan_slot'") == 1
+    assert_moved(pair)
+
+
 def main():
     for test, point in ((test_a_changed_schema_is_brought_anew, "begin.schema_made"),
                         (test_a_changed_schema_is_brought_anew, "schema.pre_data_made"),
                         (test_a_begun_copy_goes_on, "copy.start"),
+                        (test_a_lost_snapshot_is_made_anew, "schema.start"),
                         (test_what_others_built_on_it_is_not_dropped, "begin.schema_made")):
         with tempfile.TemporaryDirectory() as directory:
             os.environ["BANYAN_CHECKPOINTS"] = directory

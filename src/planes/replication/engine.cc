@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "planes/replication/back_off.h"
 #include "planes/replication/engine_shared.h"
+#include "planes/replication/source_snapshot.h"
 
 namespace banyan::replication {
 namespace {
@@ -26,8 +27,7 @@ constexpr auto kBackOffMost = 5000ms;
 // The transaction ids a snapshot has seen, by importing it once.
 Result<std::string> snapshot_as_text(const std::string& url, const std::string& name) {
   TRY(auto db, connect(url));
-  TRY_VOID(db.exec("begin isolation level repeatable read; set transaction snapshot " +
-                   pg::quote_literal(name)));
+  TRY_VOID(begin_under(db, name));
   const auto* function =
       db.server_version() >= 130000 ? "pg_current_snapshot" : "txid_current_snapshot";
   TRY(const auto rows, db.query(fmt::format("select pg_catalog.{}()::text", function)));

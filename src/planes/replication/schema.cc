@@ -15,6 +15,7 @@
 #include "planes/replication/made_objects.h"
 #include "planes/replication/pg_client.h"
 #include "planes/replication/roles.h"
+#include "planes/replication/source_snapshot.h"
 
 namespace banyan::replication {
 namespace {
@@ -115,11 +116,13 @@ std::vector<SchemaItem> only(std::vector<SchemaItem> items, auto&& wanted) {
   return items;
 }
 
-// A server that went away in the middle of pg_dump comes back; everything else does not pass.
+// A server that went away in the middle of pg_dump comes back, and a lost snapshot is made anew;
+// everything else does not pass.
 bool lost_the_server(std::string_view said) {
-  for (const std::string_view sign :
-       {"server closed the connection", "connection to server", "terminating connection",
-        "the database system is", "no connection to the server"}) {
+  constexpr std::string_view kSigns[] = {"server closed the connection", "connection to server",
+                                         "terminating connection",       "the database system is",
+                                         "no connection to the server",  kSnapshotGone};
+  for (const auto sign : kSigns) {
     if (said.contains(sign)) return true;
   }
   return false;

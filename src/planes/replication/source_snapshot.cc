@@ -51,6 +51,14 @@ Result<std::string> begin_fresh_snapshot(pg::Connection& source, const SnapshotF
   return failure(Code::kTimeout, "a transaction older than the slot does not end", Retry::kSafe);
 }
 
+Result<void> begin_under(pg::Connection& db, const std::string& exported) {
+  auto begun =
+      db.exec(fmt::format("{}set transaction snapshot {}", kBegin, pg::quote_literal(exported)));
+  if (begun || !begun.error().message().contains(kSnapshotGone)) return begun;
+  return failure(Code::kUnavailable, "the snapshot went with the session that exported it",
+                 Retry::kSafe);
+}
+
 Result<bool> is_rewritten(pg::Connection& source, const Table& table) {
   const auto* parts = table.is_partitioned
                           ? "oid in (select relid from pg_catalog.pg_partition_tree($1::oid) "
@@ -70,8 +78,7 @@ Result<bool> is_rewritten(pg::Connection& source, const Table& table) {
 Result<std::shared_ptr<SourceSnapshot>> SourceSnapshot::import(const std::string& url,
                                                                const std::string& exported) {
   TRY(auto session, pg::Connection::open(url, {.application_name = "banyan_snapshot"}));
-  TRY_VOID(session.exec(
-      fmt::format("{}set transaction snapshot {}", kBegin, pg::quote_literal(exported))));
+  TRY_VOID(begin_under(session, exported));
   return std::make_shared<SourceSnapshot>(Held{std::move(session), {exported, ""}});
 }
 

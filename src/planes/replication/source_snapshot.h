@@ -27,6 +27,12 @@ struct SnapshotName {
 Result<std::string> begin_fresh_snapshot(pg::Connection& source, const SnapshotFilter& slot,
                                          const Table* table);
 
+// Begins a read-only transaction of `db` under an exported snapshot. kUnavailable when the session
+// that exported it has ended, and the snapshot with it.
+Result<void> begin_under(pg::Connection& db, const std::string& exported);
+// What PostgreSQL says of such a snapshot.
+constexpr std::string_view kSnapshotGone = "invalid snapshot identifier";
+
 // Whether `table` was truncated or rewritten since the snapshot of `source`'s transaction: then
 // what that read of it is not what the snapshot has seen. To be asked while the table is locked.
 Result<bool> is_rewritten(pg::Connection& source, const Table& table);

@@ -93,9 +93,7 @@ Result<std::string> Copier::begin_source(const Task& task) {
                                                       : "set enable_seqscan = on"));
   if (!task.snapshot) return begin_fresh_snapshot(*source_, slot_, task.chunk.table);
   TRY(auto name, task.snapshot->name());
-  TRY_VOID(
-      source_->exec("begin isolation level repeatable read read only; set transaction snapshot " +
-                    pg::quote_literal(name.exported)));
+  TRY_VOID(begin_under(*source_, name.exported));
   return name.text;
 }
 

@@ -10,6 +10,7 @@
 
 #include "base/fail_point.h"
 #include "base/guarded.h"
+#include "planes/replication/source_snapshot.h"
 #include "wire/pg/replication.h"
 
 namespace banyan::replication {
@@ -275,8 +276,7 @@ Result<pg::Connection> open_pinned(const std::string& url) {
 
 Result<pg::Connection> open_at(const std::string& url, const std::string& snapshot) {
   TRY(auto db, open_pinned(url));
-  TRY_VOID(db.exec("begin isolation level repeatable read read only; set transaction snapshot " +
-                   pg::quote_literal(snapshot)));
+  TRY_VOID(begin_under(db, snapshot));
   return db;
 }
 
