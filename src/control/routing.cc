@@ -140,6 +140,10 @@ json route_snapshot(const spec::Spec& spec, const json& fleet, const Sides& side
   spec::Rehome rehome = gateway.rehome;
   spec::JsonWriter(out).group({"rehome", ""}, rehome);
   if (gateway.limits != spec::Limits{}) spec::write(gateway.limits, out["limits"]);
+  if (gateway.limits.shared) {
+    spec::SecretPlace redis = spec::place_of(spec, spec.redis.at(gateway.limits.shared->redis).url);
+    spec::JsonWriter(out).group({"limits_redis", ""}, redis);
+  }
   return out;
 }
 

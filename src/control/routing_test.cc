@@ -64,6 +64,19 @@ TEST(Routing, ServicesThatRunElsewhereAreThereWithTheirWeights) {
   EXPECT_EQ(out["limits"]["body_rate"], 7);
 }
 
+TEST(Routing, ASnapshotSaysWhereTheRedisOfTheLimitsIsFoundAndNoPassword) {
+  spec::Spec spec = lift();
+  spec.secrets_file = "/site/.env";
+  spec.redis["limits"].url = {spec::SecretRef::Kind::kSecret, "LIMITS_REDIS", {}};
+  EXPECT_FALSE(route_snapshot(spec, fleet("ready"), {}, 1).contains("limits_redis"));
+  spec.gateway.limits.client_requests_per_s = 5;
+  spec.gateway.limits.shared = {.redis = "limits"};
+  const json out = route_snapshot(spec, fleet("ready"), {}, 1);
+  EXPECT_EQ(out["limits"]["shared"]["redis"], "limits");
+  EXPECT_EQ(out["limits_redis"], json::parse(R"({"kind": "secret", "text": "LIMITS_REDIS",
+                                                 "secrets_file": "/site/.env"})"));
+}
+
 TEST(Routing, DrainingInstancesAreLeftOut) {
   const json out = route_snapshot(lift(), fleet("draining"), {}, 1);
   EXPECT_TRUE(out["backends"]["web"]["endpoints"].empty());

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <string>
 
 #include "spec/value.h"
 
@@ -60,6 +59,12 @@ bool Cidr::holds(const IpBytes& address) const {
 IpBytes client_block(IpBytes address) {
   if (!is_mapped(address)) keep_bits(address, 64);
   return address;
+}
+
+std::string client_text(const IpBytes& block) {
+  std::array<char, INET6_ADDRSTRLEN> text{};
+  if (is_mapped(block)) return inet_ntop(AF_INET, block.data() + 12, text.data(), text.size());
+  return inet_ntop(AF_INET6, block.data(), text.data(), text.size()) + std::string("/64");
 }
 
 }  // namespace banyan::spec

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 
 namespace banyan::spec {
@@ -27,5 +28,7 @@ class Cidr {
 
 // What counts as one client: the IPv4 address, or the /64 of an IPv6 address.
 IpBytes client_block(IpBytes address);
+// Of such a block: "192.0.2.1", "2001:db8::/64".
+std::string client_text(const IpBytes& block);
 
 }  // namespace banyan::spec

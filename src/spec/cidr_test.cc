@@ -35,6 +35,8 @@ TEST(Cidr, OneClientOfIpv6HasA64) {
   EXPECT_EQ(client_block(*parse_ip("2001:db8::1")), client_block(*parse_ip("2001:db8::ffff:1")));
   EXPECT_NE(client_block(*parse_ip("2001:db8::1")), client_block(*parse_ip("2001:db8:0:1::1")));
   EXPECT_NE(client_block(*parse_ip("192.0.2.1")), client_block(*parse_ip("192.0.2.2")));
+  EXPECT_EQ(client_text(client_block(*parse_ip("2001:db8::ffff:1"))), "2001:db8::/64");
+  EXPECT_EQ(client_text(client_block(*parse_ip("192.0.2.1"))), "192.0.2.1");
 }
 
 }  // namespace

@@ -222,6 +222,7 @@ Gateway Loader::gateway(Reader& reader) const {
   gateway.zone = reader.optional_text({"zone", "Zone it runs in: endpoints there are preferred"});
   reader.mapping({"limits", "What clients may ask for"},
                  [&](Reader& inner) { gateway.limits = read_limits(inner); });
+  gateway.limits_at = reader.at("limits");
   YamlFields(reader).group({"tracing", "Export of traces to an OpenTelemetry collector"},
                            gateway.tracing);
   YamlFields(reader).group(
@@ -474,7 +475,7 @@ void read_resources(const Loader& loader, Reader& reader, Spec& spec) {
                 spec.databases[name] = database(name, inner);
               });
   reader.each(
-      {"redis", "Redis databases of the new side"},
+      {"redis", "Redis databases: of the new side, of the gateways' limits"},
       [&](const std::string& name, Reader& inner) { spec.redis[name] = redis(name, inner); });
   reader.each({"buckets", "Buckets of S3 services"}, [&](const std::string& name, Reader& inner) {
     spec.buckets[name] = loader.bucket(name, inner);

@@ -28,6 +28,7 @@ class Settler {
     for (auto& [name, service] : spec_.services) check_service(service);
     for (auto& [name, bucket] : spec_.buckets) check_bucket(bucket);
     check_routes();
+    check_shared_limits();
     for (auto& [name, migration] : spec_.migrations) settle_migration(migration);
   }
 
@@ -159,6 +160,13 @@ class Settler {
         duplicate(route.at, fmt::format("routes[{}].match: \"{}\" stands twice", i, route.id));
       }
     }
+  }
+
+  void check_shared_limits() {
+    const Gateway& gateway = spec_.gateway;
+    if (gateway.limits.shared)
+      require(spec_.redis, gateway.limits.shared->redis, "redis",
+              {"gateway.limits.shared.redis", gateway.limits_at});
   }
 
   void settle_migration(Migration& migration) {

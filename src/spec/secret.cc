@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
@@ -44,9 +46,12 @@ Result<std::string> from_environment(const std::string& name) {
           .with_remedy(fmt::format("export {}=... and start again", name)));
 }
 
+std::string absolute(const Spec& spec, const std::string& path) {
+  return path.starts_with('/') ? path : spec.directory + "/" + path;
+}
+
 Result<std::string> from_file(const Spec& spec, const std::string& path) {
-  const bool absolute = path.starts_with('/');
-  const std::string whole = absolute ? path : spec.directory + "/" + path;
+  const std::string whole = absolute(spec, path);
   std::ifstream file(whole, std::ios::binary);
   if (!file) {
     return std::unexpected(
@@ -106,7 +111,25 @@ Result<void> apply_bind(const Spec& spec, const Bind& bind, Variables& variables
   return {};
 }
 
+constexpr std::array<std::string_view, 4> kKinds = {"plain", "env", "file", "secret"};
+
 }  // namespace
+
+SecretPlace place_of(const Spec& spec, const SecretRef& ref) {
+  const bool is_file = ref.kind == SecretRef::Kind::kFile;
+  SecretPlace place{.kind = std::string(kKinds.at(static_cast<std::size_t>(ref.kind))),
+                    .text = is_file ? absolute(spec, ref.text) : ref.text,
+                    .secrets_file = {}};
+  if (ref.kind == SecretRef::Kind::kSecret) place.secrets_file = spec.secrets_file;
+  return place;
+}
+
+Result<std::string> resolve(const SecretPlace& place) {
+  const auto kind = std::ranges::find(kKinds, place.kind) - kKinds.begin();
+  Spec spec;
+  spec.secrets_file = place.secrets_file;
+  return resolve(spec, {static_cast<SecretRef::Kind>(kind), place.text, {}});
+}
 
 Result<std::string> resolve(const Spec& spec, const SecretRef& ref) {
   switch (ref.kind) {

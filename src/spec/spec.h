@@ -105,6 +105,7 @@ struct Gateway {
   std::optional<std::string> access_log;
   std::optional<std::string> zone;  // where it runs: endpoints there are preferred
   Limits limits;
+  Position limits_at;
   std::string desync = "defensive";  // or monitor, strictest
   Rehome rehome;
   std::optional<Tracing> tracing;
@@ -294,6 +295,8 @@ Result<Spec> require_spec(const std::string& path);
 
 // The secret's value now. Errors name the reference, never the value.
 Result<std::string> resolve(const Spec& spec, const SecretRef& ref);
+SecretPlace place_of(const Spec& spec, const SecretRef& ref);
+Result<std::string> resolve(const SecretPlace& place);
 // The whole environment of a service: `env` and `bind` resolved. For a bucket bound as "AWS_*":
 // AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_STORAGE_BUCKET_NAME, AWS_S3_ENDPOINT_URL,
 // AWS_ENDPOINT_URL_S3, AWS_S3_REGION_NAME and AWS_DEFAULT_REGION. An embedded bucket without keys

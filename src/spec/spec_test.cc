@@ -246,6 +246,21 @@ TEST(Spec, RoutesSayWhatTheyMatchAndDo) {
   EXPECT_EQ(outcome.spec.services.at("new").traffic.limits.requests, 10);
 }
 
+TEST(Spec, SharedLimitsNameARedisAndHaveARate) {
+  const auto with = [](const std::string& limits) {
+    return parse("banyan: 1\nname: s\ngateway: { limits: { " + limits +
+                 " } }\nredis: { limits: { url: redis://127.0.0.1 } }\n");
+  };
+  const auto good = with("client_requests_per_s: 5, shared: { redis: limits }");
+  EXPECT_TRUE(good.ok());
+  EXPECT_EQ(good.spec.gateway.limits.shared->key_prefix, "banyan:rate:");
+  expect_problem(with("client_requests_per_s: 5, shared: { redis: limit }"), "BY-0330",
+                 "gateway.limits.shared.redis: no redis is named \"limit\"");
+  expect_problem(with("shared: { redis: limits }"), "BY-0313", "there is no rate to share");
+  expect_problem(with("client_requests_per_s: 5, shared: { redis: limits, key_prefix: \"\" }"),
+                 "BY-0313", "key_prefix");
+}
+
 TEST(Spec, RoutesThatContradictThemselvesAreProblems) {
   const auto with = [](const std::string& from, const std::string& to) {
     std::string text(kRouted);
@@ -322,6 +337,17 @@ TEST_F(SecretFiles, AreFoundInTheEnvironmentFirst) {
   setenv("BANYAN_TEST_A", "from environment", 1);
   EXPECT_EQ(*resolve(spec_, a), "from environment");
   unsetenv("BANYAN_TEST_A");
+}
+
+TEST_F(SecretFiles, ArePlacesThatNeedNoSpec) {
+  write(".env", "BANYAN_TEST_A=from file\n");
+  write("key", "k\n");
+  spec_.secrets_file = (folder_ / ".env").string();
+  for (const SecretRef& ref : {SecretRef{SecretRef::Kind::kSecret, "BANYAN_TEST_A", {}},
+                               SecretRef{SecretRef::Kind::kFile, "key", {}},
+                               SecretRef{SecretRef::Kind::kPlain, "plain", {}}})
+    EXPECT_EQ(*resolve(place_of(spec_, ref)), *resolve(spec_, ref));
+  EXPECT_FALSE(resolve(place_of(spec_, {SecretRef::Kind::kEnv, "BANYAN_TEST_NONE", {}})));
 }
 
 TEST_F(SecretFiles, LoseOnlyTheirLastNewline) {

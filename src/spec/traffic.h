@@ -233,6 +233,21 @@ struct Rehome {
   bool operator==(const Rehome&) const = default;
 };
 
+// One rate of a client over several gateways.
+struct SharedLimits {
+  std::string redis;  // key in Spec::redis
+  std::string key_prefix = "banyan:rate:";
+  bool operator==(const SharedLimits&) const = default;
+};
+
+// A SecretRef that every process of this machine resolves to the same value, without the spec.
+struct SecretPlace {
+  std::string kind = "plain";  // env, file, secret
+  std::string text;
+  std::optional<std::string> secrets_file;
+  bool operator==(const SecretPlace&) const = default;
+};
+
 // Of the whole gateway. The names are those of the snapshot's JSON.
 struct Limits {
   Millis head_ms{10'000};       // to receive a request head
@@ -253,6 +268,7 @@ struct Limits {
   std::int64_t client_connections = 0;  // of one client address (IPv6: /64); 0: no limit
   std::int64_t client_requests_per_s = 0;
   std::int64_t client_burst = 0;
+  std::optional<SharedLimits> shared;  // of client_requests_per_s and client_burst
   std::int64_t retries = 2;
   bool operator==(const Limits&) const = default;
 };

@@ -309,6 +309,24 @@ void describe(V& v, Rehome& rehome) {
 }
 
 template <class V>
+void describe(V& v, SharedLimits& shared) {
+  v.text(
+      {"redis", "Entry of redis where they are counted: one server, no cluster", Need::kRequired},
+      shared.redis);
+  v.text({"key_prefix", "Put before every key; gateways with another one count apart"},
+         shared.key_prefix);
+  v.check(!shared.key_prefix.empty(), "key_prefix", "is empty",
+          "leave it out, or write what no other key of this Redis begins with");
+}
+
+template <class V>
+void describe(V& v, SecretPlace& place) {
+  v.choice({"kind", ""}, {"plain", "env", "file", "secret"}, place.kind);
+  v.text({"text", "", Need::kRequired}, place.text);
+  v.optional_text({"secrets_file", ""}, place.secrets_file);
+}
+
+template <class V>
 void describe_times(V& v, Limits& limits) {
   v.duration({"head_ms", "To receive a request's head"}, kTimeMs, limits.head_ms);
   v.duration({"idle_ms", "Between two requests of a connection"}, kTimeMs, limits.idle_ms);
@@ -340,6 +358,9 @@ void describe(V& v, Limits& limits) {
           limits.client_requests_per_s);
   v.count({"client_burst", "Requests at once within that rate (0: the rate)"}, kAny,
           limits.client_burst);
+  v.group({"shared", "One rate of a client over all gateways, counted in Redis"}, limits.shared);
+  v.check(!limits.shared || limits.client_requests_per_s > 0, "shared", "there is no rate to share",
+          "set client_requests_per_s, or leave shared out");
   v.count({"retries", "Further tries where that cannot do anything twice"}, {0, 10},
           limits.retries);
 }

@@ -19,12 +19,14 @@ timeval to_timeval(Duration duration) {
   return {.tv_sec = us / 1'000'000, .tv_usec = us % 1'000'000};
 }
 
+// The text is not named: of a mistyped URL it may be the password.
 Result<int> number(std::string_view text, int greatest) {
   int value = 0;
   const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (problem != std::errc() || end != text.data() + text.size() || value < 0 || value > greatest)
-    return failure(Code::kInvalidArgument,
-                   fmt::format("'{}' is not a number up to {}", text, greatest));
+    return failure(
+        Code::kInvalidArgument,
+        fmt::format("port and database of a redis:// URL are numbers up to {}", greatest));
   return value;
 }
 
