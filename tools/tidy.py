@@ -17,7 +17,7 @@ ALLOWED = {
     "wire/redis": "base",
     "wire/s3": "base store",
     "wire/rpc": "base",
-    "planes/gateway": "base spec io wire/http wire/h2",
+    "planes/gateway": "base spec io wire/http wire/h2 wire/redis",
     "planes/replication": "base spec store wire/pg",
     "planes/files": "base spec store wire/s3",
     "planes/sessions": "base spec store wire/redis wire/pg",

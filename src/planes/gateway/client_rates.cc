@@ -10,6 +10,13 @@ constexpr std::size_t kLooksForRoom = 8;
 
 }  // namespace
 
+Rate client_rate(const spec::Limits& limits) {
+  const std::int64_t burst =
+      limits.client_burst > 0 ? limits.client_burst : limits.client_requests_per_s;
+  return {.per_second = static_cast<double>(limits.client_requests_per_s),
+          .burst = static_cast<double>(burst)};
+}
+
 // Of a few neighbours the one that is forgotten had the most tokens: it loses least.
 void ClientRates::make_room(Buckets& buckets) {
   auto fullest = buckets.begin();
@@ -19,20 +26,35 @@ void ClientRates::make_room(Buckets& buckets) {
   buckets.erase(fullest);
 }
 
-Duration ClientRates::take(std::string_view client, Rate rate, Mono now) {
-  const std::size_t shard = std::hash<std::string_view>{}(client) % kShards;
-  return shards_[shard].with([&](Buckets& buckets) {
-    if (buckets.size() >= kClientsMax / kShards && !buckets.contains(std::string(client)))
-      make_room(buckets);
-    Bucket& bucket =
-        buckets.try_emplace(std::string(client), Bucket{rate.burst, now}).first->second;
-    const double elapsed = std::max(0.0, std::chrono::duration<double>(now - bucket.at).count());
-    bucket.tokens = std::min(rate.burst, bucket.tokens + elapsed * rate.per_second);
-    bucket.at = std::max(bucket.at, now);
-    if (bucket.tokens >= 1) {
-      bucket.tokens -= 1;
-      return Duration::zero();
+Guarded<ClientRates::Shard>& ClientRates::shard_of(std::string_view client) {
+  return shards_[std::hash<std::string_view>{}(client) % kShards];
+}
+
+ClientRates::Bucket& ClientRates::refilled(Shard& shard, const std::string& client, Rate rate,
+                                           Mono now) {
+  Buckets& buckets = shard.buckets;
+  if (buckets.size() >= kShardMax && !buckets.contains(client)) make_room(buckets);
+  Bucket& bucket = buckets.try_emplace(client, Bucket{rate.burst, now}).first->second;
+  const double elapsed = std::max(0.0, std::chrono::duration<double>(now - bucket.at).count());
+  bucket.tokens = std::min(rate.burst, bucket.tokens + elapsed * rate.per_second);
+  bucket.at = std::max(bucket.at, now);
+  return bucket;
+}
+
+Duration ClientRates::take(std::string_view client, Rate rate, Mono now, Scope scope) {
+  return shard_of(client).with([&](Shard& shard) {
+    const std::string key(client);
+    Bucket& bucket = refilled(shard, key, rate, now);
+    const bool passes = bucket.tokens >= 1;
+    if (passes) bucket.tokens -= 1;
+    if (scope == Scope::kShared) {
+      bucket.admitted += passes ? 1 : 0;
+      if (!bucket.gathers && shard.asked.size() < kShardMax) {
+        shard.asked.push_back(key);
+        bucket.gathers = true;
+      }
     }
+    if (passes) return Duration::zero();
     const double wait = (1 - bucket.tokens) / rate.per_second;
     return std::max<Duration>(
         1ms, std::chrono::duration_cast<Duration>(std::chrono::duration<double>(wait)));
@@ -41,9 +63,33 @@ Duration ClientRates::take(std::string_view client, Rate rate, Mono now) {
 
 std::size_t ClientRates::clients() {
   std::size_t n = 0;
-  for (auto& shard : shards_)
-    n += shard.with([](const Buckets& buckets) { return buckets.size(); });
+  for (auto& shard : shards_) n += shard.with([](const Shard& one) { return one.buckets.size(); });
   return n;
+}
+
+std::vector<ClientRates::Asked> ClientRates::gather() {
+  std::vector<Asked> out;
+  for (auto& guarded : shards_) {
+    guarded.with([&](Shard& shard) {
+      for (std::string& client : std::exchange(shard.asked, {})) {
+        const auto found = shard.buckets.find(client);
+        if (found == shard.buckets.end()) continue;  // forgotten meanwhile
+        found->second.gathers = false;
+        out.push_back({std::move(client), std::exchange(found->second.admitted, 0)});
+      }
+    });
+  }
+  return out;
+}
+
+void ClientRates::lower(std::string_view client, double left, Rate rate, Mono at) {
+  shard_of(client).with([&](Shard& shard) {
+    const auto found = shard.buckets.find(std::string(client));
+    if (found == shard.buckets.end()) return;
+    Bucket& bucket = found->second;
+    const double since = std::chrono::duration<double>(bucket.at - at).count();
+    bucket.tokens = std::min(bucket.tokens, left - bucket.admitted + since * rate.per_second);
+  });
 }
 
 std::size_t ClientConnections::Hash::operator()(const spec::IpBytes& address) const {

@@ -26,11 +26,9 @@ std::optional<Exchange::Problem> Exchange::over_rate() {
   Duration wait{};
   const LimitsSpec& all = limits();
   if (all.client_requests_per_s > 0) {
-    const auto per_second = static_cast<double>(all.client_requests_per_s);
-    const double burst = all.client_burst > 0 ? static_cast<double>(all.client_burst) : per_second;
-    wait = worker_.client_rates().take(client_key({}, facts(true)).value_or(""),
-                                       {.per_second = per_second, .burst = burst},
-                                       worker_.clock().now());
+    const auto scope = all.shared ? ClientRates::Scope::kShared : ClientRates::Scope::kProcess;
+    wait = worker_.client_rates().take(client_key({}, facts(true)).value_or(""), client_rate(all),
+                                       worker_.clock().now(), scope);
   }
   const auto& rate = route_->spec.rules.limits.rate;
   if (wait == Duration::zero() && rate) wait = rate_wait(*rate);

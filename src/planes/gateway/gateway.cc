@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "base/log.h"
+#include "base/metrics_text.h"
 #include "planes/gateway/access_search.h"
 
 namespace banyan::gateway {
@@ -180,6 +181,7 @@ void Gateway::adopt(const std::shared_ptr<const Routing>& routing) {
     if (i == 0) health_->adopt(*routing);
   });
   tls_.adopt(*routing);
+  shared_rates_.adopt(routing->snapshot);
   traces_.adopt(routing->snapshot.tracing.value_or(spec::Tracing{}));
 }
 
@@ -477,7 +479,16 @@ std::string Gateway::metrics() {
   now.metrics.spans_dropped = traces.dropped;
   std::vector<EndpointGauge> gauges;
   for (const EndpointReport& endpoint : now.endpoints) gauges.push_back(endpoint.gauge);
-  return prometheus_text(now.metrics, now.hold, gauges, now.backends) + certificate_metrics();
+  return prometheus_text(now.metrics, now.hold, gauges, now.backends) + certificate_metrics() +
+         shared_limits_metrics();
+}
+
+std::string Gateway::shared_limits_metrics() const {
+  MetricsText text;
+  text.family("banyan_gateway_shared_limits_up", "gauge",
+              "1 while rates of clients are shared with other gateways.");
+  if (const auto up = shared_rates_.is_up()) text.sample("", *up ? 1 : 0);
+  return text.take();
 }
 
 std::string Gateway::certificate_metrics() {

@@ -25,6 +25,7 @@
 #include "io/descriptor.h"
 #include "io/workers.h"
 #include "planes/gateway/health_checker.h"
+#include "planes/gateway/shared_rates.h"
 #include "planes/gateway/state_file.h"
 #include "planes/gateway/tls_keeper.h"
 #include "planes/gateway/worker.h"
@@ -149,11 +150,13 @@ class Gateway {
   static void report_backends(Worker& worker, Report& report);
   static nlohmann::json backends_json(const Report& report);
   std::string certificate_metrics();
+  std::string shared_limits_metrics() const;
   void wait_for_sessions(Duration at_most);
 
   GatewayOptions options_;
   SystemClock clock_;
   ClientRates client_rates_;
+  SharedRates shared_rates_{client_rates_, clock_};
   ClientConnections client_connections_;
   ClientConnections held_requests_;
   TraceExporter traces_;

@@ -249,6 +249,9 @@ Result<RouteSnapshot> SnapshotReader::read(const json& in) {
     read_limits(top.member("limits"));
     top.group({"rehome", ""}, out_.rehome);
     top.group({"tracing", ""}, out_.tracing);
+    top.group({"limits_redis", ""}, out_.limits_redis);
+    if (out_.limits.shared.has_value() != out_.limits_redis.has_value())
+      top.problem("limits_redis", "goes with limits.shared");
     top.refuse_unknown();
   }
   if (problems_.empty()) {
@@ -313,8 +316,10 @@ json RouteSnapshot::to_json() const {
   spec::write(limits, out["limits"]);
   auto moved = rehome;  // copies: `group` serves readers too
   auto traced = tracing;
+  auto counted = limits_redis;
   spec::JsonWriter(out).group({"rehome", ""}, moved);
   spec::JsonWriter(out).group({"tracing", ""}, traced);
+  spec::JsonWriter(out).group({"limits_redis", ""}, counted);
   if (!listeners.empty()) out["listeners"] = json::object();
   for (const auto& [address, listener] : listeners)
     out["listeners"][address] = listener_json(listener);

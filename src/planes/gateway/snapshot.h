@@ -66,6 +66,7 @@ struct RouteSnapshot {
   std::map<std::string, BackendSpec> backends;
   std::vector<RouteSpec> routes;
   LimitsSpec limits;
+  std::optional<spec::SecretPlace> limits_redis = std::nullopt;  // of limits.shared
   std::string desync = "defensive";  // or monitor, strictest; see docs/desync.md
   spec::Rehome rehome = {};
   std::optional<spec::Tracing> tracing = std::nullopt;

@@ -63,6 +63,18 @@ TEST(RouteSnapshot, ReportsAllProblemsTogetherEachWithItsPath) {
   EXPECT_THAT(text, HasSubstr("epoch: is required"));
 }
 
+TEST(RouteSnapshot, SharedLimitsSayWhereTheirRedisIs) {
+  json in = sample();
+  in["limits"]["client_requests_per_s"] = 5;
+  in["limits"]["shared"] = {{"redis", "limits"}};
+  EXPECT_THAT(problems(in), HasSubstr("limits_redis: goes with limits.shared"));
+  in["limits_redis"] = {{"kind", "env"}, {"text", "LIMITS_REDIS"}};
+  const auto snapshot = RouteSnapshot::from_json(in);
+  ASSERT_TRUE(snapshot) << snapshot.error().message();
+  EXPECT_EQ(snapshot->limits_redis->text, "LIMITS_REDIS");
+  EXPECT_EQ(RouteSnapshot::from_json(snapshot->to_json()), *snapshot);
+}
+
 TEST(RouteSnapshot, RefusesWrongTypesWithoutCrashing) {
   for (const char* key : {"epoch", "listen", "backends", "routes", "limits", "public_host"}) {
     for (const json& wrong : {json(true), json(-1), json("x"), json::array({1}), json{{"a", 1}}}) {
