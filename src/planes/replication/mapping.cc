@@ -22,7 +22,8 @@ std::string take_identifier(std::string_view& text) {
     if (!is_quoted && text[at] == '.') break;
     if (is_quoted && text[at] == '"' && text.substr(at + 1, 1) != "\"") break;
     if (is_quoted && text[at] == '"') at++;
-    name += is_quoted ? text[at] : static_cast<char>(std::tolower(text[at]));
+    name += is_quoted ? text[at]
+                      : static_cast<char>(std::tolower(static_cast<unsigned char>(text[at])));
   }
   text.remove_prefix(std::min(text.size(), at + (is_quoted ? 1 : 0)));
   return name;
