@@ -9,9 +9,15 @@ namespace {
 
 constexpr std::size_t kKnownMax = 2000;
 
+// Connections that have ended keep their local address for a while (TIME_WAIT), without an inode.
 const TcpSocket* socket_of(const Client& client, const std::vector<TcpSocket>& sockets) {
-  const auto found = std::ranges::find(sockets, client.endpoint, &TcpSocket::local);
-  return found == sockets.end() ? nullptr : &*found;
+  const TcpSocket* ended = nullptr;
+  for (const TcpSocket& socket : sockets) {
+    if (socket.local != client.endpoint) continue;
+    if (socket.inode != 0) return &socket;
+    ended = &socket;
+  }
+  return ended;
 }
 
 }  // namespace
@@ -35,16 +41,21 @@ void WriterOrigins::look(const std::vector<Client>& clients) {
   if (std::ranges::all_of(clients, is_known)) return;
   const auto sockets = tcp_sockets();
   Wanted wanted;
+  std::vector<Client> elsewhere;
   for (const Client& client : clients) {
     if (is_known(client)) continue;
     const TcpSocket* socket = socket_of(client, sockets);
-    if (socket == nullptr) known_[client] = {};  // not of this machine
+    if (socket == nullptr) elsewhere.push_back(client);
     if (socket != nullptr && socket->inode != 0) wanted[socket->inode] = client;
   }
   find_owners(wanted, sockets);
-  if (wanted.empty()) return;
-  // Either the owner may not be seen, or it closed the socket meanwhile.
+  if (wanted.empty() && elsewhere.empty()) return;
   const auto left = tcp_sockets();
+  // A list that changes while it is read may leave out a socket, hardly twice.
+  for (const auto& client : elsewhere) {
+    if (socket_of(client, left) == nullptr) known_[client] = {};
+  }
+  // Either the owner may not be seen, or it closed the socket meanwhile.
   for (const auto& [inode, client] : wanted) {
     const TcpSocket* socket = socket_of(client, left);
     if (socket != nullptr && socket->inode == inode) known_[client] = {};
