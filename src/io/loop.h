@@ -13,6 +13,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/clock.h"
@@ -97,6 +98,8 @@ class Loop {
   Mono now() const { return now_; }
   // One buffer for all receivers of this thread: valid until the coroutine suspends.
   std::span<char> scratch() { return *scratch_; }
+  // Where bytes are gathered for one system call: empty between two operations of sockets.
+  std::string& outbox() { return outbox_; }
 
   // co_await loop.sleep_until(at)
   class Sleep;
@@ -136,6 +139,7 @@ class Loop {
   std::vector<std::coroutine_handle<>> at_batch_end_;
   Guarded<Posted> posted_;
   std::unique_ptr<std::array<char, kScratchBytes>> scratch_;
+  std::string outbox_;
 };
 
 class Loop::Sleep final : private Timer {

@@ -108,6 +108,7 @@ void Socket::on_ready(std::uint32_t events) {
   if ((events & (EPOLLERR | EPOLLHUP)) != 0) broken_ = peer_ended_ = true;
   if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP)) != 0) readable_ = true;
   if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) != 0) writable_seen_ = true;
+  if (tls_ && !broken_ && (events & EPOLLOUT) != 0) (void)flush_tls();  // a failure is remembered
   if (sender_ != nullptr && writable_seen_ && sender_->attempt()) loop_.schedule(take(sender_));
   // A handshake, and a record that answers another one, may wait for either direction.
   if (tls_) readable_ = true;

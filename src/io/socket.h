@@ -23,6 +23,7 @@
 #include "io/pipe.h"
 #include "io/task.h"
 #include "io/tls.h"
+#include "io/tls_link.h"
 
 namespace banyan::io {
 
@@ -59,7 +60,7 @@ class Socket final : private Pollable {
   Task<Result<void>> start_tls(const TlsServer& server, Mono deadline);
   Task<Result<void>> start_tls(const TlsClient& client, Mono deadline);
   // Null without TLS.
-  const SSL* tls() const { return tls_.get(); }
+  const SSL* tls() const { return tls_ ? tls_->ssl() : nullptr; }
 
   class Recv;
   class Send;
@@ -128,8 +129,10 @@ class Socket final : private Pollable {
     Socket& socket_;
   };
 
-  Task<Result<void>> shake_hands(SslPtr ssl, Mono deadline);
+  Task<Result<void>> shake_hands(TlsPeer peer, Mono deadline);
   bool recv_tls(std::span<char> into, IoResult& result);
+  bool open_records(std::span<char> into, IoResult& result);
+  TlsLink::Flushed flush_tls();
   void note_tls_end(int error);
   void end_tls();
   void set_receive_low_water(std::size_t bytes);
@@ -153,7 +156,7 @@ class Socket final : private Pollable {
   Waiter* receiver_ = nullptr;
   Waiter* sender_ = nullptr;
   IdleObserver* idle_observer_ = nullptr;
-  SslPtr tls_;
+  std::unique_ptr<TlsLink> tls_;
   Deadline<&Socket::expire_recv> recv_timer_;
   Deadline<&Socket::expire_send> send_timer_;
 };

@@ -189,8 +189,7 @@ void set_common_options(SSL_CTX* context) {
   SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
   SSL_CTX_set_options(context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
                                    SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
-  SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
-                                SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+  SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
   SSL_CTX_set_read_ahead(context, 1);
   SSL_CTX_set_cipher_list(context, kCiphers);
 }
@@ -322,32 +321,12 @@ std::int64_t TlsServer::expires_in_s() const {
   return least;
 }
 
-namespace {
-
 // A connection that began under one set of certificates keeps it until it ends.
-using LoadedKeeper = std::shared_ptr<const void>;
-
-void free_keeper(void*, void* keeper, CRYPTO_EX_DATA*, int, long, void*) {
-  std::unique_ptr<LoadedKeeper>(static_cast<LoadedKeeper*>(keeper)).reset();
-}
-
-int keeper_index() {
-  static const int index = SSL_get_ex_new_index(0, nullptr, nullptr, nullptr, free_keeper);
-  return index;
-}
-
-}  // namespace
-
-SslPtr TlsServer::accept_on(int fd) const {
+TlsPeer TlsServer::accept() const {
   const auto loaded = loaded_.with([](const auto& in_use) { return in_use; });
-  SslPtr ssl(SSL_new(loaded->contexts.front().get()));
-  auto keeper = std::make_unique<LoadedKeeper>(loaded);
-  if (ssl == nullptr || SSL_set_fd(ssl.get(), fd) != 1 ||
-      SSL_set_ex_data(ssl.get(), keeper_index(), keeper.get()) != 1)
-    return nullptr;
-  (void)keeper.release();  // freed with the connection
-  SSL_set_accept_state(ssl.get());
-  return ssl;
+  TlsPeer peer{.files = loaded, .ssl = SslPtr(SSL_new(loaded->contexts.front().get()))};
+  if (peer.ssl != nullptr) SSL_set_accept_state(peer.ssl.get());
+  return peer;
 }
 
 // ---- the client
@@ -370,16 +349,17 @@ Result<std::shared_ptr<TlsClient>> TlsClient::create(TlsClientOptions options) {
   return client;
 }
 
-SslPtr TlsClient::connect_on(int fd) const {
-  SslPtr ssl(SSL_new(context_.get()));
-  if (ssl == nullptr || SSL_set_fd(ssl.get(), fd) != 1) return nullptr;
+TlsPeer TlsClient::connect() const {
+  TlsPeer peer{.files = nullptr, .ssl = SslPtr(SSL_new(context_.get()))};
+  SSL* const ssl = peer.ssl.get();
+  if (ssl == nullptr) return peer;
   if (!options_.server_name.empty()) {
-    SSL_set_tlsext_host_name(ssl.get(), options_.server_name.c_str());
+    SSL_set_tlsext_host_name(ssl, options_.server_name.c_str());
     if (options_.verify == Verify::kAuthorityAndName)
-      SSL_set1_host(ssl.get(), options_.server_name.c_str());
+      SSL_set1_host(ssl, options_.server_name.c_str());
   }
-  SSL_set_connect_state(ssl.get());
-  return ssl;
+  SSL_set_connect_state(ssl);
+  return peer;
 }
 
 // ---- what was agreed

@@ -47,6 +47,12 @@ struct SslFree {
 using SslPtr = std::unique_ptr<SSL, SslFree>;
 using SslContextPtr = std::unique_ptr<SSL_CTX, SslFree>;
 
+// What speaks for this side of one connection, which is still to be given its bytes.
+struct TlsPeer {
+  std::shared_ptr<const void> files;  // what it was made from: kept as long as it lives
+  SslPtr ssl;
+};
+
 class TicketKeys;
 
 class TlsServer {
@@ -67,7 +73,8 @@ class TlsServer {
   // Until the first certificate expires, in seconds; negative when it has.
   std::int64_t expires_in_s() const;
 
-  SslPtr accept_on(int fd) const;
+  // Its `ssl` is null when OpenSSL has no memory.
+  TlsPeer accept() const;
 
  private:
   struct Loaded;
@@ -102,7 +109,7 @@ class TlsClient {
 
   const TlsClientOptions& options() const { return options_; }
 
-  SslPtr connect_on(int fd) const;
+  TlsPeer connect() const;
 
  private:
   TlsClientOptions options_;
