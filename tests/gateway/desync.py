@@ -1,4 +1,5 @@
 """Requests that two servers may read differently: what each mode does with each class."""
+import asyncio
 import json
 import pathlib
 import tempfile
@@ -102,6 +103,45 @@ async def the_class_is_logged_and_counted(gateway):
             assert f'banyan_gateway_desync_total{{class="{name}"}} 1' in text, text
 
 
+EXTENDED = (b"POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"5;a=b\r\nhello\r\n3;x=\"1;2\"\r\n;;;\r\n0;end\r\nSum: 1;2\r\n\r\n")
+BARE = b"5\r\nhello\r\n3\r\n;;;\r\n0\r\nSum: 1;2\r\n\r\n"
+
+
+async def extensions_of_chunks_end_at_the_gateway(gateway):
+    bodies = []
+    async def answer(request, reader, writer):
+        if request.method == "POST":
+            bodies.append(await reader.readuntil(b"Sum: 1;2\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + EXTENDED.partition(b"\r\n\r\n")[2])
+        await writer.drain()
+
+    async def exchange(*pieces):
+        async with gateway.client() as client:
+            for piece in pieces:
+                await client.send(piece)
+                await asyncio.sleep(0.02)  # so that they arrive one by one; nothing depends on it
+            head = (await client.reader.readuntil(b"\r\n\r\n")).decode()
+            return head.split()[1], await client.reader.readuntil(b"\r\n\r\n") if " 200 " in head else b""
+
+    head = EXTENDED.index(b"5;a=b")
+    cuts = [(EXTENDED,), (EXTENDED[:head], EXTENDED[head:]), (EXTENDED[:head + 3], EXTENDED[head + 3:]),
+            (EXTENDED[:head + 2], EXTENDED[head + 2:head + 4], EXTENDED[head + 4:])]
+    async with Backend(answer, reads_body=False) as backend:
+        for mode in ("monitor", "defensive"):
+            await publish(gateway, backend, mode)
+            for pieces in cuts:
+                assert await exchange(*pieces) == ("200", BARE), (mode, pieces)
+        assert set(bodies) == {BARE} and len(bodies) == 8, bodies
+        text = (await gateway.verb("metrics"))["text"]
+        assert 'banyan_gateway_desync_total{class="acceptable"} 8' in text, text
+        await publish(gateway, backend, "strictest")
+        for pieces in cuts:
+            assert (await exchange(*pieces))[0] == "400", pieces
+        assert len(bodies) == 8, bodies
+        assert await exchange(GET) == ("200", BARE)
+
+
 async def an_upgrade_to_http2_is_ignored(gateway):
     async with Backend() as backend:
         await publish(gateway, backend, "defensive")
@@ -114,4 +154,5 @@ async def an_upgrade_to_http2_is_ignored(gateway):
 
 if __name__ == "__main__":
     main([monitor_forwards_and_reuses, defensive_uses_both_connections_once, strictest_passes_only_what_is_compliant,
-          a_route_has_a_mode_of_its_own, the_class_is_logged_and_counted, an_upgrade_to_http2_is_ignored])
+          a_route_has_a_mode_of_its_own, the_class_is_logged_and_counted,
+          extensions_of_chunks_end_at_the_gateway, an_upgrade_to_http2_is_ignored])

@@ -11,23 +11,21 @@ namespace banyan::gateway {
 
 using http::Framing;
 
-std::size_t BodyFollower::take(std::string_view bytes, std::string* payload) {
-  const std::size_t taken = advance(bytes, payload);
-  bytes_ += taken;
+// Of a body without chunks.
+std::size_t BodyFollower::advance(std::string_view bytes) {
+  if (framing_ == Framing::kNone) return 0;
+  if (framing_ == Framing::kUntilClose) return bytes.size();
+  const auto taken = static_cast<std::size_t>(std::min<std::uint64_t>(left_, bytes.size()));
+  left_ -= taken;
   return taken;
 }
 
-std::size_t BodyFollower::advance(std::string_view bytes, std::string* payload) {
-  if (framing_ == Framing::kNone) return 0;
-  if (framing_ == Framing::kChunked)
-    return payload != nullptr ? chunked_.decode(bytes, *payload) : chunked_.feed(bytes);
-  std::size_t taken = bytes.size();
-  if (framing_ == Framing::kLength) {
-    taken = static_cast<std::size_t>(std::min<std::uint64_t>(left_, bytes.size()));
-    left_ -= taken;
-  }
-  if (payload != nullptr) payload->append(bytes.substr(0, taken));
-  return taken;
+BodyFollower::Passed BodyFollower::pass(std::string_view bytes) {
+  stripped_.reset();
+  const bool is_chunked = framing_ == Framing::kChunked;
+  const std::size_t taken = is_chunked ? chunked_.feed(bytes, stripped_) : advance(bytes);
+  bytes_ += taken;
+  return {taken, stripped_ ? std::string_view(*stripped_) : bytes.substr(0, taken)};
 }
 
 void BodyFollower::skip(std::uint64_t bytes) {

@@ -4,6 +4,7 @@
 //   BodyWriter: puts a body that comes in any form into the framing of the message it goes out in.
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -20,9 +21,15 @@ class BodyFollower {
       : framing_(head.framing),
         left_(head.framing == http::Framing::kLength ? head.content_length : 0) {}
 
-  // Consumes from the front of `bytes`; what is left over belongs to the next message. With
-  // `payload`, appends the body without its chunk heads to it.
-  std::size_t take(std::string_view bytes, std::string* payload = nullptr);
+  // What is consumed from the front of `bytes`; what is left over belongs to the next message.
+  // `body` is how it may be passed on: those bytes, but for the extensions of chunks. Valid as long
+  // as `bytes`, and until the next call.
+  struct Passed {
+    std::size_t taken = 0;
+    std::string_view body;
+  };
+  Passed pass(std::string_view bytes);
+  void refuse_extensions() { chunked_.refuse_extensions(); }
   // So many bytes of a body of known length went by elsewhere.
   void skip(std::uint64_t bytes);
   // The connection ended: true when that is how this body ends.
@@ -30,6 +37,7 @@ class BodyFollower {
 
   bool done() const;
   bool malformed() const { return chunked_.malformed(); }
+  bool has_extensions() const { return chunked_.has_extensions(); }
   http::Framing framing() const { return framing_; }
   // Consumed so far, chunk heads included.
   std::uint64_t bytes() const { return bytes_; }
@@ -37,13 +45,14 @@ class BodyFollower {
   std::uint64_t bytes_left() const { return left_; }
 
  private:
-  std::size_t advance(std::string_view bytes, std::string* payload);
+  std::size_t advance(std::string_view bytes);
 
   http::Framing framing_ = http::Framing::kNone;
   bool closed_ = false;
   std::uint64_t left_ = 0;
   std::uint64_t bytes_ = 0;
   http::ChunkedDecoder chunked_;
+  std::optional<std::string> stripped_;
 };
 
 class BodyWriter {

@@ -15,36 +15,36 @@ BodyFollower following(http::Framing framing, std::uint64_t length = 0) {
 TEST(BodyFollower, NoBodyIsDoneAndTakesNothing) {
   BodyFollower body = following(http::Framing::kNone);
   EXPECT_TRUE(body.done());
-  EXPECT_EQ(body.take("GET / HTTP/1.1"), 0u);
+  EXPECT_EQ(body.pass("GET / HTTP/1.1").taken, 0u);
 }
 
 TEST(BodyFollower, ALengthLeavesTheNextMessageAlone) {
   BodyFollower body = following(http::Framing::kLength, 5);
-  EXPECT_EQ(body.take("abc"), 3u);
+  EXPECT_EQ(body.pass("abc").taken, 3u);
   EXPECT_FALSE(body.done());
-  EXPECT_EQ(body.take("deGET"), 2u);
+  EXPECT_EQ(body.pass("deGET").taken, 2u);
   EXPECT_TRUE(body.done());
   EXPECT_EQ(body.bytes(), 5u);
 }
 
 TEST(BodyFollower, AChunkedBodyEndsAtItsLastChunk) {
   BodyFollower body = following(http::Framing::kChunked);
-  EXPECT_EQ(body.take("3\r\nabc\r\n0\r\n\r\nGET"), 13u);
+  EXPECT_EQ(body.pass("3\r\nabc\r\n0\r\n\r\nGET").taken, 13u);
   EXPECT_TRUE(body.done());
 }
 
-TEST(BodyFollower, TheBytesOfChunksAreDecodedOnRequest) {
+TEST(BodyFollower, ExtensionsAreCountedAndNotPassedOn) {
   BodyFollower body = following(http::Framing::kChunked);
-  std::string payload;
-  body.take("3\r\nab", &payload);
-  body.take("c\r\n2\r\nde\r\n0\r\n\r\n", &payload);
-  EXPECT_EQ(payload, "abcde");
-  EXPECT_TRUE(body.done());
+  EXPECT_EQ(body.pass("3;a=b\r\nabc\r\n0").body, "3\r\nabc\r\n0");
+  EXPECT_EQ(body.pass(";c").body, "");
+  EXPECT_EQ(body.pass("\r\n\r\n").body, "\r\n\r\n");
+  EXPECT_EQ(body.bytes(), 19u);
+  EXPECT_TRUE(body.done() && body.has_extensions());
 }
 
 TEST(BodyFollower, AMalformedChunkIsNoticed) {
   BodyFollower body = following(http::Framing::kChunked);
-  body.take("xyz\r\n");
+  body.pass("xyz\r\n");
   EXPECT_TRUE(body.malformed());
   EXPECT_FALSE(body.done());
 }

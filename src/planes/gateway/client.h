@@ -54,6 +54,8 @@ class Client : public Side {
 
   // What follows the request on its connection is not to be trusted: the answer is the last one.
   virtual void end_after_answer() = 0;
+  // A body whose chunks have extensions is malformed.
+  virtual void refuse_extensions() {}
   virtual io::Task<io::IoResult> reply(OwnAnswer answer, Mono deadline) = 0;
   // The head's framing says what to announce, `form` how the parts of the body look; also 101.
   virtual io::Task<io::IoResult> respond(const http::Head& head, BodyForm form, BodyPart first,

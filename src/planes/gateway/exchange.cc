@@ -183,9 +183,10 @@ Duration Exchange::response_time() const {
 
 // Refuses, or makes sure that nothing follows on the connections the request comes and goes by.
 std::optional<Exchange::Problem> Exchange::desync_problem() {
-  if (desync_.level == http::Desync::kCompliant) return std::nullopt;
   const bool has_own = route_ != nullptr && route_->spec.rules.desync != "gateway";
   const std::string& mode = has_own ? route_->spec.rules.desync : routing_->snapshot.desync;
+  if (mode == "strictest") client_.refuse_extensions();
+  if (desync_.level == http::Desync::kCompliant) return std::nullopt;
   const bool is_ambiguous = desync_.level == http::Desync::kAmbiguous;
   if (mode == "monitor" || (mode == "defensive" && !is_ambiguous)) return std::nullopt;
   client_.end_after_answer();
@@ -251,6 +252,8 @@ io::Task<Answered> Exchange::send_own(OwnAnswer answer) {
 }
 
 void Exchange::record() {
+  if (client_.incoming().has_extensions && desync_.level == http::Desync::kCompliant)
+    desync_ = http::judge(http::kChunkExtension);
   const Duration took = worker_.clock().now() - started_;
   const std::string_view route = route_ != nullptr ? std::string_view(route_->spec.id) : "";
   const std::uint64_t bytes_in = client_.incoming().bytes;

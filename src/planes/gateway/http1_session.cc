@@ -183,21 +183,22 @@ io::Task<void> Http1Session::linger() {
 
 // ---- the request's body
 
-std::string_view Http1Session::follow(std::string_view bytes) {
-  const std::string_view body = bytes.substr(0, request_body_.take(bytes));
+BodyFollower::Passed Http1Session::follow(std::string_view bytes) {
+  const BodyFollower::Passed passed = request_body_.pass(bytes);
+  incoming_.has_extensions = request_body_.has_extensions();
   incoming_.done = request_body_.done();
   incoming_.malformed = request_body_.malformed();
   incoming_.bytes = request_body_.bytes();
   incoming_.bytes_left = request_body_.bytes_left();
-  return body;
+  return passed;
 }
 
 std::string_view Http1Session::take_received() {
   if (incoming_.done) return {};
   if (tunnel_) return received_ = std::exchange(inbox_, {});
-  const std::size_t taken = follow(inbox_).size();
-  received_.assign(inbox_, 0, taken);
-  inbox_.erase(0, taken);
+  const BodyFollower::Passed passed = follow(inbox_);
+  received_ = passed.body;
+  inbox_.erase(0, passed.taken);
   return received_;
 }
 
@@ -208,9 +209,9 @@ io::Task<BodyPiece> Http1Session::read_body(std::size_t most, Mono deadline) {
   if (!got.ok()) co_return BodyPiece{.status = got.status};
   const std::string_view bytes(scratch.data(), got.bytes);
   if (tunnel_) co_return BodyPiece{.bytes = bytes};
-  const std::string_view body = follow(bytes);
-  inbox_.append(bytes.substr(body.size()));
-  co_return BodyPiece{.bytes = body};
+  const BodyFollower::Passed passed = follow(bytes);
+  inbox_.append(bytes.substr(passed.taken));
+  co_return BodyPiece{.bytes = passed.body};
 }
 
 io::Task<io::IoResult> Http1Session::send_continue(Mono deadline) {

@@ -56,6 +56,7 @@ class Http1Session final : public Protocol, private Client, private io::IdleObse
   io::Task<io::IoResult> send_continue(Mono deadline) override;
   io::Task<io::IoResult> send_interim(const http::Head& head, Mono deadline) override;
   void end_after_answer() override { keep_alive_ = false; }
+  void refuse_extensions() override { request_body_.refuse_extensions(); }
   io::Task<io::IoResult> reply(OwnAnswer answer, Mono deadline) override;
   io::Task<io::IoResult> respond(const http::Head& head, BodyForm form, BodyPart first,
                                  Mono deadline) override;
@@ -65,7 +66,7 @@ class Http1Session final : public Protocol, private Client, private io::IdleObse
   void end_sending() override { socket_.shutdown_send(); }
   void stop_reading() override { socket_.cancel_recv(); }
 
-  std::string_view follow(std::string_view bytes);
+  BodyFollower::Passed follow(std::string_view bytes);
   BodyWriter::Mode response_mode(const http::Head& head, BodyForm form) const;
   void on_idle_activity(io::Socket& socket) override;
 

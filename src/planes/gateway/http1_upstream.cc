@@ -82,12 +82,12 @@ io::Task<BodyPiece> Http1Upstream::read_body(std::size_t most, Mono deadline) {
 
 std::string_view Http1Upstream::take(std::string_view bytes) {
   if (tunnel_) return bytes;
-  const std::size_t taken = response_.take(bytes);
-  if (taken < bytes.size()) keep_alive_ = false;  // it says more than it was asked
+  const BodyFollower::Passed passed = response_.pass(bytes);
+  if (passed.taken < bytes.size()) keep_alive_ = false;  // it says more than it was asked
   incoming_.done = response_.done();
   incoming_.malformed = response_.malformed();
   incoming_.bytes = response_.bytes();
-  return bytes.substr(0, taken);
+  return passed.body;
 }
 
 Side::Unseen Http1Upstream::unseen_source() {

@@ -3,7 +3,8 @@
 // out of it and a body goes into it. Client is the half towards the user, Upstream the other one.
 //
 // Bytes pass from one side to the other in one of two forms: plain, or in the chunks of HTTP/1 as
-// they were received, so that between two HTTP/1 connections nothing is decoded. A side gives what
+// they were received, so that between two HTTP/1 connections nothing is decoded. (Extensions of
+// chunks are left out: RFC 9112 section 7.1.1.) A side gives what
 // it has and takes either. After `begin_tunnel` both directions are plain and endless.
 
 #include <cstdint>
@@ -22,6 +23,7 @@ struct BodyProgress {
   BodyForm form = BodyForm::kPlain;
   bool done = true;
   bool malformed = false;
+  bool has_extensions = false;   // of chunks; they are not passed on
   std::uint64_t bytes = 0;       // so far, chunk heads included
   std::uint64_t bytes_left = 0;  // still announced; 0: not known
 };

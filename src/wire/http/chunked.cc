@@ -48,9 +48,11 @@ bool ChunkedDecoder::take_size(char c) {
     step_ = Step::kSizeLf;
     return true;
   }
+  if (c != ';') return false;
   extension_bytes_ = 0;
+  has_extensions_ = true;
   step_ = Step::kExtension;
-  return c == ';';
+  return !refuses_extensions_;
 }
 
 bool ChunkedDecoder::take_extension(char c) {
@@ -138,12 +140,13 @@ std::size_t ChunkedDecoder::take_data(std::string_view rest, std::string* payloa
   return taken;
 }
 
-std::size_t ChunkedDecoder::advance(std::string_view bytes, std::string* payload) {
+std::size_t ChunkedDecoder::advance(std::string_view bytes, Output out) {
   std::size_t at = 0;
-  keeps_trailers_ = payload != nullptr;
+  std::size_t kept_from = 0;  // not in `stripped` yet
+  keeps_trailers_ = out.payload != nullptr;
   while (at < bytes.size() && state_ == State::kMore) {
     if (step_ == Step::kData) {
-      at += take_data(bytes.substr(at), payload);
+      at += take_data(bytes.substr(at), out.payload);
       continue;
     }
     if (!take_byte(bytes[at])) {
@@ -151,7 +154,12 @@ std::size_t ChunkedDecoder::advance(std::string_view bytes, std::string* payload
       return 0;
     }
     ++at;
+    if (step_ != Step::kExtension || out.stripped == nullptr) continue;
+    if (kept_from == 0) out.stripped->emplace();
+    (*out.stripped)->append(bytes, kept_from, at - 1 - kept_from);
+    kept_from = at;
   }
+  if (kept_from > 0) (*out.stripped)->append(bytes, kept_from, at - kept_from);
   return at;
 }
 

@@ -9,6 +9,11 @@ namespace {
 
 using namespace std::string_view_literals;  // NOLINT(google-build-using-namespace)
 
+std::size_t feed(ChunkedDecoder& decoder, std::string_view bytes) {
+  std::optional<std::string> stripped;
+  return decoder.feed(bytes, stripped);
+}
+
 TEST(ChunkedDecoder, FindsTheEndAndLeavesTheNextMessage) {
   ChunkedDecoder decoder;
   std::string payload;
@@ -16,6 +21,38 @@ TEST(ChunkedDecoder, FindsTheEndAndLeavesTheNextMessage) {
             36U);
   EXPECT_TRUE(decoder.done());
   EXPECT_EQ(payload, "hello0123456789");
+}
+
+TEST(ChunkedDecoder, ExtensionsAreStrippedHoweverTheBytesAreCut) {
+  const auto bytes = "5;a=\"b;c\"\r\nhello\r\n3\r\n;;;\r\n0;last\r\nDigest: x;y\r\n\r\n"sv;
+  const auto clean = "5\r\nhello\r\n3\r\n;;;\r\n0\r\nDigest: x;y\r\n\r\n"sv;
+  for (std::size_t cut = 1; cut <= bytes.size(); ++cut) {
+    ChunkedDecoder decoder;
+    std::string all;
+    for (std::size_t at = 0; at < bytes.size(); at += cut) {
+      std::optional<std::string> stripped;
+      const auto piece = bytes.substr(at, cut);
+      EXPECT_EQ(decoder.feed(piece, stripped), piece.size());
+      all += stripped ? *stripped : std::string(piece);
+    }
+    EXPECT_EQ(all, clean) << cut;
+    EXPECT_TRUE(decoder.done() && decoder.has_extensions());
+  }
+}
+
+TEST(ChunkedDecoder, NothingIsCopiedWithoutExtensions) {
+  ChunkedDecoder decoder;
+  std::optional<std::string> stripped;
+  decoder.feed("3\r\na;b\r\n0\r\n\r\n", stripped);
+  EXPECT_TRUE(decoder.done() && !decoder.has_extensions() && !stripped);
+}
+
+TEST(ChunkedDecoder, ExtensionsMayBeRefused) {
+  ChunkedDecoder decoder;
+  decoder.refuse_extensions();
+  std::string payload;
+  decoder.decode("3;x\r\nabc\r\n0\r\n\r\n", payload);
+  EXPECT_TRUE(decoder.malformed() && decoder.has_extensions());
 }
 
 TEST(ChunkedDecoder, WorksAByteAtATime) {
@@ -57,24 +94,24 @@ TEST(ChunkedDecoder, RefusesWhatOthersMightReadDifferently) {
                                  "0\r\nTransfer-Encoding: chunked\r\n\r\n"sv,
                                  "0\r\nHost: b\r\n\r\n"sv}) {
     ChunkedDecoder decoder;
-    (void)decoder.feed(bytes);
+    (void)feed(decoder, bytes);
     EXPECT_TRUE(decoder.malformed()) << bytes;
-    EXPECT_EQ(decoder.feed("0\r\n\r\n"), 0U);
+    EXPECT_EQ(feed(decoder, "0\r\n\r\n"), 0U);
   }
 }
 
 TEST(ChunkedDecoder, LimitsExtensionsAndTrailers) {
   ChunkedDecoder extension;
-  (void)extension.feed("5;" + std::string(300, 'a'));
+  (void)feed(extension, "5;" + std::string(300, 'a'));
   EXPECT_TRUE(extension.malformed());
   ChunkedDecoder trailer;
-  (void)trailer.feed("0\r\nX: " + std::string(9000, 'a'));
+  (void)feed(trailer, "0\r\nX: " + std::string(9000, 'a'));
   EXPECT_TRUE(trailer.malformed());
 }
 
 TEST(ChunkedDecoder, CountsChunksLargerThanFourGigabytes) {
   ChunkedDecoder decoder;
-  EXPECT_EQ(decoder.feed("100000001\r\nx"), 12U);
+  EXPECT_EQ(feed(decoder, "100000001\r\nx"), 12U);
   EXPECT_EQ(decoder.state(), ChunkedDecoder::State::kMore);
 }
 

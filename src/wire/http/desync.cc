@@ -19,6 +19,7 @@ constexpr auto kVerdicts = std::to_array<Verdict>({
     {Desync::kAcceptable, "forwarding field spelt with underscore"},
     {Desync::kAcceptable, "byte outside ascii"},
     {Desync::kAcceptable, "empty line before the request"},
+    {Desync::kAcceptable, "chunk extension"},
 });
 
 }  // namespace

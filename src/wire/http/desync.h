@@ -30,6 +30,7 @@ enum Oddity : std::uint16_t {
   kSpoofedField = 1U << 7,
   kNonAscii = 1U << 8,
   kEmptyLineFirst = 1U << 9,
+  kChunkExtension = 1U << 10,  // seen later than the others, in the body
 };
 
 struct Verdict {
