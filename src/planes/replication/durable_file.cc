@@ -12,9 +12,9 @@ Result<void> write_durably(const std::filesystem::path& path, const std::string&
   const auto written = ::write(file, text.data(), text.size());
   const bool synced = ::fsync(file) == 0;
   ::close(file);
-  std::error_code trouble;
-  std::filesystem::rename(part, path, trouble);
   const bool whole = written == static_cast<ssize_t>(text.size());
+  std::error_code trouble;
+  if (whole && synced) std::filesystem::rename(part, path, trouble);
   if (whole && synced && !trouble) return {};
   return failure(Code::kInternal, "cannot write " + path.string());
 }
