@@ -239,8 +239,11 @@ void serve_all(rpc::Server& server, Jobs& jobs) {
     return json::object();
   });
   serve(server, jobs, "status", [](Job& job, const json&) { return job.status(); });
-  serve(server, jobs, "verify",
-        [](Job& job, const json& in) { return job.verify(ms_of(in, "wait_ms", 0)); });
+  serve(server, jobs, "verify", [](Job& job, const json& in) {
+    const bool is_all = in.value("scope", "all") == "all";
+    return job.verify(is_all ? replication::Scope::kAll : replication::Scope::kUnproven,
+                      ms_of(in, "wait_ms", 0));
+  });
   serve(server, jobs, "repair", [](Job& job, const json& in) {
     const Job::RepairOrder order{.table = in.value("table", ""),
                                  .is_dry_run = in.value("dry_run", false)};

@@ -84,12 +84,35 @@ void print_alarms(const json& database) {
   if (const json copies = database.value("copies", json::object()); copies.is_object())
     print_names("copies", copies.value("tables", json::array()));
   print_names("left out", database.value("left_out", json::array()));
+}
+
+void print_differences(const json& tables) {
+  for (const json& table : tables)
+    for (const json& difference : table.value("differences", json::array()))
+      fmt::print("  {} key {}: {} | {}\n", table.value("table", ""),
+                 difference.value("key", json()).dump(), difference.value("source", json()).dump(),
+                 difference.value("target", json()).dump());
+}
+
+// How much is proven, and what of it the last switch still owes.
+void print_proof(const json& database) {
+  const json proven = database.value("proven", json::object());
+  if (!proven.value("tables", json::array()).empty()) {
+    const long rows = proven.value("rows", 0L);
+    const long unproven = proven.value("unproven_rows", 0L);
+    print_field("proof", fmt::format("{} of {} rows proven equal, {} not yet", rows - unproven,
+                                     rows, unproven));
+  }
   const json proof = database.value("proof", json::object());
   const std::string state = proof.value("state", "none");
   if (state == "equal")
-    print_field("switch", fmt::format("proven: {} rows were equal on both sides at the barrier",
-                                      proof.value("rows", 0L)));
-  if (state == "different") fmt::print("ALARM: the sides differed at the switch\n");
+    print_field("switch", fmt::format("proven: {} rows compared since", proof.value("rows", 0L)));
+  if (state == "running" || state == "failed")
+    print_field("switch", "both sides are being compared in the background");
+  if (state != "different") return;
+  fmt::print("ALARM: the sides differed at the switch\n");
+  print_differences(proof.value("tables", json::array()));
+  fmt::print("{}\n", proof.value("remedy", ""));
 }
 
 // Who was seen writing to the moved tables, and what each is to this project.
@@ -125,6 +148,7 @@ void print_status(const json& out) {
       print_field("sessions", fmt::format("{} of {} carried", out["sessions"].value("carried", 0L),
                                           out["sessions"].value("sessions", 0L)));
     print_writers(out.at("database"));
+    print_proof(out.at("database"));
     print_alarms(out.at("database"));
     fmt::print("before the next act:\n");
     print_gates(out.at("gates"));
@@ -170,14 +194,6 @@ Exit status(const Cli& cli, const std::string& name) {
 
 // ---- verify
 
-void print_differences(const json& tables) {
-  for (const json& table : tables)
-    for (const json& difference : table.value("differences", json::array()))
-      fmt::print("  {} key {}: {} | {}\n", table.value("table", ""),
-                 difference.value("key", json()).dump(), difference.value("source", json()).dump(),
-                 difference.value("target", json()).dump());
-}
-
 void print_file_differences(const json& files) {
   for (const char* list : {"different", "unsettled"}) {
     const json shown = files.value(list, json::array());
@@ -189,12 +205,29 @@ void print_file_differences(const json& files) {
   }
 }
 
+// Where each table was last seen equal.
+void print_proven(const json& proven) {
+  for (const json& table : proven.value("tables", json::array())) {
+    const std::string position = table.value("position", "");
+    const long unproven = table.value("unproven_rows", 0L);
+    fmt::print("  {:<32} {}\n", table.value("table", ""),
+               position.empty()
+                   ? fmt::format("{} rows, not proven", table.value("rows", 0L))
+                   : fmt::format("{} rows proven at {}, {}{}", table.value("rows", 0L), position,
+                                 rfc3339(Wall(std::chrono::milliseconds(table.value("at_ms", 0L)))),
+                                 unproven == 0 ? "" : fmt::format(", {} written since", unproven)));
+  }
+}
+
 void print_verification(const json& out) {
   if (out.contains("database")) {
     const json& database = out["database"];
-    print_field("database", fmt::format("{}: {} rows in {} tables", database.value("state", ""),
-                                        database.value("rows", 0L),
-                                        database.value("tables", json::array()).size()));
+    print_field(
+        "database",
+        fmt::format("{}: {} rows in {} tables{}", database.value("state", ""),
+                    database.value("rows", 0L), database.value("tables", json::array()).size(),
+                    database.value("scope", "all") == "all" ? "" : ", of what was not proven"));
+    print_proven(database.value("proven", json::object()));
     print_differences(database.value("tables", json::array()));
   }
   for (const auto& [name, files] : out.value("files", json::object()).items())
@@ -209,8 +242,9 @@ void print_verification(const json& out) {
   fmt::print("{}\n", out.value("equal", false) ? "EQUAL. Both sides hold the same." : "NOT EQUAL.");
 }
 
-Exit verify(const Cli& cli, const std::string& name) {
-  const auto out = cli.control("migrate.verify", {{"name", name}}, kVerifyPatience);
+Exit verify(const Cli& cli, const std::string& name, bool is_incremental) {
+  const json order = {{"name", name}, {"scope", is_incremental ? "unproven" : "all"}};
+  const auto out = cli.control("migrate.verify", order, kVerifyPatience);
   if (!out) return cli.show(out.error());
   const bool equal = out->value("equal", false);
   cli.show(*out, print_verification);
@@ -592,8 +626,11 @@ void add_migrate_verbs(CLI::App& app, Cli& cli) {
              return *watching ? watch(cli, name) : status(cli, name);
            })
       ->add_flag("--watch", *watching, "until it waits for you");
+  auto incremental = std::make_shared<bool>(false);
   add_verb(*migrate, cli, "verify", "compare every row, file and session of both sides",
-           [&cli](const std::string& name) { return verify(cli, name); });
+           [&cli, incremental](const std::string& name) { return verify(cli, name, *incremental); })
+      ->add_flag("--incremental", *incremental,
+                 "of the database only what was written since it was last seen equal");
   auto order = std::make_shared<RepairOptions>();
   auto* repairing =
       add_verb(*migrate, cli, "repair", "write the rows that differ anew; also after a lost slot",

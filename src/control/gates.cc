@@ -18,6 +18,7 @@ constexpr long kDirtyAgeMaxMs = 5000;
 constexpr long kDirtyMax = 100;
 constexpr Duration kVerifiedFor = 1h;
 constexpr Duration kWriterFor = 1h;
+constexpr int kTablesTold = 10;
 
 constexpr Duration kPatience = 3s;
 
@@ -93,6 +94,26 @@ Gate writers_gate(const json& database, bool are_named, Wall now) {
     return {"writers", true, fmt::format("{} seen, no stranger lately", writers.size())};
   if (are_named) return {"writers", false, "not in the spec's writers: " + strangers};
   return {"writers", true, "warning, would be refused after the act: " + strangers};
+}
+
+// What the proof does not hold is compared after the act, so it does not hold the act back.
+Gate proof_gate(const json& database) {
+  const json proven = database.value("proven", json::object());
+  const long rows = proven.value("rows", 0L);
+  const long unproven = proven.value("unproven_rows", 0L);
+  if (unproven == 0) return {"proof", true, fmt::format("{} rows proven equal", rows)};
+  std::string tables;
+  int told = 0;
+  for (const json& table : proven.value("tables", json::array())) {
+    const long left = table.value("unproven_rows", 0L);
+    if (left == 0) continue;
+    if (++told > kTablesTold) continue;
+    tables += fmt::format("{}{} {}", tables.empty() ? "" : ", ", table.value("table", ""), left);
+  }
+  if (told > kTablesTold) tables += fmt::format(" and {} tables more", told - kTablesTold);
+  return {"proof", true,
+          fmt::format("{} of {} rows proven equal; compared after the act: {}", rows - unproven,
+                      rows, tables)};
 }
 
 // Following: nothing is behind, or only what was written a moment ago is on its way.
@@ -188,6 +209,7 @@ std::vector<Gate> gates_for(const spec::Spec& spec, const spec::Migration& migra
   std::vector<Gate> gates = {database_gate(sight.database)};
   if (migration.database && !has_error(sight.database))
     gates.push_back(writers_gate(sight.database, !migration.database->writers.empty(), now));
+  if (sight.database.contains("proven")) gates.push_back(proof_gate(sight.database));
   for (const auto& [name, files] : sight.files) gates.push_back(files_gate(name, files));
   if (migration.sessions) gates.push_back(sessions_gate(sight.sessions));
   if (to == Side::kOld) {

@@ -375,10 +375,12 @@ Result<json> ControlService::migration_status(const json& in) {
               {"next", migration::next_command(state, migration.name)}};
 }
 
-Result<json> ControlService::verify_parts(const spec::Migration& migration) {
+Result<json> ControlService::verify_parts(const spec::Migration& migration,
+                                          const std::string& scope) {
   const Duration patience = std::chrono::milliseconds(kVerifyWaitMs) + 5s;
   const auto ask = [&](const rpc::Client& role, const std::string& verb, const std::string& name) {
-    return role.call(verb, {{"name", name}, {"wait_ms", kVerifyWaitMs}}, patience);
+    return role.call(verb, {{"name", name}, {"wait_ms", kVerifyWaitMs}, {"scope", scope}},
+                     patience);
   };
   json out = {{"files", json::object()}};
   if (migration.database) {
@@ -397,7 +399,7 @@ Result<json> ControlService::verify(const json& in) {
   TRY_VOID(refuse_while_busy());
   TRY(const auto spec, project_.spec());
   TRY(const auto migration, find_migration(spec, name_in(in)));
-  TRY(json parts, verify_parts(migration));
+  TRY(json parts, verify_parts(migration, in.value("scope", "all")));
   const auto equal = [](const json& part) { return part.value("state", "") == "equal"; };
   bool all = !parts.contains("database") || equal(parts["database"]);
   for (const auto& [name, part] : parts["files"].items()) all = all && equal(part);

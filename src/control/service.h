@@ -58,7 +58,7 @@ class ControlService {
   Result<void> start_files(const spec::Spec& spec, const spec::Migration& migration);
   Result<void> start_sessions(const spec::Spec& spec, const spec::Migration& migration);
   Result<json> admit(const spec::Spec& spec, const spec::Migration& migration, const json& in);
-  Result<json> verify_parts(const spec::Migration& migration);
+  Result<json> verify_parts(const spec::Migration& migration, const std::string& scope);
   Result<migration::Attempt> new_attempt(const std::string& name, migration::Side to);
   void run_attempt(spec::Spec spec, migration::Attempt attempt);
   Result<json> discard_files(const json& named);

@@ -76,11 +76,17 @@ class Migration:
         self.timings.setdefault(step, []).append((time.monotonic() - begun) * 1000)
         return answer
 
-    def verify(self):
+    def verify(self, scope="all"):
+        return self.until_done("verify", scope=scope)
+
+    def repair(self, **order):
+        return self.until_done("repair", **order)
+
+    def until_done(self, verb, **order):
         def finished():
-            verdict = self.call("verify", wait_ms=2000)
-            return verdict if verdict["state"] != "running" else None
-        return eventually(finished, "verification")
+            answer = self.call(verb, wait_ms=2000, **order)
+            return answer if answer["state"] != "running" else None
+        return eventually(finished, verb)
 
     def assert_equal(self, tables):
         """Both sides hold the same rows once the stream has passed what is there now."""

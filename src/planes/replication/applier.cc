@@ -8,6 +8,7 @@
 #include "base/fail_point.h"
 #include "base/log.h"
 #include "planes/replication/act_rules.h"
+#include "planes/replication/batch_touch.h"
 
 namespace banyan::replication {
 namespace {
@@ -102,6 +103,7 @@ Result<std::unique_ptr<Applier>> Applier::open(const ApplierConfig& config,
   // What a predecessor committed is on disk with the claim.
   TRY_VOID(session.exec("set synchronous_commit = on"));
   TRY(const auto claim, claim_progress(session, stream));
+  TRY_VOID(config.proof->claimed(stream, claim.epoch));
   TRY_VOID(session.exec("set synchronous_commit = off"));
   TRY(const auto shown, session.query("show session_replication_role"));
   const auto role =
@@ -293,7 +295,15 @@ Result<void> Applier::take_position(pg::Lsn end, const std::stop_token& stop) {
   return {};
 }
 
+// Before anything of the batch is written.
+Result<void> Applier::touch() {
+  if (!config_.proof->is_watching()) return {};
+  TRY(const auto tables, touched_by(batch_.fragments, plans_, config_.from));
+  return config_.proof->touch(tables);
+}
+
 Result<void> Applier::write(const Move* move) {
+  TRY_VOID(touch());
   TRY_VOID(drain_lanes());
   const auto written = session_.write(batch_, move);
   if (!written) {
@@ -370,6 +380,7 @@ Result<void> Applier::give_to_lanes(Footprint footprint) {
     TRY(lanes_, ApplyLanes::open(config_.to_url, session_config(config_, claim_),
                                  lanes_wanted(config_.effort), plans_));
   }
+  TRY_VOID(touch());
   last_far_behind_ = SystemClock().now();
   const auto moving = move();
   given_ = batch_.end;

@@ -32,6 +32,7 @@
 #include "base/clock.h"
 #include "base/guarded.h"
 #include "planes/replication/apply_lanes.h"
+#include "planes/replication/proof.h"
 #include "planes/replication/transaction.h"
 
 namespace banyan::replication {
@@ -84,6 +85,7 @@ struct ApplierConfig {
   // kRows: never compact. For comparison, and as a way out.
   BatchWriter::Way way = BatchWriter::Way::kSets;
   Effort effort;
+  Proof* proof = nullptr;  // outlives the applier
 };
 
 class Applier {
@@ -112,6 +114,7 @@ class Applier {
   Result<void> sift(Fragment& fragment, const std::stop_token& stop);
   bool has_batch() const { return session_.is_in_batch() || !batch_.fragments.empty(); }
   bool is_far_behind() const;
+  Result<void> touch();
   Result<void> write(const Move* move);
   Result<void> commit_batch();
   Result<void> write_alone();

@@ -1,5 +1,7 @@
 #include "planes/replication/barrier_proof.h"
 
+#include <fmt/format.h>
+
 #include "base/log.h"
 
 namespace banyan::replication {
@@ -9,68 +11,100 @@ constexpr auto kLongest = 30min;
 constexpr const char* kTakeSnapshot =
     "begin isolation level repeatable read read only; select 1 from banyan.migration";
 
+Result<Verdict> compare_held(std::vector<SessionPair>& pairs, const Direction& direction,
+                             ProofPass& pass, const std::function<bool()>& is_cancelled) {
+  VerifierOptions options;
+  options.direction = direction;
+  options.coverage = pass.coverage();
+  options.rest = kBackgroundRest;
+  options.is_cancelled = is_cancelled;
+  auto verdict = compare_all(pairs, options);
+  pass.finish();
+  return verdict;
+}
+
 }  // namespace
 
 void BarrierProof::set(std::string state) {
   standing_.with([&](Standing& standing) { standing = {std::move(state), "", std::nullopt}; });
 }
 
-Result<void> BarrierProof::warm(const std::string& active_url, const std::string& passive_url,
-                                Direction direction) {
+Result<void> BarrierProof::warm(const Sides& sides, SideName active, Direction direction) {
   stop();
-  TRY(auto active, open_pinned(active_url));
-  TRY(auto passive, open_pinned(passive_url));
-  pairs_.with([&](auto& pairs) {
-    pairs.clear();
-    pairs.push_back({std::move(active), std::move(passive)});
-  });
-  direction_.with([&](Direction& known) { known = std::move(direction); });
+  TRY(auto here, open_pinned(sides.of(active)));
+  TRY(auto there, open_pinned(sides.of(other_side(active))));
+  auto held = std::make_shared<Held>();
+  held->direction = std::move(direction);
+  held->active = active;
+  held->pairs.push_back({std::move(here), std::move(there)});
+  held_.with([&](auto& known) { known = std::move(held); });
   set("none");
   return {};
 }
 
-Result<void> BarrierProof::hold() {
-  const auto held = pairs_.with([](auto& pairs) -> Result<void> {
-    if (pairs.empty()) return failure(Code::kConflict, "no session was warmed");
-    TRY_VOID(pairs.front().active.exec(std::string("rollback;") + kTakeSnapshot));
-    return pairs.front().passive.exec(std::string("rollback;") + kTakeSnapshot);
+Result<void> BarrierProof::hold(Epoch epoch) {
+  const auto taken = held_.with([&](const auto& held) -> Result<void> {
+    if (!held) return failure(Code::kConflict, "no session was warmed");
+    TRY_VOID(held->pairs.front().active.exec(std::string("rollback;") + kTakeSnapshot));
+    TRY_VOID(held->pairs.front().passive.exec(std::string("rollback;") + kTakeSnapshot));
+    held->epoch = epoch;
+    held->unproven = std::make_unique<ProofPass>(proof_, held->active, Scope::kUnproven);
+    held->all = std::make_unique<ProofPass>(proof_, held->active, Scope::kAll);
+    const auto position = fmt::format("barrier {}", epoch.value());
+    held->unproven->begin(position);
+    held->all->begin(position);
+    return {};
   });
-  if (held) set("held");
-  return held;
+  if (taken) set("held");
+  return taken;
 }
 
 void BarrierProof::drop() {
   stop();
-  pairs_.with([](auto& pairs) { pairs.clear(); });
+  held_.with([](auto& held) { held.reset(); });
   set("none");
 }
 
 void BarrierProof::prove() {
   if (state() != "held") return;
+  auto held = held_.with([](auto& known) { return std::exchange(known, nullptr); });
+  const auto give_up = SystemClock().now() + kLongest;
+  const auto compare = [held, give_up](const std::stop_token& stop) -> Result<Verdict> {
+    const auto is_cancelled = [&] {
+      return stop.stop_requested() || SystemClock().now() > give_up;
+    };
+    TRY(auto missing, compare_held(held->pairs, held->direction, *held->unproven, is_cancelled));
+    auto every = compare_held(held->pairs, held->direction, *held->all, is_cancelled);
+    return every || !missing.equal ? std::move(every) : std::move(missing);
+  };
+  prove_by(compare, held->epoch);
+}
+
+void BarrierProof::prove_by(Compare compare, Epoch epoch) {
   set("running");
   thread_.with([&](std::jthread& thread) {
-    thread = std::jthread([this](const std::stop_token& stop) { run(stop); });
+    thread = std::jthread([this, compare = std::move(compare), epoch](const std::stop_token& stop) {
+      run(compare, epoch, stop);
+    });
   });
 }
 
-Result<Verdict> BarrierProof::compare(const std::stop_token& stop) {
-  auto pairs = pairs_.with([](auto& held) { return std::exchange(held, {}); });
-  const auto give_up = SystemClock().now() + kLongest;
-  VerifierOptions options;
-  options.direction = direction_.with([](const Direction& known) { return known; });
-  options.is_cancelled = [&] { return stop.stop_requested() || SystemClock().now() > give_up; };
-  return compare_all(pairs, options);
-}
-
-void BarrierProof::run(const std::stop_token& stop) {
+void BarrierProof::run(const Compare& compare, Epoch epoch, const std::stop_token& stop) {
   auto verdict = compare(stop);
-  if (!verdict) log_error("the switch is not proven", {{"error", verdict.error().message()}});
+  if (!verdict) log_warn("the switch is not proven yet", {{"error", verdict.error().message()}});
   if (verdict && !verdict->equal) log_error("the sides differed at the switch", {});
+  if (verdict && verdict->equal) proof_.set_epoch(epoch.value());
   standing_.with([&](Standing& standing) {
     standing.state = !verdict ? "failed" : verdict->equal ? "equal" : "different";
     if (!verdict) standing.error = verdict.error().message();
     if (verdict) standing.verdict = std::move(*verdict);
   });
+}
+
+void BarrierProof::resolve(Epoch epoch) {
+  if (state() == "held" || state() == "running") return;
+  proof_.set_epoch(epoch.value());
+  if (state() != "equal") set("none");
 }
 
 void BarrierProof::stop() {

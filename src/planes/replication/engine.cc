@@ -36,8 +36,11 @@ Result<std::string> snapshot_as_text(const std::string& url, const std::string& 
 
 }  // namespace
 
-Engine::Engine(EngineConfig config, SchemaSteps steps)
-    : config_(std::move(config)), steps_(std::move(steps)), shared_(std::make_unique<Shared>()) {
+Engine::Engine(EngineConfig config, SchemaSteps steps, Proof& proof)
+    : config_(std::move(config)),
+      steps_(std::move(steps)),
+      proof_(proof),
+      shared_(std::make_unique<Shared>()) {
   shared_->throttle.set_limits(config_.throttle);
 }
 

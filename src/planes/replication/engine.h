@@ -47,7 +47,7 @@ struct SchemaSteps {
 
 class Engine {
  public:
-  Engine(EngineConfig config, SchemaSteps steps);
+  Engine(EngineConfig config, SchemaSteps steps, Proof& proof);
   ~Engine();
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
@@ -127,6 +127,7 @@ class Engine {
 
   const EngineConfig config_;
   const SchemaSteps steps_;
+  Proof& proof_;
   std::unique_ptr<Shared> shared_;
   std::jthread runner_;
   std::jthread heart_;

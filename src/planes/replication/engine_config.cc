@@ -90,6 +90,8 @@ Result<EngineConfig> parse_engine_config(const std::string& name, const json& co
   TRY(parsed.ddl, parse_ddl_policy(config.value("ddl", "stop")));
   parsed.ddl_every =
       std::chrono::milliseconds(config.value("ddl_every_ms", to_ms(parsed.ddl_every)));
+  parsed.snapshot_age =
+      std::chrono::milliseconds(config.value("snapshot_age_ms", to_ms(parsed.snapshot_age)));
   TRY(parsed.mapping, Mapping::parse(config.value("map", json())));
   if (config.value("apply", "sets") == "rows") parsed.apply_way = BatchWriter::Way::kRows;
   parsed.effort = parse_effort(config);

@@ -40,8 +40,9 @@ struct EngineConfig {
   std::int64_t chunk_bytes = 64 << 20;
   ThrottleLimits throttle;
   DdlPolicy ddl = DdlPolicy::kStop;
-  Duration ddl_every = 30s;  // between two looks at the schemas
-  std::string app_listen;    // where the old application is found; empty: there is none
+  Duration ddl_every = 30s;      // between two looks at the schemas
+  Duration snapshot_age = 5min;  // of a verification, see VerifierOptions
+  std::string app_listen;        // where the old application is found; empty: there is none
 
   // The tables whose rows the stream out of a side carries, by the old side's names.
   TableNames carried(SideName from) const;
@@ -58,7 +59,8 @@ struct EngineConfig {
 // password?}, map? (mapping.h), apply?: "sets"|"rows", appliers?, far_behind_ms?,
 // batch_transactions? (applier.h), copy_mode?: "auto"|"table"|"chunk", copy_of?: {table: mode},
 // chunk_bytes?, throttle?: {bytes_per_s?, ...}, spool?: {limit_bytes?, kept_wal_bytes?},
-// ddl?: "stop"|"freeze"|"apply_safe", ddl_every_ms?, app_listen?}.
+// ddl?: "stop"|"freeze"|"apply_safe", ddl_every_ms?, snapshot_age_ms?,
+// app_listen?}.
 Result<EngineConfig> parse_engine_config(const std::string& name, const nlohmann::json& config);
 
 // The configuration of a split with what its `decisions` (split_plan.h) come to, and without them;

@@ -65,24 +65,24 @@ Result<StreamConfig> Engine::stream_config(SideName from, const StreamRecord& re
     TRY(auto source, connect(url(from)));
     TRY(copies, published_names(source, config_.copies));
   }
-  return StreamConfig{
-      .applier = {.migration = config_.name,
-                  .from = from,
-                  .from_url = url(from),
-                  .to_url = url(other_side(from)),
-                  .filters = std::move(filters),
-                  .copies = std::move(copies),
-                  .mapping = config_.direction(from).mapping,
-                  .way = config_.apply_way,
-                  .effort = config_.effort},
-      .receiver = {.migration = config_.name,
-                   .url = url(from),
-                   .publication = publication(),
-                   .identity = {.slot = record.slot,
-                                .system_id = record.system_id,
-                                .timeline = record.timeline},
-                   .spool_limit = config_.spool_limit},
-      .spool = config_.spool / side_name(from)};
+  return StreamConfig{.applier = {.migration = config_.name,
+                                  .from = from,
+                                  .from_url = url(from),
+                                  .to_url = url(other_side(from)),
+                                  .filters = std::move(filters),
+                                  .copies = std::move(copies),
+                                  .mapping = config_.direction(from).mapping,
+                                  .way = config_.apply_way,
+                                  .effort = config_.effort,
+                                  .proof = &proof_},
+                      .receiver = {.migration = config_.name,
+                                   .url = url(from),
+                                   .publication = publication(),
+                                   .identity = {.slot = record.slot,
+                                                .system_id = record.system_id,
+                                                .timeline = record.timeline},
+                                   .spool_limit = config_.spool_limit},
+                      .spool = config_.spool / side_name(from)};
 }
 
 bool Engine::has_failed(SideName active) const {

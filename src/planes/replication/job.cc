@@ -49,7 +49,8 @@ Job::Job(EngineConfig config, std::filesystem::path directory)
       directory_(std::move(directory)),
       act_(config_.name, config_.sides, config_.direction(SideName::kOld)),
       observer_(config_.name, config_.sides, config_.direction(SideName::kOld)),
-      engine_(config_, schema_steps()),
+      proof_(directory_ / "proof.jsonl"),
+      engine_(config_, schema_steps(), proof_),
       keeper_(config_, engine_, directory_),
       census_(config_.app_listen) {
   std::ifstream file(directory_ / "ended");
@@ -85,7 +86,7 @@ void Job::start() {
 void Job::stop() {
   runner_.with([](std::jthread& running) { running = std::jthread(); });
   watcher_.with([](std::jthread& watching) { watching = std::jthread(); });
-  proof_.stop();
+  barrier_.stop();
   engine_.stop();
   verification_.stop();
   repair_.stop();
@@ -117,6 +118,9 @@ void Job::tend(const std::stop_token& stop) {
       if (auto done = carry(); !done) {
         log_warn("sequences are not set ahead", {{"error", done.error().message()}});
       }
+    }
+    if (auto done = prove_switch(); !done) {
+      log_warn("the switch is not proven yet", {{"error", done.error().message()}});
     }
     const auto now = SystemClock().now();
     if (state != "failed" && now - looked < config_.ddl_every) continue;
@@ -174,19 +178,6 @@ json Job::writers_json() const {
                    {"table", writer.table}});
   }
   return all;
-}
-
-json Job::proof_json() const {
-  json out = {{"state", proof_.state()}};
-  if (const auto error = proof_.error(); !error.empty()) out["error"] = error;
-  const auto verdict = proof_.verdict();
-  if (!verdict) return out;
-  out["rows"] = verdict->rows;
-  out["tables"] = json::array();
-  for (const auto& table : verdict->tables) {
-    if (!table.equal) out["tables"].push_back(to_json(table));
-  }
-  return out;
 }
 
 Result<void> Job::create_schemas() {
@@ -260,6 +251,7 @@ Result<json> Job::status() {
   }
   out["writers"] = writers_json();
   out["proof"] = proof_json();
+  out["proven"] = proven_json(out["tables"]);
   // The act of a migration whose databases do not answer is not known: the caller sees no field.
   if (now) out.update(to_json(*now));
   if (!now && trouble.empty() && ended.empty()) out["act_error"] = now.error().message();

@@ -18,6 +18,7 @@
 #include "planes/replication/engine.h"
 #include "planes/replication/errand.h"
 #include "planes/replication/outside_log.h"
+#include "planes/replication/proof_pass.h"
 #include "planes/replication/repair.h"
 #include "planes/replication/schema.h"
 #include "planes/replication/schema_keeper.h"
@@ -41,7 +42,7 @@ class Job {
   Result<nlohmann::json> status();
   // Starts a run, or takes part in the running one, and waits up to `wait` for its end. A finished
   // verdict is told once; the next call starts a new run.
-  Result<nlohmann::json> verify(Duration wait);
+  Result<nlohmann::json> verify(Scope scope, Duration wait);
   // Makes the passive side's differing rows those of the active side; waits like verify().
   struct RepairOrder {
     std::string table;  // empty: every table
@@ -91,6 +92,7 @@ class Job {
   Result<void> hold_proof(Act& act);
   nlohmann::json writers_json() const;
   nlohmann::json proof_json() const;
+  nlohmann::json proven_json(const nlohmann::json& tables) const;
   // A direction in which rows are carried now, with the tables that are.
   struct Leg {
     SideName from;
@@ -98,8 +100,11 @@ class Job {
   };
   std::vector<Leg> legs(SideName active) const;
   Result<std::vector<Leg>> standing_legs();
-  VerifierOptions verifier_options(const Leg& leg, const std::stop_token& stop);
-  Result<nlohmann::json> verify_once(const std::stop_token& stop);
+  // What is compared becomes a part of the proof by `pass`; null: of nothing.
+  VerifierOptions verifier_options(const Leg& leg, ProofPass* pass, const std::stop_token& stop);
+  Result<Verdict> compare_standing(Scope scope, double rest, const std::stop_token& stop);
+  Result<nlohmann::json> verify_once(Scope scope, const std::stop_token& stop);
+  Result<void> prove_switch();
   Result<nlohmann::json> repair_once(const RepairOrder& order, const std::stop_token& stop);
   Result<nlohmann::json> repair_leg(const Leg& leg, const RepairOrder& order,
                                     const std::stop_token& stop);
@@ -116,12 +121,13 @@ class Job {
   const std::filesystem::path directory_;
   Guarded<Act> act_;
   Guarded<Act> observer_;  // for what must not wait behind a verb of the act
+  Proof proof_;
   Engine engine_;
   SchemaKeeper keeper_;
   Guarded<std::string> ended_;    // "cancelled", "completed" or empty
   Guarded<std::string> trouble_;  // why the preparation does not succeed yet
   Census census_;
-  BarrierProof proof_;
+  BarrierProof barrier_{proof_};
   Guarded<std::jthread> runner_;
   Guarded<std::jthread> watcher_;
   Errand verification_;

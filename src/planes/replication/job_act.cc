@@ -77,8 +77,7 @@ Result<json> Job::prepare() {
   TRY_VOID(act_.with([&](Act& act) -> Result<void> {
     TRY(const auto now, act.state());
     if (now.act == ActState::kFenced || now.act == ActState::kHandedOver) return {};
-    return proof_.warm(config_.sides.of(now.active), config_.sides.of(other_side(now.active)),
-                       config_.direction(now.active));
+    return barrier_.warm(config_.sides, now.active, config_.direction(now.active));
   }));
   TRY_VOID(fail_point("prepare.fences_laid"));
   TRY(const auto report, carry());
@@ -143,7 +142,7 @@ Result<void> Job::hold_proof(Act& act) {
   TRY(auto* passive, act.session(other_side(now.active)));
   TRY_VOID(passive->query_one("select 1 from banyan.barrier where name = $1 and epoch = $2",
                               {config_.name, std::to_string(now.epoch.value())}));
-  return proof_.hold();
+  return barrier_.hold(now.epoch);
 }
 
 Result<json> Job::check() {
@@ -175,14 +174,14 @@ Result<json> Job::handover(Epoch epoch) {
 Result<json> Job::open(Epoch epoch) {
   auto opened = act_.with([&](Act& act) { return act.open(epoch); });
   TRY_VOID(fail_point("open.answer"));
-  if (opened) proof_.prove();
+  if (opened) barrier_.prove();
   return empty_answer(opened);
 }
 
 Result<json> Job::abort(Epoch epoch) {
   const auto aborted = observer_.with([&](Act& act) { return act.abort(epoch); });
   TRY_VOID(fail_point("abort.answer"));
-  if (aborted) proof_.drop();
+  if (aborted) barrier_.drop();
   return empty_answer(aborted);
 }
 

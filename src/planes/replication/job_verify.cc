@@ -26,6 +26,31 @@ Result<json> told(const std::string& what, std::optional<Result<json>> outcome) 
               {"rows", 0}};
 }
 
+std::string ways_out(const std::string& name) {
+  return "Rows that differ are named under `tables`, with both versions: `source` is the side that "
+         "serves.\n"
+         "1. The serving side is right: banyan migrate repair " +
+         name +
+         " writes them anew on the other one.\n"
+         "2. The other side is right: correct the rows by hand where they are served.\n"
+         "3. Go back: banyan migrate reverse " +
+         name + "; what was written since is kept.\nThen: banyan migrate verify " + name + ".";
+}
+
+json unproven_table(const json& copied) {
+  const auto rows = std::max(copied.value("rows_copied", std::int64_t{0}),
+                             copied.value("rows_estimate", std::int64_t{0}));
+  return {{"rows", rows}, {"unproven_rows", rows}, {"position", ""}, {"at_ms", 0}};
+}
+
+json to_json(const TableProof& table) {
+  const auto unproven = std::min(table.rows, table.touched.rows_at_most().value_or(table.rows));
+  return {{"rows", table.rows},
+          {"unproven_rows", unproven},
+          {"position", table.position},
+          {"at_ms", table.at_ms}};
+}
+
 // Of both directions of a switched split: what was done says more than that the rest was equal.
 json joined(json first, const json& second) {
   const bool first_tells = first.value("state", "") != "equal";
@@ -52,7 +77,8 @@ Result<std::vector<Job::Leg>> Job::standing_legs() {
   return legs(now.active);
 }
 
-VerifierOptions Job::verifier_options(const Leg& leg, const std::stop_token& stop) {
+VerifierOptions Job::verifier_options(const Leg& leg, ProofPass* pass,
+                                      const std::stop_token& stop) {
   return VerifierOptions{
       .active_url = config_.sides.of(leg.from),
       .passive_url = config_.sides.of(other_side(leg.from)),
@@ -60,30 +86,105 @@ VerifierOptions Job::verifier_options(const Leg& leg, const std::stop_token& sto
       .jobs = config_.jobs,
       .limits = {},
       .at_point =
-          [this, from = leg.from](const std::function<Result<pg::Lsn>()>& find_point,
-                                  const std::function<Result<void>()>& body) {
-            return engine_.at_point(from, find_point, kPointPatience, body);
+          [this, from = leg.from, pass](const std::function<Result<pg::Lsn>()>& find_point,
+                                        const std::function<Result<void>()>& body) {
+            pg::Lsn point;
+            const auto find = [&]() -> Result<pg::Lsn> {
+              TRY(point, find_point());
+              return point;
+            };
+            return engine_.at_point(from, find, kPointPatience, [&]() -> Result<void> {
+              TRY_VOID(body());
+              if (pass != nullptr) pass->begin(pg::format_lsn(point));
+              return {};
+            });
           },
+      .coverage = pass == nullptr ? Coverage{} : pass->coverage(),
+      .snapshot_age = config_.snapshot_age,
       .is_cancelled = [stop] { return stop.stop_requested(); }};
 }
 
-Result<json> Job::verify_once(const std::stop_token& stop) {
+Result<Verdict> Job::compare_standing(Scope scope, double rest, const std::stop_token& stop) {
   TRY(const auto legs, standing_legs());
   Verdict all;
-  all.equal = true;
   for (const auto& leg : legs) {
-    TRY(auto verdict, replication::verify(verifier_options(leg, stop)));
+    ProofPass pass(proof_, leg.from, scope);
+    auto options = verifier_options(leg, &pass, stop);
+    options.rest = rest;
+    if (rest > 0) options.jobs = 1;
+    auto compared = replication::verify(options);
+    pass.finish();
+    TRY(auto verdict, std::move(compared));
     all.equal = all.equal && verdict.equal;
     all.rows += verdict.rows;
     std::ranges::move(verdict.tables, std::back_inserter(all.tables));
   }
-  return to_json(all);
+  return all;
 }
 
-Result<json> Job::verify(Duration wait) {
+Result<json> Job::verify_once(Scope scope, const std::stop_token& stop) {
+  TRY(const auto verdict, compare_standing(scope, 0, stop));
+  TRY(const auto now, observer_.with([](Act& act) { return act.state(); }));
+  if (verdict.equal && now.act == ActState::kOpen) barrier_.resolve(now.epoch);
+  auto out = to_json(verdict);
+  out["scope"] = scope == Scope::kAll ? "all" : "unproven";
+  out["proven"] = proven_json(engine_.status().value("tables", json::array()));
+  return out;
+}
+
+Result<json> Job::verify(Scope scope, Duration wait) {
   return told(
       "verification",
-      verification_.run([this](const std::stop_token& stop) { return verify_once(stop); }, wait));
+      verification_.run(
+          [this, scope](const std::stop_token& stop) { return verify_once(scope, stop); }, wait));
+}
+
+// After a switch: what the snapshots of the barrier did not prove, because the role died or they
+// grew too old, is compared as it is now, until it is equal or known to differ.
+Result<void> Job::prove_switch() {
+  if (config_.is_copies_only) return {};
+  TRY(const auto now, observer_.with([](Act& act) { return act.state(); }));
+  if (now.act != ActState::kOpen || proof_.epoch() >= now.epoch.value()) return {};
+  const auto state = barrier_.state();
+  if (state == "held") barrier_.prove();
+  if (state != "none" && state != "failed") return {};
+  barrier_.prove_by(
+      [this](const std::stop_token& stop) {
+        return compare_standing(Scope::kUnproven, kBackgroundRest, stop);
+      },
+      now.epoch);
+  return {};
+}
+
+json Job::proof_json() const {
+  json out = {{"state", barrier_.state()}};
+  if (const auto error = barrier_.error(); !error.empty()) out["error"] = error;
+  const auto verdict = barrier_.verdict();
+  if (!verdict) return out;
+  out["rows"] = verdict->rows;
+  out["tables"] = json::array();
+  for (const auto& table : verdict->tables) {
+    if (!table.equal) out["tables"].push_back(to_json(table));
+  }
+  if (!verdict->equal) out["remedy"] = ways_out(config_.name);
+  return out;
+}
+
+// `tables` are those of the copy. Rows of a table that was never compared are counted as copied.
+json Job::proven_json(const json& tables) const {
+  const auto proven = proof_.tables();
+  json out = {{"rows", 0}, {"unproven_rows", 0}, {"tables", json::array()}};
+  for (const auto& copied : tables) {
+    const auto name = copied.value("table", "");
+    const auto found = proven.find(name);
+    auto table = found == proven.end() ? unproven_table(copied) : to_json(found->second);
+    out["rows"] = out["rows"].get<std::int64_t>() + table["rows"].get<std::int64_t>();
+    out["unproven_rows"] =
+        out["unproven_rows"].get<std::int64_t>() + table["unproven_rows"].get<std::int64_t>();
+    table["table"] = name;
+    out["tables"].push_back(std::move(table));
+  }
+  return out;
 }
 
 // The stream cannot go on: a new slot, and what differs from its snapshot.
@@ -109,12 +210,16 @@ Result<json> Job::repair_failed(const RepairOrder& order, const RepairPlan& plan
 
 Result<json> Job::repair_leg(const Leg& leg, const RepairOrder& order,
                              const std::stop_token& stop) {
-  const RepairPlan plan{.verifier = verifier_options(leg, stop),
+  const RepairPlan plan{.verifier = verifier_options(leg, nullptr, stop),
                         .migration = config_.name,
                         .stream = stream_name(config_.name, leg.from),
                         .only = order.table};
   if (engine_.has_failed(leg.from)) return repair_failed(order, plan, leg.from);
-  TRY(const auto found, find_differences(plan));
+  ProofPass pass(proof_, leg.from, Scope::kAll);
+  auto finding = plan;
+  finding.verifier = verifier_options(leg, &pass, stop);
+  TRY(const auto found, find_differences(finding));
+  pass.finish();  // what differs is not proven any more, before it is written
   if (found.equal || order.is_dry_run) return to_json(found);
   TRY(const auto report, repair_live(plan, found));
   return to_json(report);

@@ -31,6 +31,11 @@ constexpr Gauge kGauges[] = {
      "/stream/spool/confirm", "spooled"},
     {"banyan_replicate_kept_wal_bytes", "Log the slot makes the active side keep.",
      "/wal/kept_bytes", ""},
+    {"banyan_replicate_rows", "Rows of both sides that are compared.", "/proven/rows", ""},
+    {"banyan_replicate_unproven_rows", "Of these, at most so many are not proven equal.",
+     "/proven/unproven_rows", ""},
+    {"banyan_replicate_switch_differs", "1 while the sides are known to have differed at a switch.",
+     "/proof/state", "different"},
 };
 
 std::optional<double> value_of(const Gauge& gauge, const json& status) {

@@ -170,6 +170,7 @@ StreamStatus Stream::status() const {
 
 Result<void> Stream::at_point(const std::function<Result<pg::Lsn>()>& find_point, Duration timeout,
                               const std::function<Result<void>()>& body) {
+  const std::lock_guard one_at_a_time(at_point_);
   // Hold everything first, or a busy stream is beyond the point before we know it.
   draw_line(pg::Lsn(1));
   Result<void> done;

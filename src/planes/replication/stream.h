@@ -15,6 +15,7 @@
 #include <atomic>
 #include <filesystem>
 #include <functional>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
@@ -72,7 +73,7 @@ class Stream {
   // Everything before it is applied, or was nothing to apply.
   pg::Lsn position() const;
   // Runs `body` while exactly what commits before the point is applied. `find_point` gives it while
-  // nothing is applied, so the stream has not passed it.
+  // nothing is applied, so the stream has not passed it. One at a time.
   Result<void> at_point(const std::function<Result<pg::Lsn>()>& find_point, Duration timeout,
                         const std::function<Result<void>()>& body);
   std::vector<TouchedKey> touched_keys(std::size_t limit) const;
@@ -108,6 +109,7 @@ class Stream {
   Guarded<Health> health_;
   StreamSignals signals_;
   ReceivedLog log_;
+  std::mutex at_point_;
   std::jthread receiving_;  // started by applying, which knows where to begin
   std::jthread applying_;
 };

@@ -17,7 +17,8 @@ select c.oid, n.nspname, c.relname,
   pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname), a.attname,
   pg_catalog.format({}, pg_catalog.quote_ident(a.attname)),
   exists (select 1 from pg_catalog.pg_index i where i.indrelid = c.oid and i.indisprimary
-          and a.attnum = any (i.indkey::int2[])), c.relkind = 'p'
+          and a.attnum = any (i.indkey::int2[])), c.relkind = 'p',
+  pg_catalog.format_type(a.atttypid, a.atttypmod)
 from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 left join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
 where c.relpersistence = 'p' and c.oid = any ('{{{}}}'::oid[])
@@ -32,11 +33,17 @@ Result<std::vector<VerifiedTable>> read_side(pg::Connection& db, const TableName
   std::vector<VerifiedTable> found;
   for (std::size_t row = 0; row < rows.size(); row++) {
     if (found.empty() || found.back().qualified != rows.text(row, 3)) {
-      found.push_back(
-          {rows.str(row, 1), rows.str(row, 2), rows.str(row, 3), {}, rows.boolean(row, 7), ""});
+      found.push_back({.schema = rows.str(row, 1),
+                       .name = rows.str(row, 2),
+                       .qualified = rows.str(row, 3),
+                       .columns = {},
+                       .is_partitioned = rows.boolean(row, 7),
+                       .where = "",
+                       .oid = rows.str(row, 0)});
     }
     if (rows.is_null(row, 4)) continue;  // a table without columns
-    found.back().columns.push_back({rows.str(row, 4), rows.str(row, 5), rows.boolean(row, 6)});
+    found.back().columns.push_back(
+        {rows.str(row, 4), rows.str(row, 5), rows.str(row, 8), rows.boolean(row, 6)});
   }
   return found;
 }
@@ -60,12 +67,13 @@ std::optional<VerifiedTable> counterpart(const VerifiedTable& active, const Tabl
     return table.schema == mapping.target_schema && table.name == mapping.target_table;
   });
   if (found == there.end()) return std::nullopt;
-  VerifiedTable passive{found->schema,         found->name,        found->qualified, {},
-                        found->is_partitioned, mapping.where_there};
+  auto passive = *found;
+  passive.columns.clear();
+  passive.where = mapping.where_there;
   for (const auto& column : active.columns) {
     const auto* other = find_column(*found, mapping.target_column(column.name));
     if (other == nullptr) return std::nullopt;
-    passive.columns.push_back({other->name, other->expression, column.is_key});
+    passive.columns.push_back({other->name, other->expression, other->type, column.is_key});
   }
   return passive;
 }

@@ -14,7 +14,8 @@ namespace banyan::replication {
 struct VerifiedColumn {
   std::string name;
   std::string expression;  // SQL of what is compared
-  bool is_key = false;     // of the primary key
+  std::string type;
+  bool is_key = false;  // of the primary key
 };
 
 // One side of a table.
@@ -25,6 +26,7 @@ struct VerifiedTable {
   std::vector<VerifiedColumn> columns;
   bool is_partitioned = false;
   std::string where;  // a condition on its rows; empty: all
+  std::string oid;
 
   std::vector<std::string> key() const;  // quoted; empty: none
   std::string rows() const;              // "only t where ...", to which conditions can be added

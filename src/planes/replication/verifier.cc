@@ -11,6 +11,7 @@
 #include "base/fail_point.h"
 #include "base/guarded.h"
 #include "planes/replication/source_snapshot.h"
+#include "planes/replication/table_parts.h"
 #include "wire/pg/replication.h"
 
 namespace banyan::replication {
@@ -19,6 +20,7 @@ namespace {
 constexpr int kBuckets = 1024;
 constexpr std::size_t kBucketsAtOnce = 8;      // unequal buckets read row by row
 constexpr std::size_t kDifferenceBytes = 400;  // of each version
+constexpr auto kRestMost = 5s;
 
 std::string joined(const std::vector<std::string>& parts, std::string_view separator) {
   std::string all;
@@ -254,6 +256,10 @@ TableVerdict verdict_of(const ComparedTable& table) {
           .table_there = table.passive ? table.passive->qualified : ""};
 }
 
+std::unexpected<Error> cancelled() {
+  return failure(Code::kCancelled, "verification was cancelled");
+}
+
 TableVerdict missing_table(const ComparedTable& table) {
   auto verdict = verdict_of(table);
   verdict.differences.push_back({.source = std::string(kMissingTable)});
@@ -319,43 +325,98 @@ Result<TableVerdict> compare_keys(SessionPairRef sides, const ComparedTable& tab
   return verdict;
 }
 
-Result<Verdict> compare_all(std::vector<SessionPair>& pairs, const VerifierOptions& options) {
+namespace {
+
+void add_part(TableVerdict& all, TableVerdict part, const DifferenceLimits& limits) {
+  all.rows += part.rows;
+  all.equal = all.equal && part.equal;
+  all.has_more = all.has_more || part.has_more;
+  std::ranges::move(part.differences, std::back_inserter(all.differences));
+  if (all.differences.size() <= limits.rows) return;
+  all.differences.resize(limits.rows);
+  all.has_more = true;
+}
+
+void rest_after(Duration work, const VerifierOptions& options) {
+  const auto rest = std::chrono::duration_cast<Duration>(work * options.rest);
+  const auto until = SystemClock().now() + std::min<Duration>(rest, kRestMost);
+  while (SystemClock().now() < until && !options.is_cancelled()) std::this_thread::sleep_for(20ms);
+}
+
+// One table, as far as it is covered.
+Result<TableVerdict> compare_covered(SessionPairRef sides, const ComparedTable& table,
+                                     const VerifierOptions& options) {
+  const auto& [parts, compared] = options.coverage;
+  auto verdict = verdict_of(table);
+  verdict.equal = true;
+  auto covered = parts ? parts(table) : std::vector{table};
+  const bool is_whole = covered.size() == 1 && covered[0].active.where == table.active.where;
+  if (is_whole && options.rest > 0) {
+    TRY(covered, even_parts(sides, table));
+  }
+  TRY_VOID(with_float_form(sides, float_form(sides.active, sides.passive), [&]() -> Result<void> {
+    for (const auto& part : covered) {
+      if (options.is_cancelled()) return cancelled();
+      const auto begun = SystemClock().now();
+      TRY(auto found, compare_table(sides, part, options.limits));
+      add_part(verdict, std::move(found), options.limits);
+      rest_after(SystemClock().now() - begun, options);
+    }
+    return {};
+  }));
+  if (compared) compared(table, verdict);
+  return verdict;
+}
+
+// Compares the tables that `verdict` does not tell of yet, beginning none but the first ones after
+// `until`; whether it tells of all then.
+Result<bool> compare_more(std::vector<SessionPair>& pairs, const VerifierOptions& options,
+                          Mono until, Verdict& verdict) {
   auto& first = pairs.front();
-  const auto form = float_form(first.active, first.passive);
-  TRY(const auto tables, compared_tables({first.active, first.passive}, options.direction));
+  TRY(auto tables, compared_tables({first.active, first.passive}, options.direction));
+  std::erase_if(tables, [&](const ComparedTable& table) {
+    return std::ranges::find(verdict.tables, table.active.qualified, &TableVerdict::table) !=
+           verdict.tables.end();
+  });
   std::vector<std::optional<Result<TableVerdict>>> results(tables.size());
   std::atomic<std::size_t> next = 0;
-  const auto compare = [&](SessionPair& pair, const ComparedTable& table) -> Result<TableVerdict> {
-    TableVerdict verdict;
-    const SessionPairRef sides{pair.active, pair.passive};
-    TRY_VOID(with_float_form(sides, form, [&]() -> Result<void> {
-      TRY(verdict, compare_table(sides, table, options.limits));
-      return {};
-    }));
-    return verdict;
-  };
   const auto work = [&](SessionPair& pair) {
     for (auto mine = next++; mine < tables.size() && !options.is_cancelled(); mine = next++) {
-      results[mine] = compare(pair, tables[mine]);
+      if (mine >= pairs.size() && SystemClock().now() > until) return;
+      results[mine] = compare_covered({pair.active, pair.passive}, tables[mine], options);
     }
   };
   std::vector<std::thread> workers;
   for (auto& pair : pairs) workers.emplace_back([&work, &pair] { work(pair); });
   for (auto& worker : workers) worker.join();
-  Verdict verdict;
   for (auto& result : results) {
-    if (!result) return failure(Code::kCancelled, "verification was cancelled");
+    if (!result) continue;
     TRY(auto table, std::move(*result));
     verdict.rows += table.rows;
     verdict.equal = verdict.equal && table.equal;
     verdict.tables.push_back(std::move(table));
   }
+  return std::ranges::all_of(results, [](const auto& result) { return result.has_value(); });
+}
+
+}  // namespace
+
+Result<Verdict> compare_all(std::vector<SessionPair>& pairs, const VerifierOptions& options) {
+  Verdict verdict;
+  TRY(const bool is_all, compare_more(pairs, options, Mono::max(), verdict));
+  if (!is_all) return cancelled();
   return verdict;
 }
 
 Result<Verdict> verify(const VerifierOptions& options) {
-  TRY(auto pairs, with_context(open_pairs(options), "taking a snapshot on both sides"));
-  return compare_all(pairs, options);
+  Verdict verdict;
+  while (!options.is_cancelled()) {
+    const auto until = SystemClock().now() + options.snapshot_age;
+    TRY(auto pairs, with_context(open_pairs(options), "taking a snapshot on both sides"));
+    TRY(const bool is_all, compare_more(pairs, options, until, verdict));
+    if (is_all) return verdict;
+  }
+  return cancelled();
 }
 
 }  // namespace banyan::replication

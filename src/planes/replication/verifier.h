@@ -51,6 +51,15 @@ struct Verdict {
   std::vector<TableVerdict> tables;
 };
 
+// What of each table is compared, and who hears what was found. Any thread.
+struct Coverage {
+  // The same table, each time with other rows; none: it is known to be equal. Unset: all rows.
+  std::function<std::vector<ComparedTable>(const ComparedTable&)> parts = {};
+  std::function<void(const ComparedTable&, const TableVerdict&)> compared = {};
+};
+
+inline constexpr double kBackgroundRest = 1;
+
 struct VerifierOptions {
   std::string active_url;
   std::string passive_url;
@@ -62,10 +71,15 @@ struct VerifierOptions {
   std::function<Result<void>(const std::function<Result<pg::Lsn>()>& find_point,
                              const std::function<Result<void>()>& body)>
       at_point;
+  Coverage coverage = {};
+  // In the background tables are read in parts, and after each it rests so many times as long.
+  double rest = 0;
+  // With snapshots older than this no table is begun: the rest gets new ones.
+  Duration snapshot_age = 5min;
   std::function<bool()> is_cancelled = [] { return false; };
 };
 
-// Blocks for as long as it takes to read every row on both sides once.
+// Blocks for as long as it takes to read every covered row on both sides once.
 Result<Verdict> verify(const VerifierOptions& options);
 
 // Compares one table between two sessions that each hold their snapshot.

@@ -1,0 +1,219 @@
+#include "planes/replication/proof.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "base/fail_point.h"
+#include "base/log.h"
+#include "planes/replication/durable_file.h"
+
+namespace banyan::replication {
+namespace {
+
+using nlohmann::json;
+
+json to_json(const TableProof& table) {
+  return {{"shape", table.shape}, {"rows", table.rows},       {"position", table.position},
+          {"at_ms", table.at_ms}, {"columns", table.columns}, {"touched", table.touched.to_json()}};
+}
+
+TableProof table_from(const json& kept) {
+  return {.shape = kept.value("shape", ""),
+          .rows = kept.value("rows", std::int64_t{0}),
+          .position = kept.value("position", ""),
+          .at_ms = kept.value("at_ms", std::int64_t{0}),
+          .columns = kept.value("columns", std::vector<std::string>()),
+          .touched = TouchedRows::from_json(kept.value("touched", json::object()))};
+}
+
+// What of `touch` was not known of the table.
+TableTouch add(TableProof& table, const TableTouch& touch, Moment now) {
+  TableTouch news{.columns = touch.columns};
+  const bool has_other_key = !table.touched.empty() && table.columns != touch.columns;
+  if (touch.is_all || has_other_key) {
+    news.is_all = table.touched.add_all(now);
+    return news;
+  }
+  table.columns = touch.columns;
+  for (const auto& key : touch.keys) {
+    if (table.touched.add(key, now)) news.keys.push_back(key);
+  }
+  // A key that cannot be told apart is not kept: the table is touched as a whole.
+  if (table.touched.is_all() && !news.keys.empty())
+    news = {.columns = {}, .keys = {}, .is_all = true};
+  return news;
+}
+
+json line_of(const std::string& table, const TableTouch& news) {
+  return {{"table", table}, {"columns", news.columns}, {"keys", news.keys}, {"all", news.is_all}};
+}
+
+TableTouch touch_from(const json& line) {
+  return {.columns = line.value("columns", std::vector<std::string>()),
+          .keys = line.value("keys", std::vector<TouchedRows::Key>()),
+          .is_all = line.value("all", true)};
+}
+
+}  // namespace
+
+Proof::Proof(std::filesystem::path file) : path_(std::move(file)) {
+  state_.with([&](State& state) {
+    load(state);
+    rewrite(state);
+  });
+}
+
+Proof::~Proof() {
+  state_.with([](State& state) {
+    if (state.file >= 0) ::close(state.file);
+  });
+}
+
+// The first line is what was known when the file was made, the others what came after. The last one
+// may be torn: what it would have told of was never written.
+void Proof::load(State& state) const {
+  std::ifstream file(path_);
+  std::string text;
+  if (!std::getline(file, text)) return;
+  const auto known = json::parse(text, nullptr, false);
+  if (!known.is_object()) return;
+  state.epoch = known.value("epoch", std::int64_t{0});
+  state.claims = known.value("claims", state.claims);
+  for (const auto& [name, kept] : known.value("tables", json::object()).items()) {
+    state.tables[name] = table_from(kept);
+  }
+  while (std::getline(file, text)) {
+    const auto line = json::parse(text, nullptr, false);
+    if (!line.is_object()) break;
+    if (line.contains("claim")) {
+      state.claims[line.value("claim", "")] = line.value("epoch", std::int64_t{0});
+    }
+    const auto table = state.tables.find(line.value("table", ""));
+    if (table != state.tables.end()) add(table->second, touch_from(line), 0);
+  }
+}
+
+void Proof::rewrite(State& state) const {
+  json tables = json::object();
+  for (const auto& [name, table] : state.tables) {
+    if (table.is_proven()) tables[name] = to_json(table);
+  }
+  const json known = {{"epoch", state.epoch}, {"claims", state.claims}, {"tables", tables}};
+  std::error_code absent;
+  std::filesystem::create_directories(path_.parent_path(), absent);
+  const auto kept = write_durably(path_, known.dump() + "\n");
+  if (!kept) return log_warn("the proof is not kept", {{"error", kept.error().message()}});
+  if (state.file >= 0) ::close(state.file);
+  state.file = ::open(path_.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
+}
+
+Result<void> Proof::append(State& state, const json& line) const {
+  const auto text = line.dump() + "\n";
+  const bool is_kept =
+      state.file >= 0 &&
+      ::write(state.file, text.data(), text.size()) == static_cast<ssize_t>(text.size()) &&
+      ::fdatasync(state.file) == 0;
+  return is_kept ? Result<void>() : forget(state, "its file cannot be written");
+}
+
+// The file goes first: it must not outlive what is not told in it.
+Result<void> Proof::forget(State& state, std::string_view why) const {
+  log_warn("nothing is proven any more", {{"why", why}});
+  state.tables.clear();
+  state.forgotten = ++state.now;
+  std::error_code trouble;
+  std::filesystem::remove(path_, trouble);
+  if (trouble) return failure(Code::kUnavailable, "cannot remove " + path_.string(), Retry::kSafe);
+  rewrite(state);
+  return {};
+}
+
+Result<void> Proof::claimed(const std::string& stream, std::int64_t epoch) {
+  return state_.with([&](State& state) -> Result<void> {
+    const auto last = state.claims.find(stream);
+    const bool is_next = last == state.claims.end() || last->second + 1 == epoch;
+    state.claims[stream] = epoch;
+    if (!is_next && !state.tables.empty()) return forget(state, "others have applied " + stream);
+    return append(state, {{"claim", stream}, {"epoch", epoch}});
+  });
+}
+
+bool Proof::is_watching() const {
+  return state_.with(
+      [](const State& state) { return !state.tables.empty() || !state.open.empty(); });
+}
+
+Result<void> Proof::touch(const std::map<std::string, TableTouch>& tables) {
+  TRY_VOID(fail_point("proof.touch"));
+  return state_.with([&](State& state) -> Result<void> {
+    const auto now = ++state.now;
+    for (const auto& [name, touch] : tables) {
+      auto table = state.tables.find(name);
+      if (table == state.tables.end()) {
+        if (state.open.empty()) continue;
+        table = state.tables.try_emplace(name).first;
+      }
+      const auto news = add(table->second, touch, now);
+      const bool is_news = news.is_all || !news.keys.empty();
+      if (!is_news || !table->second.is_proven()) continue;
+      TRY_VOID(append(state, line_of(name, news)));
+    }
+    return {};
+  });
+}
+
+Moment Proof::open() {
+  return state_.with([](State& state) { return *state.open.insert(++state.now); });
+}
+
+void Proof::close(Moment begun, const std::map<std::string, TableFinding>& findings,
+                  const std::string& position) {
+  state_.with([&](State& state) {
+    state.open.erase(state.open.find(begun));
+    for (const auto& [name, found] : findings) {
+      auto& table = state.tables[name];
+      const bool says_something = begun > state.forgotten && (found.is_whole || table.is_proven());
+      if (!says_something) continue;
+      table.shape = found.is_equal ? found.shape : "";
+      if (!found.is_equal) continue;
+      table.touched.settle(begun);
+      if (found.is_whole) table.rows = found.rows;
+      table.position = position;
+      table.at_ms = to_ms(SystemClock().wall().time_since_epoch());
+    }
+    if (state.open.empty()) {
+      std::erase_if(state.tables, [](const auto& entry) { return !entry.second.is_proven(); });
+    }
+    rewrite(state);
+  });
+}
+
+std::optional<TableProof> Proof::table(const std::string& name) const {
+  return state_.with([&](const State& state) -> std::optional<TableProof> {
+    const auto found = state.tables.find(name);
+    if (found == state.tables.end() || !found->second.is_proven()) return std::nullopt;
+    return found->second;
+  });
+}
+
+std::map<std::string, TableProof> Proof::tables() const {
+  auto tables = state_.with([](const State& state) { return state.tables; });
+  std::erase_if(tables, [](const auto& entry) { return !entry.second.is_proven(); });
+  return tables;
+}
+
+std::int64_t Proof::epoch() const {
+  return state_.with([](const State& state) { return state.epoch; });
+}
+
+void Proof::set_epoch(std::int64_t epoch) {
+  state_.with([&](State& state) {
+    state.epoch = epoch;
+    rewrite(state);
+  });
+}
+
+}  // namespace banyan::replication

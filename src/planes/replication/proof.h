@@ -1,0 +1,103 @@
+#pragma once
+// Proof: which tables were seen equal on both sides, at which position, and which of their rows
+// were written since. A row that the proof holds was equal then, and neither stream has written it
+// since; whoever else wrote on the passive side is found by comparing everything only.
+//
+//   unproven ──compared whole, equal──► proven ──a row is applied──► proven but for these rows
+//      ▲                                   ▲   compared again, equal        │
+//      └───different; the stream was begun anew or applied by others────────┘
+//
+// Kept in one file that is written ahead: a row is on disk as touched before the transaction that
+// writes it commits, so after a kill at any moment nothing touched is believed. A lost file means
+// that nothing is proven, as does a disk without room for it. Tables are named as on the old side,
+// whichever direction a stream or a comparison has. Any thread.
+
+#include <filesystem>
+#include <map>
+#include <nlohmann/json_fwd.hpp>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/guarded.h"
+#include "planes/replication/touched_rows.h"
+
+namespace banyan::replication {
+
+// Rows of one table that are about to be written.
+struct TableTouch {
+  std::vector<std::string> columns{};  // of the key, on the old side
+  std::vector<TouchedRows::Key> keys{};
+  bool is_all = false;
+};
+
+struct TableProof {
+  std::string shape;  // of the table on both sides; in another shape it is not proven; empty: never
+  std::int64_t rows = 0;
+  std::string position;  // of the side that was active then
+  std::int64_t at_ms = 0;
+  std::vector<std::string> columns{};  // of the key of `touched`
+  TouchedRows touched{};
+  bool is_proven() const { return !shape.empty(); }
+};
+
+// What a comparison found of a table.
+struct TableFinding {
+  bool is_equal = false;
+  bool is_whole = false;  // every row was compared
+  std::string shape;
+  std::int64_t rows = 0;  // that were compared
+};
+
+class Proof {
+ public:
+  explicit Proof(std::filesystem::path file);
+  ~Proof();
+  Proof(const Proof&) = delete;
+  Proof& operator=(const Proof&) = delete;
+
+  // An applier has claimed the progress of this stream: when it is not the next one after the last,
+  // others have applied in between, and nothing is proven.
+  Result<void> claimed(const std::string& stream, std::int64_t epoch);
+  // True while it matters what is touched.
+  bool is_watching() const;
+  // Before the rows are written.
+  Result<void> touch(const std::map<std::string, TableTouch>& tables);
+
+  // While nothing is applied and both sides stand still: a comparison of what is there begins.
+  Moment open();
+  // It ends; `findings` by table. What was touched since it began stays so.
+  void close(Moment begun, const std::map<std::string, TableFinding>& findings,
+             const std::string& position);
+  // Only what is proven.
+  std::optional<TableProof> table(const std::string& name) const;
+  std::map<std::string, TableProof> tables() const;
+
+  // The last act whose opening is proven.
+  std::int64_t epoch() const;
+  void set_epoch(std::int64_t epoch);
+
+ private:
+  struct State {
+    std::map<std::string, TableProof> tables;  // not proven ones only while a comparison is open
+    std::map<std::string, std::int64_t> claims;
+    std::int64_t epoch = 0;
+    Moment now = 0;
+    Moment forgotten = 0;  // comparisons begun before say nothing
+    std::multiset<Moment> open;
+    int file = -1;
+  };
+  void load(State& state) const;
+  // The file is there with this line too, or not at all.
+  Result<void> append(State& state, const nlohmann::json& line) const;
+  Result<void> forget(State& state, std::string_view why) const;
+  // The file anew, with what is known now; the one before stays when that fails.
+  void rewrite(State& state) const;
+
+  const std::filesystem::path path_;
+  mutable Guarded<State> state_;
+};
+
+}  // namespace banyan::replication

@@ -1,0 +1,75 @@
+#include "planes/replication/table_parts.h"
+
+#include <gtest/gtest.h>
+
+namespace banyan::replication {
+namespace {
+
+VerifiedTable table_with(const std::string& key_type) {
+  return {.schema = "public",
+          .name = "t",
+          .qualified = "public.t",
+          .columns = {{"id", "id", key_type, true}, {"v", "v", "text", false}},
+          .is_partitioned = false,
+          .where = "",
+          .oid = "16384"};
+}
+
+ComparedTable both(const std::string& key_type) {
+  return {table_with(key_type), table_with(key_type)};
+}
+
+std::vector<ComparedTable> parts_of(const ComparedTable& table,
+                                    const std::vector<std::string>& keys) {
+  TouchedRows touched;
+  for (const auto& key : keys) touched.add({key}, 1);
+  return touched_parts(table, table.active, {"id"}, touched);
+}
+
+TEST(TouchedParts, NothingTouchedIsNothingToCompare) {
+  EXPECT_TRUE(parts_of(both("integer"), {}).empty());
+}
+
+TEST(TouchedParts, NumbersAreAskedForByRange) {
+  const auto parts = parts_of(both("bigint"), {"7", "8", "12"});
+  ASSERT_EQ(parts.size(), 1U);
+  EXPECT_EQ(parts[0].active.where, R"(("id" between '7'::bigint and '8'::bigint) or )"
+                                   R"(("id" between '12'::bigint and '12'::bigint))");
+  EXPECT_EQ(parts[0].passive->where, parts[0].active.where);
+}
+
+TEST(TouchedParts, TextsThatLookLikeNumbersAreNoRanges) {
+  const auto parts = parts_of(both("text"), {"7"});
+  ASSERT_EQ(parts.size(), 1U);
+  EXPECT_EQ(parts[0].active.where, R"(("id" = '7'))");
+  std::vector<std::string> many;
+  for (int key = 0; key < 10'000; key++) many.push_back(std::to_string(key));
+  ASSERT_EQ(parts_of(both("text"), many).size(), 1U);
+  EXPECT_EQ(parts_of(both("text"), many)[0].active.where, "") << "the whole table";
+}
+
+TEST(TouchedParts, AnotherKeyThanTheTablesMeansTheWholeTable) {
+  TouchedRows touched;
+  touched.add({"7"}, 1);
+  const auto table = both("integer");
+  EXPECT_EQ(touched_parts(table, table.active, {"v"}, touched)[0].active.where, "");
+  EXPECT_EQ(touched_parts(table, table.active, {"id", "v"}, touched)[0].active.where, "");
+}
+
+TEST(TouchedParts, OtherKeysAreAskedForOneByOneWithinTheMappedRows) {
+  auto table = both("text");
+  table.active.where = "tenant = 7";
+  const auto parts = parts_of(table, {"a"});
+  ASSERT_EQ(parts.size(), 1U);
+  EXPECT_EQ(parts[0].active.where, R"((tenant = 7) and (("id" = 'a')))");
+  EXPECT_EQ(parts[0].passive->where, R"(("id" = 'a'))");
+}
+
+TEST(TouchedParts, ManyKeysAreSeveralParts) {
+  std::vector<std::string> keys;
+  for (int key = 0; key < 1000; key += 2) keys.push_back(std::to_string(key));
+  EXPECT_EQ(parts_of(both("integer"), keys).size(), 3U);
+}
+
+}  // namespace
+}  // namespace banyan::replication
