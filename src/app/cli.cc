@@ -30,6 +30,19 @@ json error_json(const Error& error) {
             {"remedy", error.remedy()}}}};
 }
 
+// The sentences of a remedy that is written as "1. Do this. 2. Or that."; else the whole of it.
+std::vector<std::string> ways_out(std::string_view remedy) {
+  std::vector<std::string> ways;
+  if (remedy.starts_with("1. ")) remedy.remove_prefix(3);
+  while (!remedy.empty()) {
+    const auto next = fmt::format("{}. ", ways.size() + 2);
+    const auto end = std::min(remedy.find(" " + next), remedy.find("\n" + next));
+    ways.emplace_back(remedy.substr(0, end));
+    remedy.remove_prefix(std::min(remedy.size(), ways.back().size() + 1 + next.size()));
+  }
+  return ways;
+}
+
 }  // namespace
 
 Result<json> Cli::control(const std::string& verb, const json& in, Duration timeout) const {
@@ -42,7 +55,9 @@ Exit Cli::show(const Error& error) const {
     fmt::print("{}\n", error_json(error).dump(2));
   } else {
     fmt::print(stderr, "error: {}\n", error.message());
-    if (!error.remedy().empty()) fmt::print(stderr, "   1  {}\n", error.remedy());
+    int number = 0;
+    for (const auto& way : ways_out(error.remedy()))
+      fmt::print(stderr, "   {}  {}\n", ++number, way);
   }
   return exit_for(error.code());
 }

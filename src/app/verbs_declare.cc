@@ -90,7 +90,14 @@ Exit explain(const Cli& cli, const std::string& code) {
   return Exit::kOk;
 }
 
-void print_plan(const json& out) {
+// After everything is applied: the migrations that are declared, or what serves.
+std::string next_after_apply(const Cli& cli) {
+  const auto spec = spec::require_spec(cli.spec_file);
+  const bool moves = spec && !spec->migrations.empty();
+  return moves ? "banyan migrate create " + spec->migrations.begin()->first : "banyan route ls";
+}
+
+void print_plan(const json& out, const std::string& next) {
   const json& steps = out.at("steps");
   if (steps.empty()) fmt::print("No changes. What the spec declares is what runs.\n");
   int number = 0;
@@ -98,14 +105,14 @@ void print_plan(const json& out) {
     fmt::print("  {}  {:<60} {}\n      why: {}; undo: {}\n", ++number, step.value("what", ""),
                step.value("risk", ""), step.value("why", ""), step.value("undo", ""));
   fmt::print("Plan {}.  Nothing here moves traffic or data.\nNext: {}\n", out.value("hash", ""),
-             steps.empty() ? "banyan migrate create NAME" : "banyan apply");
+             steps.empty() ? next : "banyan apply");
 }
 
 Exit plan(const Cli& cli, const std::string& save_to) {
   const auto out = cli.control("plan");
   if (!out) return cli.show(out.error());
   if (!save_to.empty()) std::ofstream(save_to) << out->dump(2) << "\n";
-  cli.show(*out, print_plan);
+  cli.show(*out, [&](const json& plan) { print_plan(plan, next_after_apply(cli)); });
   return out->at("steps").empty() ? Exit::kOk : Exit::kPending;
 }
 
@@ -126,10 +133,9 @@ Exit apply_spec(const Cli& cli, const std::string& file) {
     const Exit shown = cli.show(out.error());
     return out.error().code() == Code::kConflict && !file.empty() ? Exit::kChanged : shown;
   }
-  return cli.show(*out, [](const json& applied) {
+  return cli.show(*out, [&](const json& applied) {
     for (const json& step : applied.at("steps")) fmt::print("  done  {}\n", step.value("what", ""));
-    fmt::print(
-        "Applied. Nothing serves from the new side yet.\nNext: banyan migrate create NAME\n");
+    fmt::print("Applied. No traffic and no data has moved.\nNext: {}\n", next_after_apply(cli));
   });
 }
 

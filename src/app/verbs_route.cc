@@ -17,15 +17,28 @@ using nlohmann::json;
 
 namespace {
 
+// "3", "3, 1 drained", "2, 1 drained, 1 down".
+std::string endpoints_text(const json& endpoints) {
+  const auto count = [&](auto&& is_so) { return std::ranges::count_if(endpoints, is_so); };
+  const auto drained = count([](const json& one) { return one.value("draining", false); });
+  const auto down = count([](const json& one) { return !one.value("healthy", true); });
+  std::string text = std::to_string(endpoints.size());
+  if (drained > 0) text += fmt::format(", {} drained", drained);
+  if (down > 0) text += fmt::format(", {} down", down);
+  return text;
+}
+
 void print_routes(const json& out) {
   const json snapshot = out.value("snapshot", json::object());
+  std::map<std::string, json> endpoints;
+  for (const json& backend : out.at("backends"))
+    endpoints[backend.at("name")] = backend.at("endpoints");
   fmt::print("  epoch {}\n  {:<32} {:<12} {}\n", snapshot.value("epoch", 0L), "ROUTE", "TO",
              "ENDPOINTS");
   for (const json& route : snapshot.value("routes", json::array())) {
     const std::string to = route.value("to", "");
-    const json backend = snapshot.value("backends", json::object()).value(to, json::object());
     fmt::print("  {:<32} {:<12} {}\n", route.value("id", ""), to.empty() ? "-" : to,
-               backend.value("endpoints", json::array()).size());
+               endpoints_text(endpoints[to]));
   }
 }
 
@@ -40,10 +53,17 @@ Result<json> newest_snapshot(const control::Layout& layout) {
   return *std::ranges::max_element(snapshots, {}, epoch_of);
 }
 
+// {snapshot, backends}: what is in force, and how its endpoints are.
+Result<json> routes_in_force(const Cli& cli) {
+  TRY(const auto layout, cli.layout());
+  TRY(auto out, newest_snapshot(layout));
+  TRY(const auto backends, control::Gateways(layout).backends());
+  out["backends"] = backends;
+  return out;
+}
+
 Exit list(const Cli& cli) {
-  const auto layout = cli.layout();
-  if (!layout) return cli.show(layout.error());
-  const auto out = newest_snapshot(*layout);
+  const auto out = routes_in_force(cli);
   if (!out) return cli.show(out.error());
   return cli.show(*out, print_routes);
 }

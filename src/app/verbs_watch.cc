@@ -10,6 +10,7 @@
 namespace banyan {
 
 using nlohmann::json;
+using namespace nlohmann::literals;
 
 namespace {
 
@@ -21,7 +22,7 @@ Result<std::vector<json>> tell_gateways(const Cli& cli, const std::string& verb,
 }
 
 // The lists under `key` of all answers as one, each element once.
-json joined(const std::vector<json>& answers, const char* key) {
+json joined(const std::vector<json>& answers, const json::json_pointer& key) {
   json out = json::array();
   for (const json& answer : answers)
     for (const json& one : answer.value(key, json::array()))
@@ -70,9 +71,10 @@ Exit why(const Cli& cli, const std::string& id) {
       error = out.error();
   }
   if (answers.empty()) return cli.show(*error);
-  return cli.show(json{{"requests", joined(answers, "requests")}}, [](const json& found) {
-    for (const json& request : found.at("requests")) print_request(request);
-  });
+  return cli.show(json{{"requests", joined(answers, "/requests"_json_pointer)}},
+                  [](const json& found) {
+                    for (const json& request : found.at("requests")) print_request(request);
+                  });
 }
 
 // ---- tap
@@ -96,10 +98,24 @@ void print_tapped(const std::string& line) {
              request.value("upstream", "-"));
 }
 
+// A name that no route has would be waited for in vain.
+Result<void> check_route(const Cli& cli, const std::string& id) {
+  if (id.empty()) return {};
+  TRY(const auto snapshots, tell_gateways(cli, "snapshot.get", json::object()));
+  std::string known;
+  for (const json& route : joined(snapshots, "/snapshot/routes"_json_pointer)) {
+    if (route.value("id", "") == id) return {};
+    known += fmt::format("{}{}", known.empty() ? "" : ", ", route.value("id", ""));
+  }
+  return std::unexpected(
+      Error(Code::kNotFound, "no route is called " + id).with_remedy("known: " + known));
+}
+
 // Until interrupted, or `count` lines were shown.
 Exit tap(const Cli& cli, const std::string& route, const std::string& status, int count) {
   const auto wanted = parse_status(status);
   if (!wanted) return cli.show(wanted.error());
+  if (const auto checked = check_route(cli, route); !checked) return cli.show(checked.error());
   const json in = {{"route", route}, {"status", *wanted}, {"wait_ms", 1000}};
   for (int shown = 0; count == 0 || shown < count;) {
     const auto answers = tell_gateways(cli, "tap", in);
@@ -122,8 +138,55 @@ Exit tap(const Cli& cli, const std::string& route, const std::string& status, in
 
 // ---- one endpoint
 
-Exit drain(const Cli& cli, const std::string& backend, const std::string& address, int timeout_s) {
-  const json in = {{"backend", backend}, {"address", address}, {"timeout_ms", timeout_s * 1000L}};
+struct EndpointArguments {
+  std::string backend;
+  std::string address;
+  int timeout_s = 60;
+  bool force = false;
+  json call() const { return {{"backend", backend}, {"address", address}}; }
+};
+
+// {address, draining, ...} of the backend's endpoints, or which backends there are.
+Result<json> endpoints_of(const Cli& cli, const std::string& backend) {
+  TRY(const auto layout, cli.layout());
+  TRY(const auto backends, control::Gateways(layout).backends());
+  std::string known;
+  for (const json& one : backends) {
+    if (one.at("name") == backend) return one.at("endpoints");
+    known += fmt::format("{}{}", known.empty() ? "" : ", ", one.at("name").get<std::string>());
+  }
+  return std::unexpected(
+      Error(Code::kNotFound, "no backend is called " + backend).with_remedy("known: " + known));
+}
+
+// kNotFound names what there is; kConflict: without it nobody would be left to answer.
+Result<void> check_endpoint(const Cli& cli, const EndpointArguments& in, bool may_be_last) {
+  TRY(const auto endpoints, endpoints_of(cli, in.backend));
+  std::string known;
+  bool is_known = false;
+  bool has_other = false;
+  for (const json& one : endpoints) {
+    const auto address = one.at("address").get<std::string>();
+    known += fmt::format("{}{}", known.empty() ? "" : ", ", address);
+    is_known = is_known || address == in.address;
+    has_other = has_other || (address != in.address && !one.value("draining", false));
+  }
+  if (!is_known)
+    return std::unexpected(Error(Code::kNotFound, in.backend + " has no endpoint " + in.address)
+                               .with_remedy("known: " + known));
+  if (has_other || may_be_last) return {};
+  return std::unexpected(
+      Error(Code::kConflict,
+            fmt::format("{} is the last endpoint of {} that gets requests", in.address, in.backend))
+          .with_remedy("1. Start another one first. 2. --force: its requests are answered 503."));
+}
+
+Exit drain(const Cli& cli, const EndpointArguments& args) {
+  const auto& [backend, address, timeout_s, force] = args;
+  if (const auto checked = check_endpoint(cli, args, force); !checked)
+    return cli.show(checked.error());
+  json in = args.call();
+  in["timeout_ms"] = timeout_s * 1000L;
   const auto answers =
       tell_gateways(cli, "endpoint.drain", in, std::chrono::seconds(timeout_s) + 10s);
   if (!answers) return cli.show(answers.error());
@@ -139,19 +202,14 @@ Exit drain(const Cli& cli, const std::string& backend, const std::string& addres
   });
 }
 
-Exit undrain(const Cli& cli, const std::string& backend, const std::string& address) {
-  const auto answers =
-      tell_gateways(cli, "endpoint.undrain", {{"backend", backend}, {"address", address}});
+Exit undrain(const Cli& cli, const EndpointArguments& args) {
+  if (const auto checked = check_endpoint(cli, args, true); !checked)
+    return cli.show(checked.error());
+  const auto answers = tell_gateways(cli, "endpoint.undrain", args.call());
   if (!answers) return cli.show(answers.error());
   return cli.show(json::object(),
-                  [&](const json&) { fmt::print("{} gets requests again.\n", address); });
+                  [&](const json&) { fmt::print("{} gets requests again.\n", args.address); });
 }
-
-struct EndpointArguments {
-  std::string backend;
-  std::string address;
-  int timeout_s = 60;
-};
 
 void add_endpoint_verbs(CLI::App& app, Cli& cli) {
   auto in = std::make_shared<EndpointArguments>();
@@ -164,9 +222,9 @@ void add_endpoint_verbs(CLI::App& app, Cli& cli) {
   }
   drain_verb->add_option("--timeout", in->timeout_s, "seconds to wait (default 60)")
       ->check(CLI::Range(1, 86'400));
-  drain_verb->callback(
-      [&cli, in] { cli.exit = drain(cli, in->backend, in->address, in->timeout_s); });
-  undrain_verb->callback([&cli, in] { cli.exit = undrain(cli, in->backend, in->address); });
+  drain_verb->add_flag("--force", in->force, "even if nobody is left to answer");
+  drain_verb->callback([&cli, in] { cli.exit = drain(cli, *in); });
+  undrain_verb->callback([&cli, in] { cli.exit = undrain(cli, *in); });
 }
 
 }  // namespace
@@ -183,7 +241,7 @@ void add_watch_verbs(CLI::App& app, Cli& cli) {
   auto count = std::make_shared<int>(0);
   tap_verb->add_option("--route", *route, "only of this route");
   tap_verb->add_option("--status", *status, "only 503, or 5xx");
-  tap_verb->add_option("-n,--count", *count, "end after so many");
+  tap_verb->add_option("-n,--count", *count, "end after so many")->check(CLI::Range(1, 1'000'000));
   tap_verb->callback(
       [&cli, route, status, count] { cli.exit = tap(cli, *route, *status, *count); });
   add_endpoint_verbs(app, cli);

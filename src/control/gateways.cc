@@ -64,4 +64,9 @@ Result<std::int64_t> Gateways::epoch() const {
   return newest;
 }
 
+Result<Gateways::json> Gateways::backends() const {
+  TRY(const auto statuses, tell("status", json::object(), {}));
+  return statuses.front().value("backends", json::array());
+}
+
 }  // namespace banyan::control

@@ -44,6 +44,8 @@ class Gateways {
                                  const Patience& patience) const;
   // The largest epoch in force in any that answers.
   Result<std::int64_t> epoch() const;
+  // [{name, endpoints: [{address, draining, healthy, ...}]}] of one that answers.
+  Result<json> backends() const;
 
   const std::vector<rpc::Client>& each() const { return clients_; }
   std::size_t size() const { return clients_.size(); }

@@ -68,6 +68,7 @@ async def fields_of_the_log_are_chosen(gateway):
 async def tap_shows_requests_as_they_end(gateway):
     async with Backend() as backend:
         await gateway.route_to(backend.address)  # without an access log
+        assert "no route is called nowhere" in await banyan(gateway, "tap", "--route", "nowhere", fails=True)
         tapping = asyncio.create_task(banyan(gateway, "--json", "tap", "--status", "4xx", "--route", "", "-n", "2"))
         running = [True]
 
@@ -97,11 +98,16 @@ async def drain_waits_until_an_endpoint_is_empty(gateway):
         async def entered():
             return len(one.requests) == 1
         await until(entered, "the request inside")
+        refused = await banyan(gateway, "drain", "b", one.address, fails=True)
+        assert "last endpoint of b" in refused and "\n   1  Start" in refused and "\n   2  --force" in refused, refused
+        assert "known: b" in await banyan(gateway, "drain", "nobody", one.address, fails=True)
+        assert f"known: {one.address}" in await banyan(gateway, "undrain", "b", "127.0.0.1:1", fails=True)
         assert "1 requests are still inside" in await banyan(
-            gateway, "drain", "b", one.address, "--timeout", "1", fails=True)
+            gateway, "drain", "b", one.address, "--force", "--timeout", "1", fails=True)
         gate.set()
         await inside
-        assert "is empty" in await banyan(gateway, "drain", "b", one.address)
+        assert "is empty" in await banyan(gateway, "drain", "b", one.address, "--force")
+        assert "1, 1 drained" in await banyan(gateway, "route", "ls")
         assert (await gateway.get()).status == 503
         await banyan(gateway, "undrain", "b", one.address)
         assert (await gateway.get()).status == 200

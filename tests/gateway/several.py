@@ -98,7 +98,7 @@ async def drain_takes_an_endpoint_out_of_both(site):
     address = site.backend.address
     async def seen():
         return [backend["endpoints"][0]["draining"] for one in await site.gateways() for backend in one["backends"]]
-    await site.banyan("drain", "source", address)
+    await site.banyan("drain", "source", address, "--force")
     assert await seen() == [True, True]
     await site.banyan("undrain", "source", address)
     assert await seen() == [False, False]
