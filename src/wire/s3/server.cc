@@ -6,17 +6,13 @@
 
 #include "base/log.h"
 #include "base/percent.h"
-#include "wire/s3/aws_chunked.h"
 #include "wire/s3/encoding.h"
 #include "wire/s3/server_replies.h"
-#include "wire/s3/xml.h"
 
 namespace banyan::s3 {
 namespace {
 
 constexpr std::size_t kKeyBytesMax = 1024;
-constexpr std::size_t kDocumentBytesMax = 4 << 20;
-constexpr std::size_t kChunk = 256 * 1024;
 constexpr std::size_t kDeletesMax = 1000;
 constexpr auto kRegion = "us-east-1";
 
@@ -24,62 +20,6 @@ bool is_bucket_name(std::string_view name) {
   constexpr std::string_view kAllowed = "abcdefghijklmnopqrstuvwxyz0123456789.-_";
   return name.size() >= 3 && name.size() <= 63 && name.front() != '.' &&
          name.find_first_not_of(kAllowed) == std::string_view::npos;
-}
-
-// Passes the decoded body to `sink`, checking its payload hash or its chunks' signatures.
-Result<void> read_payload(const S3Call& call, const ByteSink& sink) {
-  const std::string& hash = call.signed_as.payload_hash;
-  const bool chunked = hash.starts_with("STREAMING-");
-  const bool signed_chunks = hash.starts_with(kStreamingPayload);
-  AwsChunkedDecoder decoder(signed_chunks ? std::optional(call.signed_as) : std::nullopt);
-  Digest digest(Digest::Kind::kSha256);
-  const bool hashed = !chunked && hash != kUnsignedPayload;
-  std::string buffer(kChunk, '\0');
-  while (true) {
-    const auto got = call.body.read(buffer);
-    if (!got) return s3_failure("IncompleteBody", "the body ended early");
-    if (*got == 0) break;
-    const auto bytes = std::string_view(buffer).substr(0, *got);
-    if (hashed) digest.update(bytes);
-    TRY_VOID(chunked ? decoder.feed(bytes, sink) : sink(bytes));
-  }
-  if (chunked && !decoder.finished())
-    return s3_failure("IncompleteBody", "the last chunk is missing");
-  if (hashed && hex(digest.finish()) != hash) {
-    return s3_failure("XAmzContentSHA256Mismatch", "the body is not what was signed");
-  }
-  return {};
-}
-
-Result<void> check_md5(const HttpRequest& request, std::string_view md5) {
-  const std::string* given = find_header(request.headers, "content-md5");
-  if (given == nullptr) return {};
-  const std::string wanted = base64_decode(*given);
-  if (wanted.size() != 16) return s3_failure("InvalidDigest", "Content-MD5 is malformed");
-  if (wanted != md5) return s3_failure("BadDigest", "the body does not match Content-MD5");
-  return {};
-}
-
-Result<XmlNode> read_document(const S3Call& call) {
-  std::string text;
-  TRY_VOID(read_payload(call, [&](std::string_view bytes) -> Result<void> {
-    if (text.size() + bytes.size() > kDocumentBytesMax) {
-      return s3_failure("EntityTooLarge", "the document is too large");
-    }
-    text += bytes;
-    return {};
-  }));
-  TRY_VOID(check_md5(call.http, md5(text)));
-  auto document = parse_xml(text);
-  if (!document) return s3_failure("MalformedXML", document.error().message());
-  return document;
-}
-
-template <class T>
-Result<T> or_s3(Result<T> result, Code when, std::string_view s3_code, std::string_view message) {
-  if (result || result.error().code() != when) return result;
-  // A failure that already has its S3 code keeps it.
-  return s3_failure(s3_code, message);
 }
 
 Wall wall_of_ms(std::int64_t ms) {
@@ -120,10 +60,6 @@ Result<std::optional<ByteRange>> wanted_range(const S3Call& call, const store::O
   for (std::size_t i = 0; i + 1 < number; i++) range.first += info.blobs[i].size;
   range.count = info.blobs.empty() ? 0 : info.blobs[number - 1].size;
   return range;
-}
-
-std::string listed(std::string_view text, bool url) {
-  return url ? uri_encode(text, Slash::kKeep) : std::string(text);
 }
 
 std::string contents_of(const store::ListPage& page, bool url) {
@@ -182,50 +118,7 @@ bool names_configuration(const S3Call& call) {
   return false;
 }
 
-// The parts a CompleteMultipartUpload chose, matched with those that exist.
-Result<std::vector<store::PartInfo>> chosen_parts(const XmlNode& document,
-                                                  const std::vector<store::PartInfo>& existing) {
-  std::vector<store::PartInfo> chosen;
-  for (const XmlNode& node : document.children) {
-    if (node.name != "Part") continue;
-    const int number = std::atoi(node.value("PartNumber").c_str());
-    const std::string etag = unquote(node.value("ETag"));
-    if (!chosen.empty() && chosen.back().number >= number) {
-      return s3_failure("InvalidPartOrder", "the parts are not in ascending order");
-    }
-    const auto part = std::find_if(existing.begin(), existing.end(),
-                                   [&](const auto& other) { return other.number == number; });
-    if (part == existing.end() || part->etag != etag) {
-      return s3_failure("InvalidPart", "part " + std::to_string(number) + " was not uploaded");
-    }
-    chosen.push_back(*part);
-  }
-  if (chosen.empty()) return s3_failure("MalformedXML", "no parts are named");
-  return chosen;
-}
-
-Result<void> check_part_sizes(const std::vector<store::PartInfo>& parts) {
-  constexpr std::int64_t kPartBytesMin = 5 << 20;
-  for (std::size_t i = 0; i + 1 < parts.size(); i++) {
-    if (parts[i].blob.size < kPartBytesMin) {
-      return s3_failure("EntityTooSmall", "every part but the last must have 5 MiB or more");
-    }
-  }
-  return {};
-}
-
-std::string multipart_etag(const std::vector<store::PartInfo>& parts) {
-  std::string digests;
-  for (const auto& part : parts) digests += unhex(part.etag);
-  return hex(md5(digests)) + "-" + std::to_string(parts.size());
-}
-
 }  // namespace
-
-std::string S3Call::param(std::string_view name) const {
-  const std::string* value = find_header(query, name);
-  return value == nullptr ? std::string() : *value;
-}
 
 std::int64_t S3Server::now_ms() const {
   return to_ms(clock_.wall().time_since_epoch());
@@ -485,142 +378,6 @@ Result<HttpResponse> S3Server::copy_object(const S3Call& call) {
 Result<HttpResponse> S3Server::delete_object(const S3Call& call) {
   TRY_VOID(store_.remove(call.bucket, call.key));
   return HttpResponse{.status = 204, .headers = {}, .body = {}, .content = {}};
-}
-
-Result<HttpResponse> S3Server::create_upload(const S3Call& call) {
-  TRY(const std::string id, store_.create_upload(call.bucket, call.key, stored_headers(call.http)));
-  return xml_response("InitiateMultipartUploadResult", xml_element("Bucket", call.bucket) +
-                                                           xml_element("Key", call.key) +
-                                                           xml_element("UploadId", id));
-}
-
-Result<HttpResponse> S3Server::upload_part(const S3Call& call) {
-  const int number = std::atoi(call.param("partNumber").c_str());
-  if (number < 1 || number > 10'000) {
-    return s3_failure("InvalidArgument", "a part number is 1 to 10000");
-  }
-  TRY(auto received, receive(call));
-  const store::PartInfo part{
-      .number = number, .etag = received.md5, .blob = received.blob, .modified_ms = now_ms()};
-  TRY_VOID(or_s3(store_.put_part(call.param("uploadId"), part), Code::kNotFound, "NoSuchUpload",
-                 "the upload does not exist; it may have been completed or aborted"));
-  received.writer.release();
-  return HttpResponse{.headers = {{"etag", quote(part.etag)}}, .body = {}, .content = {}};
-}
-
-Result<HttpResponse> S3Server::copy_part(const S3Call& call) {
-  TRY(const auto source, copy_source(call));
-  const std::string asked = call.http.header("x-amz-copy-source-range");
-  TRY(const auto range, parse_range(asked, source.info().size));
-  const ByteRange bytes = range.value_or(ByteRange{.first = 0, .count = source.info().size});
-  TRY(auto writer, store_.new_blob());
-  Digest digest(Digest::Kind::kMd5);
-  std::string buffer(kChunk, '\0');
-  for (std::int64_t done = 0; done < bytes.count;) {
-    const auto most = std::min<std::int64_t>(kChunk, bytes.count - done);
-    TRY(const auto got,
-        source.read(bytes.first + done, std::span(buffer).first(static_cast<std::size_t>(most))));
-    const auto chunk = std::string_view(buffer).substr(0, got);
-    digest.update(chunk);
-    TRY_VOID(writer.write(chunk));
-    done += static_cast<std::int64_t>(got);
-  }
-  TRY(auto blob, writer.finish());
-  const store::PartInfo part{.number = std::atoi(call.param("partNumber").c_str()),
-                             .etag = hex(digest.finish()),
-                             .blob = std::move(blob),
-                             .modified_ms = now_ms()};
-  TRY_VOID(or_s3(store_.put_part(call.param("uploadId"), part), Code::kNotFound, "NoSuchUpload",
-                 "the upload does not exist"));
-  writer.release();
-  return xml_response("CopyPartResult",
-                      xml_element("ETag", quote(part.etag)) +
-                          xml_element("LastModified", iso_date(part.modified_ms)));
-}
-
-Result<HttpResponse> S3Server::complete_upload(const S3Call& call) {
-  const std::string id = call.param("uploadId");
-  TRY(const auto document, read_document(call));
-  TRY(const auto upload, or_s3(store_.find_upload(call.bucket, id), Code::kNotFound, "NoSuchUpload",
-                               "the upload does not exist"));
-  if (upload.key != call.key) return s3_failure("NoSuchUpload", "the upload is of another key");
-  TRY(const auto existing, store_.parts(id));
-  TRY(const auto parts, chosen_parts(document, existing));
-  TRY_VOID(check_part_sizes(parts));
-  store::ObjectInfo info{.key = call.key,
-                         .size = 0,
-                         .etag = multipart_etag(parts),
-                         .modified_ms = now_ms(),
-                         .headers = upload.headers,
-                         .blobs = {}};
-  for (const auto& part : parts) {
-    info.blobs.push_back(part.blob);
-    info.size += part.blob.size;
-  }
-  auto done = store_.complete_upload(call.bucket, id, info, write_condition(call.http));
-  done = or_s3(std::move(done), Code::kNotFound, "NoSuchUpload", "the upload does not exist");
-  TRY_VOID(or_s3(std::move(done), Code::kConflict, "PreconditionFailed", "it does not hold"));
-  return xml_response("CompleteMultipartUploadResult",
-                      xml_element("Location", call.http.path) + xml_element("Bucket", call.bucket) +
-                          xml_element("Key", call.key) + xml_element("ETag", quote(info.etag)));
-}
-
-Result<HttpResponse> S3Server::abort_upload(const S3Call& call) {
-  const std::string id = call.param("uploadId");
-  TRY_VOID(or_s3(store_.find_upload(call.bucket, id), Code::kNotFound, "NoSuchUpload",
-                 "the upload does not exist"));
-  TRY_VOID(store_.abort_upload(id));
-  return HttpResponse{.status = 204, .headers = {}, .body = {}, .content = {}};
-}
-
-Result<HttpResponse> S3Server::list_parts(const S3Call& call) {
-  const std::string id = call.param("uploadId");
-  TRY_VOID(or_s3(store_.find_upload(call.bucket, id), Code::kNotFound, "NoSuchUpload",
-                 "the upload does not exist"));
-  TRY(const auto parts, store_.parts(id));
-  const int after = std::atoi(call.param("part-number-marker").c_str());
-  const int most = call.has("max-parts")
-                       ? std::clamp(std::atoi(call.param("max-parts").c_str()), 1, 1000)
-                       : 1000;
-  std::string xml;
-  int count = 0;
-  int last = after;
-  bool truncated = false;
-  for (const auto& part : parts) {
-    if (part.number <= after) continue;
-    truncated = count == most;
-    if (truncated) break;
-    count++;
-    last = part.number;
-    xml += "<Part>" + xml_element("PartNumber", std::to_string(part.number)) +
-           xml_element("LastModified", iso_date(part.modified_ms)) +
-           xml_element("ETag", quote(part.etag)) +
-           xml_element("Size", std::to_string(part.blob.size)) + "</Part>";
-  }
-  return xml_response("ListPartsResult",
-                      xml_element("Bucket", call.bucket) + xml_element("Key", call.key) +
-                          xml_element("UploadId", id) +
-                          xml_element("PartNumberMarker", std::to_string(after)) +
-                          xml_element("NextPartNumberMarker", std::to_string(last)) +
-                          xml_element("MaxParts", std::to_string(most)) +
-                          xml_element("IsTruncated", truncated ? "true" : "false") + xml);
-}
-
-Result<HttpResponse> S3Server::list_uploads(const S3Call& call) {
-  TRY(const auto uploads, store_.uploads(call.bucket));
-  const std::string prefix = call.param("prefix");
-  const bool url = call.param("encoding-type") == "url";
-  std::string xml = xml_element("Bucket", call.bucket) +
-                    xml_element("Prefix", listed(prefix, url)) +
-                    xml_element("IsTruncated", "false");
-  if (url) xml += xml_element("EncodingType", "url");
-  for (const auto& upload : uploads) {
-    if (!upload.key.starts_with(prefix)) continue;
-    xml += "<Upload>" + xml_element("Key", listed(upload.key, url)) +
-           xml_element("UploadId", upload.id) +
-           xml_element("Initiated", iso_date(upload.created_ms)) + "</Upload>";
-  }
-  return xml_response("ListMultipartUploadsResult", xml);
 }
 
 }  // namespace banyan::s3

@@ -8,23 +8,9 @@
 
 #include "base/clock.h"
 #include "store/directory_object_store.h"
-#include "wire/s3/http_server.h"
-#include "wire/s3/signer.h"
+#include "wire/s3/server_call.h"
 
 namespace banyan::s3 {
-
-// One request, taken apart and known to be signed by us.
-struct S3Call {
-  const HttpRequest& http;
-  BodyReader& body;
-  Verified signed_as;
-  std::string bucket;  // empty: the service itself
-  std::string key;     // empty: the bucket itself
-  HeaderList query;
-
-  bool has(std::string_view name) const { return find_header(query, name) != nullptr; }
-  std::string param(std::string_view name) const;
-};
 
 class S3Server {
  public:
@@ -52,6 +38,7 @@ class S3Server {
   Result<HttpResponse> copy_object(const S3Call& call);
   Result<HttpResponse> delete_object(const S3Call& call);
 
+  // server_uploads.cc
   Result<HttpResponse> create_upload(const S3Call& call);
   Result<HttpResponse> upload_part(const S3Call& call);
   Result<HttpResponse> copy_part(const S3Call& call);
