@@ -246,6 +246,21 @@ async def interim_answers_and_expectations_pass(gateway):
             assert (await client.answer(stream)).body == b"hello"
 
 
+async def a_websocket_announces_no_body(gateway):
+    async with Backend(reads_body=False) as backend:  # one that read would wait for what is never sent
+        await gateway.route_to(backend.address)
+        async with H2Client(gateway.port) as client:
+            await client.until(lambda: client.h2.remote_settings.enable_connect_protocol == 1, "the offer of RFC 8441")
+            stream = client.h2.get_next_available_stream_id()
+            answer = client.answers[stream] = Answer()
+            client.h2.send_headers(stream, [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"),
+                                            (":path", "/chat"), (":authority", "docs.example"),
+                                            ("content-length", "5"), ("sec-websocket-version", "13")])
+            await client.flush()
+            await client.until(lambda: answer.status is not None or answer.reset is not None, "a refusal")
+            assert answer.status in (400, None) and not backend.requests, (answer.status, backend.requests)
+
+
 async def a_websocket_lives_on_a_stream(gateway):
     async def handler(request, reader, writer):
         assert request.field("upgrade") == "websocket" and request.field("sec-websocket-version") == "13"
@@ -333,5 +348,5 @@ if __name__ == "__main__":
           h2load_finds_no_failure, a_slow_reader_holds_only_its_own_stream, a_slow_upstream_stops_the_upload,
           a_held_stream_stays_open_and_a_reset_one_is_never_sent, a_client_that_goes_leaves_the_queue,
           draining_says_goaway_at_once_and_finishes_what_is_inside, a_broken_answer_resets_its_stream_only,
-          heads_become_one_clean_request, interim_answers_and_expectations_pass, a_websocket_lives_on_a_stream,
+          heads_become_one_clean_request, interim_answers_and_expectations_pass, a_websocket_announces_no_body, a_websocket_lives_on_a_stream,
           exactly_the_streams_beyond_the_bound_are_refused, trailers_pass_both_ways])

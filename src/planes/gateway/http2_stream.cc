@@ -17,75 +17,7 @@ namespace {
 constexpr Duration kReplyTime = 5s;
 constexpr std::string_view kText = "text/plain; charset=utf-8";
 
-// A handshake of RFC 6455 needs a key; RFC 8441 has none, and nobody checks the answer to this one.
-constexpr std::string_view kUpgrade =
-    "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-key: YmFueWFuLWh0dHAyLXdzIQ==\r\n";
-
-struct Pseudo {
-  std::string_view method;
-  std::string_view path;
-  std::string_view authority;
-  std::string_view protocol;
-};
-
-Pseudo pseudo_of(std::span<const h2::Field> fields) {
-  Pseudo out;
-  for (const h2::Field& field : fields) {
-    if (!field.name.starts_with(':')) break;
-    if (field.name == ":method") out.method = field.value;
-    if (field.name == ":path") out.path = field.value;
-    if (field.name == ":authority") out.authority = field.value;
-    if (field.name == ":protocol") out.protocol = field.value;
-  }
-  return out;
-}
-
-bool is_extended_connect(const Pseudo& pseudo) {
-  return pseudo.method == "CONNECT" && pseudo.protocol == "websocket";
-}
-
-bool same_host(std::string_view a, std::string_view b) {
-  return std::ranges::equal(a, b, [](char x, char y) { return (x | 0x20) == (y | 0x20); });
-}
-
-// The fields behind the pseudo-fields, crumbs of cookies joined; false when two hosts are named.
-bool append_fields(std::string& out, const h2::Head& head, const Pseudo& pseudo) {
-  std::string cookies;
-  for (const h2::Field& field : head.fields) {
-    if (field.name.starts_with(':')) continue;
-    if (field.name == "host" && !pseudo.authority.empty()) {
-      if (!same_host(field.value, pseudo.authority)) return false;
-    } else if (field.name == "cookie") {
-      cookies.append(cookies.empty() ? "" : "; ").append(field.value);
-    } else if (field.name != "sec-websocket-key" || pseudo.protocol.empty()) {
-      out.append(field.name).append(": ").append(field.value).append("\r\n");
-    }
-  }
-  if (!cookies.empty()) out.append("cookie: ").append(cookies).append("\r\n");
-  return true;
-}
-
-bool names_length(const h2::Head& head) {
-  return std::ranges::any_of(head.fields,
-                             [](const h2::Field& field) { return field.name == "content-length"; });
-}
-
 }  // namespace
-
-std::string http1_text(const h2::Head& head) {
-  const Pseudo pseudo = pseudo_of(head.fields);
-  const bool tunnels = is_extended_connect(pseudo);
-  if (pseudo.path.empty()) return {};
-  std::string out = fmt::format("{} {} HTTP/1.1\r\n", tunnels ? "GET" : pseudo.method, pseudo.path);
-  if (!pseudo.authority.empty()) out.append("host: ").append(pseudo.authority).append("\r\n");
-  if (!append_fields(out, head, pseudo)) return {};
-  if (tunnels) {
-    out.append(kUpgrade);
-  } else if (head.ends == h2::Ends::kNo && !names_length(head)) {
-    out.append("transfer-encoding: chunked\r\n");  // of a length not known
-  }
-  return out.append("\r\n");
-}
 
 Http2Stream::Http2Stream(Http2Session& session, h2::StreamId id, const h2::Head& head)
     : session_(session),

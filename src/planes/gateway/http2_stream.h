@@ -16,9 +16,6 @@ namespace banyan::gateway {
 class Exchange;
 class Http2Session;
 
-// The head of a request as HTTP/1 text; empty: it is not one that can be forwarded.
-std::string http1_text(const h2::Head& head);
-
 class Http2Stream final : public Client {
  public:
   Http2Stream(Http2Session& session, h2::StreamId id, const h2::Head& head);
