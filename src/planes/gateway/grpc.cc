@@ -12,7 +12,7 @@ std::optional<Duration> grpc_timeout(std::string_view text) {
   long value = 0;
   const char* const end = text.data() + text.size() - 1;
   const auto parsed = std::from_chars(text.data(), end, value);
-  if (parsed.ec != std::errc() || parsed.ptr != end || value < 0) return std::nullopt;
+  if (parsed.ec != std::errc() || parsed.ptr != end || text.front() == '-') return std::nullopt;
   switch (text.back()) {
     case 'H':
       return std::chrono::hours(std::min(value, 10'000L));

@@ -9,7 +9,7 @@ TEST(Grpc, TimeoutsHaveAUnit) {
   EXPECT_EQ(grpc_timeout("200m"), Duration(200ms));
   EXPECT_EQ(grpc_timeout("5S"), Duration(5s));
   EXPECT_EQ(grpc_timeout("99999999n"), std::chrono::nanoseconds(99'999'999));
-  for (const char* bad : {"", "5", "S", "5x", "-1S", "123456789S", "1.5S", " 1S"})
+  for (const char* bad : {"", "5", "S", "5x", "-1S", "-0S", "123456789S", "1.5S", " 1S"})
     EXPECT_FALSE(grpc_timeout(bad)) << bad;
 }
 
