@@ -44,7 +44,10 @@ std::optional<std::time_t> parsed(std::string_view text, const char* format) {
   return timegm(&parts);
 }
 
-Wall wall_of(std::time_t seconds) {
+// Nothing for the years that nanoseconds since 1970 do not reach.
+std::optional<Wall> wall_of(std::time_t seconds) {
+  const auto most = std::chrono::floor<std::chrono::seconds>(Wall::max()).time_since_epoch();
+  if (std::abs(seconds) >= most.count()) return std::nullopt;
   return Wall(std::chrono::seconds(seconds));
 }
 
@@ -147,10 +150,10 @@ std::string http_date(Wall time) {
 
 std::optional<Wall> parse_amz_date(std::string_view text) {
   if (text.size() != 16) return std::nullopt;
-  return parsed(text, "%Y%m%dT%H%M%SZ").transform(wall_of);
+  return parsed(text, "%Y%m%dT%H%M%SZ").and_then(wall_of);
 }
 std::optional<Wall> parse_http_date(std::string_view text) {
-  return parsed(text, "%a, %d %b %Y %H:%M:%S GMT").transform(wall_of);
+  return parsed(text, "%a, %d %b %Y %H:%M:%S GMT").and_then(wall_of);
 }
 
 std::string iso_date(std::int64_t unix_ms) {

@@ -116,6 +116,12 @@ TEST(Encoding, DatesRoundTrip) {
   EXPECT_EQ(parse_iso_date(iso_date(1369353600123)), 1369353600123);
 }
 
+TEST(Encoding, DatesBeyondTheClockAreNone) {
+  EXPECT_FALSE(parse_amz_date("99991231T235959Z"));
+  EXPECT_FALSE(parse_amz_date("00010101T000000Z"));
+  EXPECT_TRUE(parse_amz_date("22000101T000000Z"));
+}
+
 TEST(Encoding, Base64RoundTrips) {
   for (const std::string text : {"", "a", "ab", "abc", "abcd"}) {
     EXPECT_EQ(base64_decode(base64(text)), text);
