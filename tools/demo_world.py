@@ -16,6 +16,8 @@ import tempfile
 import time
 import urllib.request
 
+from ports import free_port
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 EAGLEBOX = ROOT / "examples" / "eaglebox"
 PYTHON = "/usr/bin/python3"
@@ -32,20 +34,6 @@ class DemoError(Exception):
 def default_directory():
     state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     return pathlib.Path(state) / "banyan-demo"
-
-
-_given_ports = set()
-
-
-def free_port():
-    """A port that is free now and was not given out before by this process."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        if port not in _given_ports:
-            _given_ports.add(port)
-            return port
 
 
 def wait_until(ready, what, timeout_s=WAIT_S):

@@ -15,18 +15,16 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 
 import psycopg2
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tools"))
+from ports import free_port  # noqa: E402
+
 WAIT_S = 120  # a guard against hanging, never an assertion about speed
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def eventually(ready, what, timeout_s=WAIT_S, pause_s=0.02):
