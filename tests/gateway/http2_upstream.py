@@ -1,13 +1,34 @@
 """An application that speaks HTTP/2 and refuses, leaves and ends with trailers: what is tried again, and what is not."""
 import asyncio
+import contextlib
+import json
 
 import h2.config
 import h2.connection
 import h2.errors
 import h2.events
 
-from h2client import H2Client
+from h2client import Answer, H2Client
 from harness import main, snapshot
+
+# Takes WebSockets on /chat by RFC 8441, and echoes.
+NODE = """
+const server = require('http2').createServer({settings: {enableConnectProtocol: true}});
+server.on('stream', (stream, head) => {
+  const seen = JSON.stringify(head);
+  if (head[':method'] !== 'CONNECT' || head[':protocol'] !== 'websocket' || head[':path'] !== '/chat') {
+    stream.respond({':status': 403});
+    return stream.end('not here');
+  }
+  stream.respond({':status': 200, 'sec-websocket-protocol': 'chat', 'x-seen': seen});
+  stream.write('hi ');
+  stream.on('data', data => stream.write(data));
+  stream.on('end', () => stream.end('bye'));
+});
+server.listen(0, '127.0.0.1', () => console.log(server.address().port));
+"""
+UPGRADE = (b"GET %s HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nCookie: a=1\r\n"
+           b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
 
 
 class H2Backend:
@@ -60,9 +81,24 @@ class H2Backend:
                 connection.send_headers(event.stream_id, [("x-sum", "42")], end_stream=True)
 
 
+@contextlib.asynccontextmanager
+async def chat_server():
+    """A real HTTP/2 server; its address."""
+    process = await asyncio.create_subprocess_exec("node", "-e", NODE, stdout=asyncio.subprocess.PIPE)
+    try:
+        yield "127.0.0.1:%d" % int(await process.stdout.readline())
+    finally:
+        process.kill()
+        await process.wait()
+
+
 async def publish(gateway, backend):
+    await publish_address(gateway, backend.address)
+
+
+async def publish_address(gateway, address):
     gateway.epoch += 1
-    out = snapshot(gateway.port, {"b": [backend.address]}, gateway.epoch)
+    out = snapshot(gateway.port, {"b": [address]}, gateway.epoch)
     out["backends"]["b"]["protocol"] = "h2c"
     await gateway.verb("snapshot.put", snapshot=out)
 
@@ -128,6 +164,61 @@ async def trailers_pass_both_ways(gateway):
         assert backend.trailers == [{"x-check": "7"}], backend.trailers
 
 
+async def a_websocket_of_http1_is_a_stream(gateway):
+    async with chat_server() as address:
+        await publish_address(gateway, address)
+        async with gateway.client() as client:
+            await client.send(UPGRADE % b"/chat")
+            answer = await client.response()
+            assert answer.status == 101 and answer.field("upgrade") == "websocket", answer.fields
+            assert answer.field("sec-websocket-accept") == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="  # RFC 6455, 1.3
+            seen = json.loads(answer.field("x-seen"))
+            assert seen[":scheme"] == "http" and seen[":authority"] == "a.example" and seen["cookie"] == "a=1", seen
+            assert seen["sec-websocket-version"] == "13", seen
+            assert not {"sec-websocket-key", "upgrade", "connection", "te"} & set(seen), seen
+            data = b"x" * 300_000
+            await client.send(data)
+            assert await client.reader.readexactly(3 + len(data)) == b"hi " + data
+            assert (await gateway.status())["streams"] == 1
+            client.writer.write_eof()
+            assert await client.reader.read() == b"bye"
+
+
+async def a_websocket_of_http2_is_one_on_both_sides(gateway):
+    async with chat_server() as address:
+        await publish_address(gateway, address)
+        async with H2Client(gateway.port) as client:
+            await client.until(lambda: client.h2.remote_settings.enable_connect_protocol == 1, "the offer of RFC 8441")
+            stream = client.h2.get_next_available_stream_id()
+            answer = client.answers[stream] = Answer()
+            client.h2.send_headers(stream, [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"),
+                                            (":path", "/chat"), (":authority", "a"), ("sec-websocket-version", "13")])
+            await client.flush()
+            await client.until(lambda: answer.status is not None, "the handshake")
+            assert answer.status == 200 and answer.field("sec-websocket-protocol") == "chat", answer.fields
+            await client.send_body(stream, b"one", end=False)
+            await client.until(lambda: answer.body == b"hi one", "the echo")
+            client.h2.end_stream(stream)
+            await client.flush()
+            assert (await client.answer(stream)).body == b"hi onebye"
+
+
+async def an_application_may_refuse_a_websocket(gateway):
+    async with chat_server() as address:
+        await publish_address(gateway, address)
+        async with gateway.client() as client:
+            await client.send(UPGRADE % b"/elsewhere")
+            answer = await client.response()
+            assert (answer.status, answer.body) == (403, b"not here")
+    async with H2Backend(lambda *_: True) as backend:  # says nothing of RFC 8441
+        await publish(gateway, backend)
+        async with gateway.client() as client:
+            await client.send(UPGRADE % b"/chat")
+            assert (await client.response()).status == 502
+        assert backend.heard == 0
+
+
 if __name__ == "__main__":
-    main([what_was_refused_is_sent_again, what_was_begun_is_not,
+    main([a_websocket_of_http1_is_a_stream, a_websocket_of_http2_is_one_on_both_sides,
+          an_application_may_refuse_a_websocket, what_was_refused_is_sent_again, what_was_begun_is_not,
           what_comes_behind_a_goaway_is_sent_on_a_new_connection, trailers_pass_both_ways])

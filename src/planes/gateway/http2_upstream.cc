@@ -1,12 +1,16 @@
 #include "planes/gateway/http2_upstream.h"
 
 #include <fmt/format.h>
+#include <openssl/evp.h>
+#include <openssl/sha.h>
 
 #include <algorithm>
+#include <array>
 #include <vector>
 
 #include "planes/gateway/http2_text.h"
 #include "planes/gateway/pool.h"
+#include "wire/http/text.h"
 
 namespace banyan::gateway {
 namespace {
@@ -17,6 +21,31 @@ constexpr std::uint32_t kStreamsMax = 100;
 
 bool has_no_body(int status, http::Answers answers) {
   return answers == http::Answers::kHead || status / 100 == 1 || status == 204 || status == 304;
+}
+
+// RFC 6455, section 4.2.2.
+std::string websocket_accept(std::string_view key) {
+  const std::string text = std::string(key) + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+  std::array<unsigned char, SHA_DIGEST_LENGTH> digest{};
+  SHA1(reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest.data());
+  std::array<unsigned char, 4 * (SHA_DIGEST_LENGTH + 2) / 3 + 1> out{};
+  const int size = EVP_EncodeBlock(out.data(), digest.data(), digest.size());
+  return {reinterpret_cast<const char*>(out.data()), static_cast<std::size_t>(size)};
+}
+
+bool is_accepted(const h2::Head& head) {
+  return !head.too_large && !head.fields.empty() && head.fields.front().name == ":status" &&
+         head.fields.front().value == "200";
+}
+
+// An extended CONNECT that was accepted, as the answer to the upgrade it was made of.
+std::string switching_text(const h2::Head& head, std::string_view accept) {
+  std::string out = fmt::format(
+      "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+      "sec-websocket-accept: {}\r\n",
+      accept);
+  append_lines(out, head.fields.subspan(1));
+  return out.append("\r\n");
 }
 
 // The head of an answer as HTTP/1 text; empty: it has no valid status.
@@ -41,6 +70,26 @@ bool goes_up(const http::Field& field) {
          field.id != http::FieldId::kTransferEncoding;
 }
 
+// A handshake's key says nothing on a stream, and the upgrade is the method there.
+bool goes_up_in_tunnel(const http::Field& field) {
+  return goes_up(field) && field.id != http::FieldId::kUpgrade &&
+         !http::equals_lower(field.name, "sec-websocket-key");
+}
+
+std::vector<h2::Field> request_fields(const http::Head& head, std::string_view scheme,
+                                      bool is_tunnel) {
+  std::vector<h2::Field> fields = {{":method", is_tunnel ? "CONNECT" : head.method},
+                                   {":scheme", scheme},
+                                   {":authority", head.authority},
+                                   {":path", head.path}};
+  if (is_tunnel) fields.push_back({":protocol", "websocket"});
+  for (const http::Field& field : head.fields())
+    if (is_tunnel ? goes_up_in_tunnel(field) : goes_up(field))
+      fields.push_back({field.name, field.value});
+  if (!is_tunnel) fields.push_back({"te", "trailers"});
+  return fields;
+}
+
 }  // namespace
 
 // ---- the connection
@@ -52,6 +101,7 @@ Http2Link::Http2Link(io::Loop& loop, const EndpointPlan& plan)
       connection_({.role = h2::Role::kClient}, *this),
       writer_(socket_, connection_, kPatience),
       scratch_(std::make_unique<http::Head>()),
+      settled_(loop),
       idle_since_(loop.now()) {}
 
 io::Task<Result<void>> Http2Link::connect(Mono deadline) {
@@ -64,6 +114,12 @@ io::Task<Result<void>> Http2Link::connect(Mono deadline) {
   else
     over_ = true;
   co_return connected;
+}
+
+io::Task<bool> Http2Link::takes_websockets(Mono deadline) {
+  while (!over_ && !connection_.peer_takes_websockets())
+    if (!co_await settled_.wait(deadline)) co_return false;
+  co_return !over_ && *connection_.peer_takes_websockets();
 }
 
 bool Http2Link::has_room() const {
@@ -88,9 +144,11 @@ io::Detached Http2Link::read([[maybe_unused]] std::shared_ptr<Http2Link> self) {
     const std::span<char> scratch = loop_.scratch().first(kRead);
     const io::IoResult got = co_await socket_.recv(scratch, io::kNever);
     if (!got.ok() || !connection_.feed({scratch.data(), got.bytes}, loop_.now())) break;
+    if (connection_.peer_takes_websockets()) settled_.set();
     writer_.wake();
   }
   over_ = true;
+  settled_.set();
   for (auto& [id, stream] : streams_) stream->note_closed(h2::ErrorCode::kInternal);
   co_await writer_.finish();
   socket_.close();
@@ -111,7 +169,9 @@ Http2Upstream* Http2Link::find(h2::StreamId stream) {
 void Http2Link::on_head(h2::StreamId stream, const h2::Head& head) {
   Http2Upstream* const to = find(stream);
   if (to == nullptr) return;
-  to->heads_.push_back(answer_text(head, to->answers_));
+  to->heads_.push_back(to->asks_for_tunnel() && is_accepted(head)
+                           ? switching_text(head, to->accept_)
+                           : answer_text(head, to->answers_));
   to->readable_.set();
 }
 
@@ -160,30 +220,43 @@ Http2Upstream::~Http2Upstream() {
   link_->forget(id_);
 }
 
+// Into the link's scratch head, which other streams use as soon as we wait.
+bool Http2Upstream::parse(const OutgoingRequest& request) const {
+  const auto parsed = http::parse_request(request.head, *link_->scratch_);
+  return parsed.outcome == http::Outcome::kComplete;
+}
+
+io::Task<bool> Http2Upstream::ask_for_tunnel(Mono deadline) {
+  const http::Head& head = *link_->scratch_;
+  const http::Field* const to = head.find(http::FieldId::kUpgrade);
+  const http::Field* const key = head.find("sec-websocket-key");
+  if (to == nullptr || !http::equals_lower(to->value, "websocket") || key == nullptr)
+    co_return false;
+  accept_ = websocket_accept(key->value);
+  co_return co_await link_->takes_websockets(deadline);
+}
+
 io::Task<io::IoResult> Http2Upstream::send_request(const OutgoingRequest& request, BodyPart first,
                                                    Mono deadline) {
-  http::Head& head = *link_->scratch_;
-  const http::Parsed parsed = http::parse_request(request.head, head);
-  if (parsed.outcome != http::Outcome::kComplete || head.is_upgrade || !link_->has_room()) {
+  bool may_send = parse(request);
+  if (may_send && link_->scratch_->is_upgrade)
+    may_send = co_await ask_for_tunnel(deadline) && parse(request);
+  if (!may_send || !link_->has_room()) {
     refused_ = !link_->has_room();
     co_return io::IoResult{io::IoStatus::kFailed, 0};
   }
-  std::vector<h2::Field> fields = {{":method", head.method},
-                                   {":scheme", link_->plan_.tls ? "https" : "http"},
-                                   {":authority", head.authority},
-                                   {":path", head.path}};
-  for (const http::Field& field : head.fields())
-    if (goes_up(field)) fields.push_back({field.name, field.value});
-  fields.push_back({"te", "trailers"});
-  const bool ends = first.last && first.bytes.empty() && first.trailers.empty();
+  const bool is_whole = first.last && first.bytes.empty() && first.trailers.empty();
+  const bool ends = is_whole && !asks_for_tunnel();
   answers_ = request.answers;
   incoming_ = {.done = false};
+  const auto fields =
+      request_fields(*link_->scratch_, link_->plan_.tls ? "https" : "http", asks_for_tunnel());
   id_ = link_->connection_.request(fields, ends ? h2::Ends::kYes : h2::Ends::kNo);
   if (id_ <= 0) co_return io::IoResult{io::IoStatus::kFailed, 0};
   link_->streams_.emplace(id_, this);
   request_.begin(request.form == BodyForm::kChunked ? BodyWriter::Mode::kDecode
                                                     : BodyWriter::Mode::kPass);
-  if (!ends) put(first);
+  if (!is_whole) put(first);
   link_->writer_.wake();
   io::IoResult sent = co_await drained(deadline);
   sent.bytes = request.head.size();
@@ -222,7 +295,8 @@ io::Task<Upstream::HeadEnd> Http2Upstream::receive_head(http::Head& head, Mono d
   heads_.pop_front();
   const http::Parsed parsed = http::parse_response(head_, answers_, head);
   if (parsed.outcome != http::Outcome::kComplete) co_return HeadEnd::kRefused;
-  if (head.status / 100 != 1) incoming_ = {.done = ended_ && pending_.empty()};
+  if (head.status / 100 != 1 || head.status == 101)
+    incoming_ = {.done = ended_ && pending_.empty()};
   co_return HeadEnd::kComplete;
 }
 
@@ -252,6 +326,7 @@ io::Task<BodyPiece> Http2Upstream::read_body(std::size_t, Mono deadline) {
   }
   if (cancelled_ || (pending_.empty() && !ended_))
     co_return BodyPiece{.status = io::IoStatus::kFailed};
+  if (is_tunnel_ && pending_.empty()) co_return BodyPiece{.status = io::IoStatus::kEnd};
   co_return BodyPiece{.bytes = take_received()};
 }
 

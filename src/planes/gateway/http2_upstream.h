@@ -2,8 +2,10 @@
 // HTTP/2 towards the application: one connection shared by many requests.
 //
 // Http2Link: the connection. Belongs to its endpoint, its streams and the coroutine that reads it.
-// Http2Upstream: one stream, an Upstream as any other. What the other side says it has not looked
-// at (REFUSED_STREAM, or beyond the last stream of its GOAWAY) may be sent again elsewhere.
+// Http2Upstream: one stream, an Upstream as any other; a WebSocket is an extended CONNECT on it
+// (RFC 8441), which the exchange sees as the upgrade it asked for. What the other side says it has
+// not looked at (REFUSED_STREAM, or beyond the last stream of its GOAWAY) may be sent again
+// elsewhere.
 
 #include <deque>
 #include <memory>
@@ -27,6 +29,8 @@ class Http2Link final : public std::enable_shared_from_this<Http2Link>, private 
   Http2Link(io::Loop& loop, const EndpointPlan& plan);
 
   io::Task<Result<void>> connect(Mono deadline);
+  // Waits for the settings of the other side.
+  io::Task<bool> takes_websockets(Mono deadline);
   // Another stream may be opened.
   bool has_room() const;
   bool is_idle() const { return streams_.empty(); }
@@ -60,6 +64,7 @@ class Http2Link final : public std::enable_shared_from_this<Http2Link>, private 
   Http2Writer writer_;
   std::unordered_map<h2::StreamId, Http2Upstream*> streams_;
   std::unique_ptr<http::Head> scratch_;
+  io::Event settled_;     // the other side's settings have come
   bool leaving_ = false;  // by either side's wish
   bool over_ = false;
   bool has_served_ = false;
@@ -83,7 +88,7 @@ class Http2Upstream final : public Upstream {
   bool is_quiet() override { return link_->has_room(); }
   bool is_reusable() const override { return false; }  // the link is, not the stream
   void set_idle(bool) override {}
-  void begin_tunnel() override {}
+  void begin_tunnel() override { is_tunnel_ = true; }
   void end_sending() override;
   void stop_reading() override;
   void cancel() override;
@@ -91,6 +96,9 @@ class Http2Upstream final : public Upstream {
  private:
   friend class Http2Link;
   bool is_lost() const { return lost_ || cancelled_; }
+  bool asks_for_tunnel() const { return !accept_.empty(); }
+  bool parse(const OutgoingRequest& request) const;
+  io::Task<bool> ask_for_tunnel(Mono deadline);
   void pass_on();
   void put(const BodyPart& part);
   io::Task<io::IoResult> drained(Mono deadline);
@@ -99,12 +107,14 @@ class Http2Upstream final : public Upstream {
   std::shared_ptr<Http2Link> link_;
   h2::StreamId id_ = 0;
   http::Answers answers_ = http::Answers::kOther;
+  std::string accept_;  // what the client's key of a WebSocket is answered with
   BodyWriter request_;
   std::deque<std::string> heads_;  // as HTTP/1 text, not yet asked for
   std::string head_;               // the one asked for last
   std::string pending_;
   std::string taken_;
   std::string trailers_;
+  bool is_tunnel_ = false;
   bool ended_ = false;
   bool lost_ = false;
   bool cancelled_ = false;

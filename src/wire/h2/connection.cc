@@ -107,6 +107,8 @@ int Connection::Callbacks::on_frame_recv(nghttp2_session*, const nghttp2_frame* 
   } else if (frame->hd.type == NGHTTP2_DATA) {
     if (ends) connection.handler_.on_end(frame->hd.stream_id);
     if (!ends && frame->hd.length == frame->data.padlen) connection.glitches_.add(kCostly);
+  } else if (frame->hd.type == NGHTTP2_SETTINGS) {
+    connection.has_peer_settings_ = true;
   } else if (frame->hd.type == NGHTTP2_GOAWAY) {
     connection.handler_.on_goaway(frame->goaway.last_stream_id);
   } else if (frame->hd.type == NGHTTP2_RST_STREAM && connection.options_.role == Role::kServer) {
@@ -446,6 +448,12 @@ void Connection::end() {
 
 std::uint32_t Connection::peer_streams_max() const {
   return nghttp2_session_get_remote_settings(session_, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+}
+
+std::optional<bool> Connection::peer_takes_websockets() const {
+  if (!has_peer_settings_) return std::nullopt;
+  return nghttp2_session_get_remote_settings(session_, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) ==
+         1;
 }
 
 }  // namespace banyan::h2

@@ -14,6 +14,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -137,6 +138,8 @@ class Connection {
   std::size_t streams() const { return streams_.size(); }
   // As the peer set it, for a client.
   std::uint32_t peer_streams_max() const;
+  // Whether it takes WebSockets (RFC 8441, section 3); nothing before it has said its settings.
+  std::optional<bool> peer_takes_websockets() const;
 
   struct Callbacks;
 
@@ -197,6 +200,7 @@ class Connection {
   std::size_t opened_at_ = 0;
   std::size_t reset_at_ = 0;
   std::uint64_t settings_acks_ = 0;
+  bool has_peer_settings_ = false;
   std::uint64_t window_updates_ = 0;
   std::uint64_t data_frames_sent_ = 0;
   std::uint64_t streams_total_ = 0;
