@@ -202,7 +202,8 @@ Result<pg::Lsn> Act::fence(Epoch epoch, Duration lock_timeout) {
   return pg::parse_lsn(lsn.text(0, 0));
 }
 
-Result<void> Act::await(Epoch epoch, Duration timeout) {
+Result<void> Act::await(Epoch epoch, Duration timeout,
+                        const std::function<Result<void>()>& can_arrive) {
   TRY(const auto now, state());
   if (now.epoch != epoch || now.act == ActState::kRunning) {
     return failure(Code::kConflict, fmt::format("nothing is fenced with epoch {}", epoch.value()));
@@ -215,6 +216,7 @@ Result<void> Act::await(Epoch epoch, Duration timeout) {
     TRY(const auto arrived, db->query("select 1 from banyan.barrier where name = $1 and epoch = $2",
                                       {migration_, number(epoch)}));
     if (!arrived.empty()) break;
+    TRY_VOID(can_arrive());
     if (std::chrono::steady_clock::now() > deadline) {
       return failure(Code::kTimeout, "the barrier did not arrive in time", Retry::kSafe);
     }
@@ -234,7 +236,7 @@ Result<void> Act::handover(Epoch epoch) {
   const auto after = now.act == ActState::kFenced ? after_handover(before, epoch) : std::nullopt;
   if (!after) return std::unexpected(refused("hand over", epoch, before));
   // I8, before the point of no return: the passive side has what the barrier follows.
-  TRY_VOID(await(epoch, 0ms));
+  TRY_VOID(await(epoch, 0ms, [] { return Result<void>(); }));
   TRY_VOID(fail_point("handover.decide"));
   return change_row(now.active, before, *after);
 }

@@ -15,6 +15,7 @@
 // Everything is symmetric and idempotent; each verb finds out by itself from the two rows which
 // side is active. Keeps one warm session per side, reopened when it died. One thread at a time.
 
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -40,7 +41,9 @@ class Act {
   // The position of the barrier in the active side's log (all of it lies before).
   Result<pg::Lsn> fence(Epoch epoch, Duration lock_timeout);
   // kTimeout when the barrier did not arrive; the fence then still stands.
-  Result<void> await(Epoch epoch, Duration timeout);
+  // Gives up with the error of `can_arrive`, asked again and again.
+  Result<void> await(Epoch epoch, Duration timeout,
+                     const std::function<Result<void>()>& can_arrive);
   Result<void> handover(Epoch epoch);
   Result<void> open(Epoch epoch);
   // kConflict after the handover.

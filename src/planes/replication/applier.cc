@@ -17,6 +17,7 @@ constexpr std::size_t kSegmentBytes = 4 << 20;
 constexpr auto kLearnEvery = 50ms;
 constexpr std::size_t kTouchedKept = 4000;
 constexpr std::size_t kAlarmsKept = 100;
+constexpr std::size_t kDdlKept = 50;
 constexpr std::size_t kShownRowBytes = 400;
 constexpr auto kKeepPositionEvery = 10s;
 constexpr auto kLanesKept = 10s;  // after the last time they were needed
@@ -109,6 +110,7 @@ Result<std::unique_ptr<Applier>> Applier::open(const ApplierConfig& config,
   const auto role =
       shown.text(0, 0) == "replica" ? SetPlan::Role::kReplica : SetPlan::Role::kOrigin;
   auto applier = std::make_unique<Applier>(config, shared, std::move(session), claim, role);
+  shared.change([](ApplyShared& before) { before.ddl_stop.reset(); });
   applier->publish_progress({});
   return applier;
 }
@@ -118,11 +120,15 @@ Applier::Applier(const ApplierConfig& config, Guarded<ApplyShared>& shared, pg::
     : config_(config),
       shared_(shared),
       claim_(claim),
-      plans_(config.to_url, config.mapping, role),
+      plans_(config.to_url, config.direction.mapping, role),
       session_(std::move(session), session_config(config_, claim), plans_,
                {.from_url = config_.from_url,
                 .stream = stream_name(config_.migration, config_.from),
                 .filters = config_.filters}),
+      gate_({.from_url = config_.from_url,
+             .to_url = config_.to_url,
+             .direction = config_.direction,
+             .policy = config_.ddl}),
       given_(claim.applied),
       passed_(claim.applied),
       position_(claim.applied),
@@ -223,10 +229,60 @@ Result<void> Applier::begin_transaction(const Fragment& fragment, const std::sto
   if (is_skipping_) return {};
   TRY_VOID(stand_at_line(fragment.commit, stop));
   is_admitted_.reset();
-  if (!config_.copies.empty()) return {};  // sift() asks, if need be
-  TRY(const bool admitted, admit(stop));
-  is_skipping_ = !admitted;
+  if (config_.copies.empty()) {  // otherwise sift() asks, if need be
+    TRY(const bool admitted, admit(stop));
+    is_skipping_ = !admitted;
+  }
+  const bool is_plain = fragment.is_last && fragment.ddl.empty();
+  return is_skipping_ || is_plain ? Result<void>() : begin_alone(fragment, stop);
+}
+
+// A transaction with which a batch has to begin: a large one, or one that changed the schema.
+Result<void> Applier::begin_alone(const Fragment& fragment, const std::stop_token& stop) {
+  TRY_VOID(commit_batch());
+  if (fragment.is_last) return meet_ddl({fragment.commit, fragment.ddl}, stop);
+  const auto known = shared_.with([&](const ApplyShared& shared) { return shared.ddl_ahead; });
+  is_ddl_met_ = false;
+  ahead_.reset();
+  const bool was_read = known && known->commit == fragment.commit;
+  return was_read ? meet_ddl(*known, stop) : Result<void>();
+}
+
+Result<void> Applier::meet_ddl(const DdlTransaction& ddl, const std::stop_token& stop) {
+  TRY_VOID(drain_lanes());
+  TRY_VOID(fail_point("ddl.met"));
+  DdlGate::Among among;
+  if (!config_.copies.empty()) {
+    if (!is_admitted_) {
+      TRY(is_admitted_, admit(stop));
+    }
+    if (!*is_admitted_) among = config_.copies;
+  }
+  TRY(auto outcome, gate_.pass(ddl, among));
+  shared_.change([&](ApplyShared& shared) {
+    std::erase_if(shared.ddl, [&](const DdlNote& note) { return note.commit == ddl.commit; });
+    std::ranges::move(outcome.notes, std::back_inserter(shared.ddl));
+    while (shared.ddl.size() > kDdlKept) shared.ddl.pop_front();
+    if (outcome.stop) shared.ddl_stop = ddl;
+  });
+  if (outcome.stop) return std::unexpected(*std::move(outcome.stop));
+  TRY_VOID(fail_point("ddl.passed"));
+  batch_.has_ddl = true;
+  is_ddl_met_ = true;
   return {};
+}
+
+// Nothing of it is written; the stream begins again before it and then knows.
+Result<void> Applier::read_ahead(Fragment fragment) {
+  if (!ahead_) ahead_ = DdlTransaction{.commit = fragment.commit, .entries = {}};
+  if (session_.is_in_batch()) TRY_VOID(session_.roll_back());
+  batch_ = {};
+  std::ranges::move(fragment.ddl, std::back_inserter(ahead_->entries));
+  if (!fragment.is_last) return {};
+  shared_.change([&](ApplyShared& shared) { shared.ddl_ahead = std::exchange(ahead_, {}); });
+  return failure(Code::kUnavailable,
+                 "a large transaction changes the schema: it is read again from its beginning",
+                 Retry::kSafe);
 }
 
 // Leaves what may be applied in a transaction that may also hold changes of copies.
@@ -251,9 +307,12 @@ Result<void> Applier::take(Fragment fragment, const std::stop_token& stop) {
   if (fragment.is_first) TRY_VOID(begin_transaction(fragment, stop));
   in_transaction_ = !fragment.is_last;
   if (is_skipping_) {
-    if (fragment.commit >= claim_.applied) raise_alarm(fragment);
+    const bool is_alarming = fragment.commit >= claim_.applied && !fragment.changes.empty();
+    if (is_alarming) raise_alarm(fragment);
     return fragment.is_last ? take_position(fragment.end, stop) : Result<void>();
   }
+  const bool tells_ddl = !fragment.ddl.empty() && !(fragment.is_first && fragment.is_last);
+  if (ahead_ || (tells_ddl && !is_ddl_met_)) return read_ahead(std::move(fragment));
   if (!config_.copies.empty()) TRY_VOID(sift(fragment, stop));
   batch_.bytes += fragment.bytes;
   batch_.changes += fragment.changes.size();
@@ -268,7 +327,7 @@ Result<void> Applier::take(Fragment fragment, const std::stop_token& stop) {
   const bool is_large = batch_.bytes >= kSegmentBytes;
   if (in_transaction_) return is_large ? write(nullptr) : Result<void>();
   const bool is_full = is_large || batch_.transactions >= config_.effort.batch_transactions;
-  return is_full || batch_.barrier ? commit_batch() : Result<void>();
+  return is_full || batch_.is_alone() ? commit_batch() : Result<void>();
 }
 
 bool Applier::is_far_behind() const {
@@ -357,7 +416,7 @@ void Applier::note_committed(ApplyLanes::Committed done) {
 
 std::optional<Footprint> Applier::footprint() const {
   if (lanes_wanted(config_.effort) < 2 || config_.way != BatchWriter::Way::kSets ||
-      session_.is_in_batch() || batch_.barrier || !is_far_behind()) {
+      session_.is_in_batch() || batch_.is_alone() || !is_far_behind()) {
     return std::nullopt;
   }
   Footprint out;

@@ -16,6 +16,10 @@
 // them: a barrier, a TRUNCATE, a transaction in segments, a table on which something of a user
 // acts, and the first batch with a relation (of this shape).
 //
+// A transaction that changed the schema is met when everything before it is committed (DdlGate): it
+// stops the stream there, or is applied alone, as a barrier is. What it changed has to be known
+// before its first row is written, so a large one is read to its end first, then again.
+//
 // Admission: a change is applied while the side it comes from may be written (`running`, or
 // `fenced` and the barrier of that fence not yet seen). While fenced behind the barrier the applier
 // waits for the verdict. Otherwise the change is an alarm and is not applied: the tripwire. Changes
@@ -32,6 +36,7 @@
 #include "base/clock.h"
 #include "base/guarded.h"
 #include "planes/replication/apply_lanes.h"
+#include "planes/replication/ddl_gate.h"
 #include "planes/replication/proof.h"
 #include "planes/replication/transaction.h"
 
@@ -60,9 +65,12 @@ struct ApplyShared {
   std::int64_t batches_again = 0;       // of those: that had to be written anew, alone
   std::optional<Misfit> misfit;         // why applying has stopped
   std::int64_t alarms_total = 0;
-  std::deque<Alarm> alarms;        // the last ones
-  std::deque<TouchedKey> touched;  // the last ones
-  std::optional<pg::Lsn> line;     // do not apply what commits at or after it
+  std::deque<Alarm> alarms;                 // the last ones
+  std::deque<TouchedKey> touched;           // the last ones
+  std::deque<DdlNote> ddl;                  // the last changes of the schema that were met
+  std::optional<DdlTransaction> ddl_stop;   // applying has stopped before it
+  std::optional<DdlTransaction> ddl_ahead;  // of a large transaction that was read to its end
+  std::optional<pg::Lsn> line;              // do not apply what commits at or after it
   bool is_at_line = false;
 };
 
@@ -81,7 +89,8 @@ struct ApplierConfig {
   ChunkFilters filters;
   // By "schema.table": applied whoever may write the other tables.
   std::set<std::string> copies;
-  Mapping mapping;
+  Direction direction;
+  DdlPolicy ddl = DdlPolicy::kStop;
   // kRows: never compact. For comparison, and as a way out.
   BatchWriter::Way way = BatchWriter::Way::kSets;
   Effort effort;
@@ -112,6 +121,9 @@ class Applier {
   Result<Admission> admission();
   Result<bool> admit(const std::stop_token& stop);
   Result<void> sift(Fragment& fragment, const std::stop_token& stop);
+  Result<void> begin_alone(const Fragment& fragment, const std::stop_token& stop);
+  Result<void> meet_ddl(const DdlTransaction& ddl, const std::stop_token& stop);
+  Result<void> read_ahead(Fragment fragment);
   bool has_batch() const { return session_.is_in_batch() || !batch_.fragments.empty(); }
   bool is_far_behind() const;
   Result<void> touch();
@@ -138,11 +150,14 @@ class Applier {
   Claim claim_;
   TablePlans plans_;
   ApplySession session_;
+  const DdlGate gate_;
   std::unique_ptr<ApplyLanes> lanes_;  // null: not far behind of late
   bool is_trusted_ = false;
   bool is_skipping_ = false;
   std::optional<bool> is_admitted_;  // of the transaction at hand; not asked yet
   bool in_transaction_ = false;
+  bool is_ddl_met_ = false;              // of the transaction at hand
+  std::optional<DdlTransaction> ahead_;  // its changes of the schema, while it is only read
 
   Batch batch_;     // not written yet, or its last part
   pg::Lsn given_;   // end of what is committed or given to the lanes

@@ -120,6 +120,10 @@ bool moves_through_roots(const std::vector<FencedTable>& tables, const Mapping& 
   return std::ranges::any_of(mapping.moving(tables), &FencedTable::is_partitioned);
 }
 
+constexpr const char* kOwnDdlLog =
+    "select 1 from pg_catalog.pg_class where oid = pg_catalog.to_regclass('banyan.ddl_log') "
+    "and pg_catalog.pg_has_role(relowner, 'usage')";
+
 // What to name in the publication: roots instead of their partitions where the server can do that,
 // but only the mapped ones when roots give the rows their names.
 Result<std::string> published_list(pg::Connection& db, std::vector<FencedTable> tables,
@@ -137,6 +141,8 @@ Result<std::string> published_list(pg::Connection& db, std::vector<FencedTable> 
                            "where c.relpersistence = 'p' and {} and {} order by c.oid",
                            which, among(tables))));
   std::string list = "table only banyan.barrier, only banyan.heartbeat, only banyan.progress";
+  TRY(const auto log, db.query(kOwnDdlLog));
+  if (!log.empty()) list += ", only banyan.ddl_log";
   for (std::size_t row = 0; row < rows.size(); ++row) {
     list += rows.text(row, 2) == "r" ? ", only " : ", ";
     list += pg::quote_qualified(rows.text(row, 0), rows.text(row, 1));

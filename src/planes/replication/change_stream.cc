@@ -26,6 +26,20 @@ std::string_view value_of(const Relation& relation, const pg::Tuple& row, std::s
   return {};
 }
 
+DdlEntry ddl_entry(const Relation& relation, const pg::Tuple& row) {
+  const auto text = [&](std::string_view column) {
+    return std::string(value_of(relation, row, column));
+  };
+  return {.at = text("at"),
+          .who = text("who"),
+          .application = text("application"),
+          .tag = text("tag"),
+          .object = text("object"),
+          .statement = text("statement"),
+          .relation = text("relation"),
+          .shape = text("shape")};
+}
+
 }  // namespace
 
 Fragment TransactionAssembler::next_fragment(bool is_first) {
@@ -55,7 +69,8 @@ void TransactionAssembler::begin(const pg::message::Begin& begin) {
 
 void TransactionAssembler::commit(const pg::message::Commit& commit, const FragmentSink& sink) {
   in_transaction_ = false;
-  const bool is_empty = current_.is_first && current_.changes.empty() && !current_.barrier_epoch;
+  const bool is_empty = current_.is_first && current_.changes.empty() && !current_.barrier_epoch &&
+                        current_.ddl.empty();
   if (is_empty || is_ours_) current_ = Fragment();
   current_.end = commit.end_lsn;
   current_.is_last = true;
@@ -103,6 +118,10 @@ void TransactionAssembler::own_change(const Relation& relation, Operation operat
   if (relation.name == "barrier" && operation == Operation::kInsert && !is_ours_ &&
       value_of(relation, row, "name") == migration_) {
     current_.barrier_epoch = std::atoll(std::string(value_of(relation, row, "epoch")).c_str());
+  }
+  if (relation.name == "ddl_log" && operation == Operation::kInsert && !is_ours_) {
+    current_.ddl.push_back(ddl_entry(relation, row));
+    current_.bytes += sizeof(DdlEntry) + current_.ddl.back().shape.size();
   }
 }
 

@@ -3,7 +3,8 @@
 //
 // TransactionAssembler is the sans-IO half: decoded messages in, fragments out. It leaves out what
 // this migration itself applied to that side (such transactions begin with an update of
-// banyan.progress for the opposite stream) and keeps banyan's own tables out of the changes.
+// banyan.progress for the opposite stream) and keeps banyan's own tables out of the changes:
+// of those only a barrier and changes of the schema are told.
 // ChangeStream is the other half: one thread that reads the received log. Transactions that the
 // server sends before they have ended (streaming, PostgreSQL 14 and newer) wait in the log for
 // their commit and take their place in commit order then; an aborted one leaves nothing.

@@ -51,6 +51,25 @@ TEST(TransactionAssembler, GivesATransactionOnceItIsCommitted) {
   EXPECT_STREQ(fed.out[0].changes[0].row[1].bytes.data(), "x");
 }
 
+TEST(TransactionAssembler, TellsChangesOfTheSchemaButNotThoseItRepeated) {
+  for (const bool is_ours : {false, true}) {
+    Fed fed;
+    fed.begin();
+    fed.describe(4, "banyan", "ddl_log", "relation", "shape");
+    if (is_ours) {
+      fed.feed(m::Update{
+          .relation = 2, .old_kind = {}, .old_row = {}, .row = {text("shop:new"), text("0/1")}});
+    }
+    fed.feed(m::Insert{.relation = 4, .row = {text("public.orders"), text("[]")}});
+    fed.commit();
+    ASSERT_EQ(fed.out.size(), 1U);
+    ASSERT_EQ(fed.out[0].ddl.size(), is_ours ? 0U : 1U);
+    EXPECT_EQ(fed.out[0].is_transaction, !is_ours);
+    if (!is_ours) EXPECT_EQ(fed.out[0].ddl[0].relation, "public.orders");
+    EXPECT_TRUE(fed.out[0].changes.empty());
+  }
+}
+
 TEST(TransactionAssembler, LeavesOutWhatTheMigrationItselfApplied) {
   Fed fed;
   fed.begin();

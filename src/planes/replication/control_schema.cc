@@ -102,6 +102,15 @@ std::string listed_tables(const TableNames& tables) {
   return fmt::format("c.oid = any (array[{}]::pg_catalog.regclass[])", list);
 }
 
+Result<TableNames> still_there(pg::Connection& db, TableNames tables) {
+  TableNames left;
+  for (auto& table : tables) {
+    TRY(const auto rows, db.query("select pg_catalog.to_regclass($1)", {table}));
+    if (!rows.is_null(0, 0)) left.push_back(std::move(table));
+  }
+  return left;
+}
+
 std::string_view mode_words(FenceMode mode) {
   switch (mode) {
     case FenceMode::kDisabled:
@@ -201,7 +210,9 @@ Result<void> add_missing_fences(pg::Connection& db, const std::string& migration
 }
 
 Result<void> drop_fences(pg::Connection& db, const TableNames& tables) {
-  TRY(const auto fenced, fenced_tables(db, tables));
+  TRY(const auto left, still_there(db, tables));
+  if (left.empty() && !tables.empty()) return {};
+  TRY(const auto fenced, fenced_tables(db, left));
   std::string sql;
   for (const auto& table : fenced) {
     if (!table.has_trigger) continue;

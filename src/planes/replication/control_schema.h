@@ -6,6 +6,7 @@
 //   secret          one nonce per migration and side; readable by its owner only
 //   barrier         published: the row that travels behind the last write of a fenced side
 //   heartbeat       published: keeps a quiet database's slot moving; `side` is who wrote it
+//   ddl_log         published: changes of the schema, see ddl_log.h
 //   progress        on the applying side: how far each stream is durably applied. Row `part` 0 is
 //                   changed in the transaction of the changes, with `where epoch = mine and lsn =
 //                   last`, so a second applier cannot commit. The other parts belong to sessions
@@ -77,7 +78,7 @@ std::string fence_sql(const std::vector<FencedTable>& tables, const std::string&
 Result<void> add_missing_fences(pg::Connection& db, const std::string& migration,
                                 const TableNames& tables, FenceMode mode);
 
-// Drops the triggers of these tables.
+// Drops the triggers of these tables, as far as they are there.
 Result<void> drop_fences(pg::Connection& db, const TableNames& tables);
 
 // Drops the triggers and this migration's rows; the schema too when no migration is left in it.

@@ -72,6 +72,8 @@ class Engine {
 
   // True when the stream out of `active` cannot go on by itself.
   bool has_failed(SideName active) const;
+  // Why it cannot.
+  Result<void> check_stream(SideName active) const;
   // A new slot for the stream out of `active`, whose rows were copied before: the stream stands,
   // `repair` makes the passive side equal to the slot's exported snapshot, the stream goes on from
   // there. A crash in between is found by start(): `failed` until this is called again.
@@ -83,6 +85,11 @@ class Engine {
   Result<void> without_stream(SideName from, const std::function<Result<void>()>& body);
   // The schemas differ: the stream out of the old side stops until they do not. start() looks anew.
   void set_schema_error(std::optional<Error> error);
+
+  // The change of the schema before which the stream out of `from` has stopped.
+  std::optional<DdlTransaction> ddl_stop(SideName from) const;
+  // Up to where the stream out of `from` is applied.
+  pg::Lsn position(SideName from) const;
 
   // How fast the copy may read, from now on.
   void throttle(const ThrottleLimits& limits, const std::string& pause_reason);

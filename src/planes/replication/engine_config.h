@@ -10,7 +10,7 @@
 #include "planes/replication/act.h"
 #include "planes/replication/applier.h"
 #include "planes/replication/copy_throttle.h"
-#include "planes/replication/schema_watch.h"
+#include "planes/replication/ddl_log.h"
 #include "planes/replication/split_ends.h"
 #include "planes/replication/table_copy.h"
 

@@ -43,6 +43,17 @@ nlohmann::json misfit_json(const Misfit& misfit) {
           {"target", misfit.there ? nlohmann::json(*misfit.there) : nlohmann::json(nullptr)}};
 }
 
+nlohmann::json ddl_json(const DdlNote& note) {
+  return {{"lsn", pg::format_lsn(note.commit)},
+          {"at", note.entry.at},
+          {"who", note.entry.who},
+          {"application", note.entry.application},
+          {"tag", note.entry.tag},
+          {"object", note.entry.object},
+          {"statement", note.entry.statement},
+          {"verdict", note.verdict}};
+}
+
 nlohmann::json stream_json(const Stream* stream) {
   if (stream == nullptr) return {{"running", false}, {"lag_bytes", 0}};
   const auto status = stream->status();
@@ -64,6 +75,7 @@ nlohmann::json stream_json(const Stream* stream) {
                    {"in_progress", status.in_progress},
                    {"confirm", status.is_only_copy ? "spooled" : "applied"}};
   if (status.misfit) json["misfit"] = misfit_json(*status.misfit);
+  for (const auto& note : status.ddl) json["ddl"].push_back(ddl_json(note));
   if (status.error) json["error"] = status.error->message();
   return json;
 }

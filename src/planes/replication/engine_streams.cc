@@ -71,7 +71,8 @@ Result<StreamConfig> Engine::stream_config(SideName from, const StreamRecord& re
                                   .to_url = url(other_side(from)),
                                   .filters = std::move(filters),
                                   .copies = std::move(copies),
-                                  .mapping = config_.direction(from).mapping,
+                                  .direction = config_.streamed(from),
+                                  .ddl = config_.ddl,
                                   .way = config_.apply_way,
                                   .effort = config_.effort,
                                   .proof = &proof_},
@@ -89,6 +90,14 @@ bool Engine::has_failed(SideName active) const {
   const Stream* running = stream(active);
   if (running != nullptr) return running->status().state == StreamState::kFailed;
   return shared_->report.with([](const Shared::Report& report) { return !report.is_running; });
+}
+
+Result<void> Engine::check_stream(SideName active) const {
+  const Stream* running = stream(active);
+  if (running == nullptr) return {};
+  const auto status = running->status();
+  if (status.state != StreamState::kFailed || !status.error) return {};
+  return std::unexpected(*status.error);
 }
 
 Result<void> Engine::remake_stream(SideName active,
@@ -141,6 +150,16 @@ Result<void> Engine::without_stream(SideName from, const std::function<Result<vo
   running->reconfigure(std::move(config));
   running->start();
   return {};
+}
+
+std::optional<DdlTransaction> Engine::ddl_stop(SideName from) const {
+  const Stream* running = stream(from);
+  return running == nullptr ? std::nullopt : running->ddl_stop();
+}
+
+pg::Lsn Engine::position(SideName from) const {
+  const Stream* running = stream(from);
+  return running == nullptr ? pg::Lsn() : running->position();
 }
 
 void Engine::set_schema_error(std::optional<Error> error) {

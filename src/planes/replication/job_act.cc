@@ -87,13 +87,20 @@ Result<json> Job::prepare() {
 
 Result<json> Job::fence(Epoch epoch, Duration lock_timeout) {
   TRY_VOID(refuse_when_complete());
-  TRY(const auto lsn, act_.with([&](Act& act) { return act.fence(epoch, lock_timeout); }));
+  TRY(const auto lsn, act_.with([&](Act& act) -> Result<pg::Lsn> {
+    TRY(const auto now, act.state());
+    if (now.act != ActState::kFenced) TRY_VOID(engine_.check_stream(now.active));
+    return act.fence(epoch, lock_timeout);
+  }));
   TRY_VOID(fail_point("fence.answer"));
   return json{{"barrier_lsn", pg::format_lsn(lsn)}};
 }
 
 Result<json> Job::await(Epoch epoch, Duration timeout) {
-  TRY_VOID(act_.with([&](Act& act) { return act.await(epoch, timeout); }));
+  TRY_VOID(act_.with([&](Act& act) -> Result<void> {
+    TRY(const auto now, act.state());
+    return act.await(epoch, timeout, [&] { return engine_.check_stream(now.active); });
+  }));
   TRY_VOID(fail_point("await.answer"));
   return json{{"reached", true}};
 }

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "planes/replication/apply_progress.h"
 #include "planes/replication/catalog.h"
+#include "planes/replication/ddl_gate.h"
 #include "planes/replication/table_copy.h"
 
 namespace banyan::replication {
@@ -18,18 +19,6 @@ constexpr std::string_view kNothingSeen = "3:3:";
 
 Result<pg::Connection> connect(const std::string& url) {
   return pg::Connection::open(url, {.application_name = "banyan_schema"});
-}
-
-std::string list_of(const std::vector<SchemaDifference>& found) {
-  std::string list;
-  for (const auto& one : found) {
-    list += fmt::format("{}{} {} {}", list.empty() ? "" : "; ", one.kind, one.object, one.what);
-  }
-  return list;
-}
-
-bool is_new_table(const SchemaDifference& one) {
-  return one.kind == "table" && one.what.starts_with("is missing");
 }
 
 // Changes with every change of a column or of the set of tables; costs one look at the catalog.
@@ -44,6 +33,17 @@ Result<std::string> fingerprint(pg::Connection& db, const TableNames& tables) {
   return rows.str(0, 0);
 }
 
+Result<pg::Lsn> log_position(pg::Connection& db) {
+  TRY(const auto now, db.query("select pg_catalog.pg_current_wal_insert_lsn()"));
+  return pg::parse_lsn(now.text(0, 0));
+}
+
+// What stops nothing, and tables that join: one made since a look began joins at the next.
+void erase_harmless(std::vector<SchemaDifference>& found) {
+  std::erase_if(found,
+                [](const SchemaDifference& one) { return !one.stops() || one.is_new_table(); });
+}
+
 Error changed(const std::string& what) {
   return Error(Code::kConflict, "the schema of the active side changed: " + what)
       .with_remedy(
@@ -55,41 +55,23 @@ Error changed(const std::string& what) {
 
 Error SchemaKeeper::stopped(pg::Connection& source,
                             const std::vector<SchemaDifference>& found) const {
-  std::string repairs;
-  for (const auto& one : found) {
-    const bool tells = !one.repair.empty() && one.repair != "select" && one.kind != "table";
-    if (tells) repairs += one.repair + "; ";
-  }
   const auto last = last_ddl(source);
   return Error(Code::kConflict,
                fmt::format("the schema changed while migrating: {}{}", list_of(found),
                            last.empty() ? "" : ". Last statements: " + last))
-      .with_remedy(fmt::format(
-          "1. Make the same change on the new side{}{}, then start the migration again. 2. Undo it "
-          "on the old side, then start again. 3. With ddl: apply_safe in the migration's "
-          "configuration what can be repeated is repeated.",
-          repairs.empty() ? "" : ": ", repairs));
-}
-
-// Gives what is left to be done.
-Result<std::vector<SchemaDifference>> SchemaKeeper::repeat(
-    pg::Connection& source, pg::Connection& target, const TableNames& tables,
-    std::vector<SchemaDifference> found) const {
-  if (config_.ddl != DdlPolicy::kApplySafe) return found;
-  for (const auto& one : found) {
-    if (one.repair.empty() || one.repair == "select" || one.kind == "table") continue;
-    log_info("a schema change is repeated", {{"object", one.object}, {"sql", one.repair}});
-    TRY_VOID(with_context(target.exec(one.repair), "repeating a change of " + one.object));
-  }
-  return compare_schemas(source, target, config_.direction(SideName::kOld, tables));
+      .with_remedy(ways_out(found));
 }
 
 Result<void> SchemaKeeper::create_tables(pg::Connection& target,
                                          const std::vector<SchemaDifference>& found) const {
+  // One that is gone may be the missing one under its former name.
+  const bool may_be_renamed = std::ranges::any_of(
+      found, [](const SchemaDifference& one) { return one.kind == "table" && one.repair.empty(); });
+  if (may_be_renamed) return {};
   TableNames names;
   std::string all;
   for (const auto& one : found) {
-    if (!is_new_table(one)) continue;
+    if (!one.is_new_table()) continue;
     names.push_back(one.repair);
     // Whatever was copied into a table of that name is gone with it.
     TRY_VOID(target.query("delete from banyan.applied_chunks where stream = $1 and table_name = $2",
@@ -167,26 +149,70 @@ Result<void> SchemaKeeper::copy_new_tables(pg::Connection& source, pg::Connectio
                                 [&] { return publish_and_copy(source, target, joining); });
 }
 
-Result<void> SchemaKeeper::look(const TableNames& tables) {
+Result<SchemaKeeper::Look> SchemaKeeper::begin_look(const TableNames& tables) const {
   TRY(auto source, connect(config_.sides.old_url));
   TRY(auto target, connect(config_.sides.new_url));
-  TRY(const auto record, read_stream(target, stream_name(config_.name, SideName::kOld)));
+  TRY(const bool is_streamed, is_ddl_in_stream(source, "banyan_" + config_.name));
+  return Look{.source = std::move(source),
+              .target = std::move(target),
+              .direction = config_.direction(SideName::kOld, tables),
+              .is_streamed = is_streamed,
+              .passed = engine_.position(SideName::kOld)};
+}
+
+// What the stream brings at its place is not acted on before: a difference counts when the stream
+// has passed the look that saw it first.
+Result<SchemaKeeper::Found> SchemaKeeper::left_by_stream(Look& look) {
+  TRY(auto found, compare_schemas(look.source, look.target, look.direction));
+  const auto comes_yet = [&](const SchemaDifference& one) {
+    const auto& seen = look.before.found;
+    return look.passed < look.before.at || std::ranges::find(seen, one) == seen.end();
+  };
+  if (look.is_streamed) std::erase_if(found, comes_yet);
+  return found;
+}
+
+// What is left after the policy's repetitions.
+Result<SchemaKeeper::Found> SchemaKeeper::repeat(Look& look) const {
+  TRY(auto found, left_by_stream(look));
+  if (found.empty() || !may_repeat(config_.ddl, found)) return found;
+  TRY_VOID(repeat_changes(look.target, found));
+  return left_by_stream(look);
+}
+
+// The change at which the stream stopped may have been made on the new side, or undone.
+Result<void> SchemaKeeper::go_on(const Direction& direction) const {
+  const auto stop = engine_.ddl_stop(SideName::kOld);
+  if (!stop) return {};
+  const DdlGate gate({.from_url = config_.sides.old_url,
+                      .to_url = config_.sides.new_url,
+                      .direction = direction,
+                      .policy = config_.ddl});
+  TRY(const bool passes, gate.would_pass(*stop));
+  if (passes) engine_.start();
+  return {};
+}
+
+Result<void> SchemaKeeper::look(const TableNames& tables) {
+  TRY(auto look, begin_look(tables));
+  TRY(const auto record, read_stream(look.target, stream_name(config_.name, SideName::kOld)));
   if (!record || record->stage != "following") return {};
-  TRY(auto found, compare_schemas(source, target, config_.direction(SideName::kOld, tables)));
-  has_differed_ = has_differed_ || !found.empty();
-  TRY_VOID(with_context(create_tables(target, found), "joining new tables"));
-  TRY(found, repeat(source, target, tables, std::move(found)));
-  TRY(found, compare_schemas(source, target, config_.direction(SideName::kOld, tables)));
-  // A table made since we began joins at the next look.
-  std::erase_if(found,
-                [](const SchemaDifference& one) { return !one.stops() || is_new_table(one); });
-  if (!found.empty()) {
-    engine_.set_schema_error(stopped(source, found));
-    has_differed_ = true;
+  TRY(auto all, compare_schemas(look.source, look.target, look.direction));
+  has_differed_ = has_differed_ || !all.empty();
+  TRY(const auto now, log_position(look.source));
+  look.before = std::exchange(last_, {now, all});
+  TRY_VOID(with_context(create_tables(look.target, all), "joining new tables"));
+  TRY(auto left, repeat(look));
+  erase_harmless(left);
+  if (!left.empty()) {
+    engine_.set_schema_error(stopped(look.source, left));
     return {};
   }
-  TRY_VOID(with_context(copy_new_tables(source, target, tables), "joining new tables"));
+  TRY_VOID(with_context(copy_new_tables(look.source, look.target, tables), "joining new tables"));
   engine_.set_schema_error(std::nullopt);
+  TRY_VOID(go_on(look.direction));
+  erase_harmless(all);
+  if (!all.empty()) return {};
   // The stream may have met the change before we did.
   if (std::exchange(has_differed_, false) && engine_.has_failed(SideName::kOld)) engine_.start();
   return {};

@@ -3,7 +3,9 @@
 // A look compares both catalogs (SchemaWatch) and acts as the policy says: new tables and
 // partitions are always joined (created, published, copied under a fresh snapshot, whose text keeps
 // the stream from applying twice); other changes are repeated with apply_safe, where that is safe;
-// what is left stops the stream with an error that names it.
+// what is left stops the stream with an error that names it. While the stream itself brings the
+// changes (DdlGate) a look only acts on what the stream has passed and left: indexes, and changes
+// that were kept from the log. It lets a stream that stopped at a change go on once it may.
 //
 // Every step can be killed and looked at again: what is missing is found anew. look() and the
 // checks may run on two threads, each on one.
@@ -33,20 +35,35 @@ class SchemaKeeper {
   Result<void> check_again(pg::Connection& active, const Direction& direction);
 
  private:
-  Result<std::vector<SchemaDifference>> repeat(pg::Connection& source, pg::Connection& target,
-                                               const TableNames& tables,
-                                               std::vector<SchemaDifference> found) const;
   Result<void> create_tables(pg::Connection& target,
                              const std::vector<SchemaDifference>& found) const;
   Result<void> copy_new_tables(pg::Connection& source, pg::Connection& target,
                                const TableNames& names);
   Result<void> publish_and_copy(pg::Connection& source, pg::Connection& target,
                                 const std::vector<Table>& tables) const;
+  using Found = std::vector<SchemaDifference>;
+  struct Seen {
+    pg::Lsn at;  // where the source stood behind it
+    Found found;
+  };
+  struct Look {
+    pg::Connection source;
+    pg::Connection target;
+    Direction direction;
+    bool is_streamed = false;  // the stream brings the changes
+    pg::Lsn passed{};          // by the stream, before this look
+    Seen before{};             // at the look before
+  };
+  Result<Look> begin_look(const TableNames& tables) const;
+  static Result<Found> left_by_stream(Look& look);
+  Result<Found> repeat(Look& look) const;
+  Result<void> go_on(const Direction& direction) const;
   Error stopped(pg::Connection& source, const std::vector<SchemaDifference>& found) const;
 
   const EngineConfig& config_;
   Engine& engine_;
   const std::filesystem::path directory_;
+  Seen last_;                  // of look()
   bool has_differed_ = false;  // at the last look or before it; of look()
   std::string fingerprint_;    // of check()
 };

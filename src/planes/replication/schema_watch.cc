@@ -3,20 +3,18 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
-
-#include "base/log.h"
+#include <nlohmann/json.hpp>
 
 namespace banyan::replication {
 namespace {
 
 // One row per table, column, label and index: kind, name, what must be equal, how to add it. A
-// column that comes with its parent's needs nothing of its own.
+// column that comes with its parent's needs nothing of its own. {0}: which tables.
 constexpr std::string_view kShape = R"sql(
 with moved as (select c.oid, c.relkind, n.nspname || '.' || c.relname as display,
     quote_ident(n.nspname) || '.' || quote_ident(c.relname) as qualified
   from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-  where c.oid = any ('{{{0}}}'::oid[]))
+  where {0})
 select 1, 'table', display, relkind::text, qualified, 0 from moved
 union all
 select 3, 'column', m.display || '.' || a.attname,
@@ -67,28 +65,9 @@ from moved m join pg_catalog.pg_index x on x.indrelid = m.oid join pg_catalog.pg
 where x.indisvalid and x.indislive and not i.relispartition
 order by 1, 6, 3)sql";
 
-struct Shape {
-  std::string kind;
-  std::string definition;
-  std::string repair;
-  std::size_t rank = 0;  // columns in their order
-};
-using Shapes = std::map<std::pair<int, std::string>, Shape>;
-
-// Of the tables that nobody mapped.
-Result<Shapes> read_shapes(pg::Connection& db, const TableNames& tables, const Mapping& mapping) {
-  TRY(auto moved, fenced_tables(db, tables));
-  std::erase_if(moved, [&](const FencedTable& table) {
-    const auto name = parse_table_name(table.qualified);
-    return mapping.find(name.schema, name.table) != nullptr || mapping.has_root_of(table);
-  });
-  const bool knows_generated = db.server_version() >= 120000;
-  const bool knows_missing = db.server_version() >= 110000;
-  TRY(const auto rows,
-      db.query(fmt::format(kShape, oid_list(moved),
-                           knows_generated ? "a.attgenerated <> ''" : "false",
-                           knows_missing ? "v.atthasmissing" : "false",
-                           knows_missing ? "(v.attmissingval::text::text[])[1]" : "null::text")));
+// Objects of the shape of the tables `which` names.
+Result<Shapes> read_shapes(pg::Connection& db, const std::string& which) {
+  TRY(const auto rows, db.query(shape_sql(db.server_version(), which)));
   Shapes shapes;
   for (std::size_t row = 0; row < rows.size(); row++) {
     shapes[{static_cast<int>(rows.integer(row, 0)), rows.str(row, 2)}] = {
@@ -97,74 +76,56 @@ Result<Shapes> read_shapes(pg::Connection& db, const TableNames& tables, const M
   return shapes;
 }
 
+// Of the tables that nobody mapped.
+Result<Shapes> read_shapes(pg::Connection& db, const TableNames& tables, const Mapping& mapping) {
+  TRY(auto moved, fenced_tables(db, tables));
+  std::erase_if(moved, [&](const FencedTable& table) { return is_mapped(table, mapping); });
+  return read_shapes(db, fmt::format("c.oid = any ('{{{}}}'::oid[])", oid_list(moved)));
+}
+
 bool has_table_of(const std::vector<SchemaDifference>& found, const std::string& object) {
   return std::ranges::any_of(found, [&](const SchemaDifference& difference) {
     return difference.kind == "table" && object.starts_with(difference.object + ".");
   });
 }
 
-constexpr std::string_view kDdlLog = R"sql(
-create table if not exists banyan.ddl_log(
-  id bigserial primary key, at timestamptz not null default clock_timestamp(), who text not null,
-  application text, tag text not null, object text, statement text);
-create or replace function banyan.note_ddl() returns event_trigger language plpgsql
-security definer set search_path = pg_catalog as $ddl$
-declare
-  touched record;
-begin
-  if current_setting('application_name', true) like 'banyan%' then return; end if;
-  for touched in select c.object_identity, c.command_tag, c.schema_name
-      from pg_event_trigger_ddl_commands() c where c.schema_name is distinct from 'banyan'
-      and c.schema_name is distinct from 'pg_temp' loop
-    if {} and current_setting('banyan.allow_ddl', true) is distinct from 'on'
-        and touched.command_tag ~ '^(CREATE|ALTER) (TABLE|TYPE|DOMAIN)' then
-      raise exception 'schema changes wait: the database is being moved (%)',
-        touched.object_identity
-        using errcode = '25006', hint = 'To do it all the same: set banyan.allow_ddl = on';
-    end if;
-    insert into banyan.ddl_log(who, application, tag, object, statement) values (session_user,
-      current_setting('application_name', true), touched.command_tag, touched.object_identity,
-      left(current_query(), 4000));
-  end loop;
-end $ddl$;
-create or replace function banyan.note_drop() returns event_trigger language plpgsql
-security definer set search_path = pg_catalog as $ddl$
-declare
-  gone record;
-begin
-  if current_setting('application_name', true) like 'banyan%' then return; end if;
-  for gone in select o.object_identity, o.object_type from pg_event_trigger_dropped_objects() o
-      where o.original and not o.is_temporary and o.schema_name is distinct from 'banyan' loop
-    if {} and current_setting('banyan.allow_ddl', true) is distinct from 'on'
-        and gone.object_type in ('table', 'table column', 'type') then
-      raise exception 'schema changes wait: the database is being moved (%)', gone.object_identity
-        using errcode = '25006', hint = 'To do it all the same: set banyan.allow_ddl = on';
-    end if;
-    insert into banyan.ddl_log(who, application, tag, object, statement) values (session_user,
-      current_setting('application_name', true), tg_tag, gone.object_identity,
-      left(current_query(), 4000));
-  end loop;
-end $ddl$;
-drop event trigger if exists banyan_ddl; drop event trigger if exists banyan_drop;
-create event trigger banyan_ddl on ddl_command_end execute procedure banyan.note_ddl();
-create event trigger banyan_drop on sql_drop execute procedure banyan.note_drop()
-)sql";
-
 }  // namespace
 
-Result<DdlPolicy> parse_ddl_policy(std::string_view name) {
-  if (name == "stop") return DdlPolicy::kStop;
-  if (name == "freeze") return DdlPolicy::kFreeze;
-  if (name == "apply_safe") return DdlPolicy::kApplySafe;
-  return failure(Code::kInvalidArgument,
-                 fmt::format("ddl is stop, freeze or apply_safe, not {}", name));
+std::string shape_sql(int server_version, const std::string& which) {
+  const bool knows_generated = server_version >= 120000;
+  const bool knows_missing = server_version >= 110000;
+  return fmt::format(kShape, which, knows_generated ? "a.attgenerated <> ''" : "false",
+                     knows_missing ? "v.atthasmissing" : "false",
+                     knows_missing ? "(v.attmissingval::text::text[])[1]" : "null::text");
 }
 
-Result<std::vector<SchemaDifference>> compare_schemas(pg::Connection& source,
-                                                      pg::Connection& target,
-                                                      const Direction& direction) {
-  TRY(const auto here, read_shapes(source, direction.from, direction.mapping));
-  TRY(const auto there, read_shapes(target, direction.to, direction.mapping.reversed()));
+Result<Shapes> read_shape(pg::Connection& db, const std::string& table) {
+  return read_shapes(db,
+                     fmt::format("c.oid = pg_catalog.to_regclass({})", pg::quote_literal(table)));
+}
+
+Result<Shapes> parse_shape(std::string_view json) {
+  const auto rows = nlohmann::json::parse(json, nullptr, false);
+  if (!rows.is_array()) return failure(Code::kCorruption, "a table's shape is not readable");
+  Shapes shapes;
+  for (const auto& row : rows) {
+    if (!row.is_array() || row.size() < 5 || !row[0].is_number_integer()) {
+      return failure(Code::kCorruption, "a table's shape is not readable");
+    }
+    const auto text = [&](std::size_t at) {
+      return row[at].is_string() ? std::string(row[at]) : "";
+    };
+    shapes[{row[0].get<int>(), text(2)}] = {text(1), text(3), text(4), shapes.size()};
+  }
+  return shapes;
+}
+
+bool is_mapped(const FencedTable& table, const Mapping& mapping) {
+  const auto name = parse_table_name(table.qualified);
+  return mapping.find(name.schema, name.table) != nullptr || mapping.has_root_of(table);
+}
+
+std::vector<SchemaDifference> compare_shapes(const Shapes& here, const Shapes& there) {
   std::vector<SchemaDifference> found;
   for (const auto& [key, shape] : here) {
     const auto& object = key.second;
@@ -196,30 +157,32 @@ Result<std::vector<SchemaDifference>> compare_schemas(pg::Connection& source,
   return found;
 }
 
-Result<void> log_ddl(pg::Connection& source, DdlPolicy policy) {
-  const bool may = source.parameter("is_superuser") == "on";
-  if (!may && policy != DdlPolicy::kFreeze) return {};
-  if (!may) {
-    return std::unexpected(
-        Error(Code::kConflict, "ddl: freeze needs a superuser on the source, for an event trigger")
-            .with_remedy("1. Connect as a superuser. 2. Choose ddl: stop or apply_safe."));
-  }
-  const auto* freezes = policy == DdlPolicy::kFreeze ? "true" : "false";
-  return with_context(source.exec(fmt::format(kDdlLog, freezes, freezes)),
-                      "keeping a log of schema changes");
+Result<std::vector<SchemaDifference>> compare_schemas(pg::Connection& source,
+                                                      pg::Connection& target,
+                                                      const Direction& direction) {
+  TRY(const auto here, read_shapes(source, direction.from, direction.mapping));
+  TRY(const auto there, read_shapes(target, direction.to, direction.mapping.reversed()));
+  return compare_shapes(here, there);
 }
 
-std::string last_ddl(pg::Connection& source) {
-  auto known = source.query("select pg_catalog.to_regclass('banyan.ddl_log')");
-  if (!known || known->is_null(0, 0)) return "";
-  auto rows = source.query(
-      "select who || ' (' || coalesce(nullif(application, ''), '?') || '): ' || "
-      "coalesce(statement, tag) from banyan.ddl_log order by id desc limit 3");
-  std::string text;
-  for (std::size_t row = 0; rows && row < rows->size(); row++) {
-    text += (row > 0 ? "; " : "") + rows->str(row, 0);
+std::string list_of(const std::vector<SchemaDifference>& found) {
+  std::string list;
+  for (const auto& one : found) {
+    list += fmt::format("{}{} {} {}", list.empty() ? "" : "; ", one.kind, one.object, one.what);
   }
-  return text;
+  return list;
+}
+
+std::string ways_out(const std::vector<SchemaDifference>& found) {
+  std::string repairs;
+  for (const auto& one : found) {
+    if (one.is_repeatable()) repairs += one.repair + "; ";
+  }
+  return fmt::format(
+      "1. Make the same change on the new side{}{}, then start the migration again. 2. Undo it on "
+      "the old side, then start again. 3. With ddl: apply_safe in the migration's configuration "
+      "what can be repeated is repeated.",
+      repairs.empty() ? "" : ": ", repairs);
 }
 
 }  // namespace banyan::replication

@@ -137,6 +137,10 @@ pg::Lsn Stream::position() const {
   return shared_.with([](const ApplyShared& shared) { return shared.position; });
 }
 
+std::optional<DdlTransaction> Stream::ddl_stop() const {
+  return shared_.with([](const ApplyShared& shared) { return shared.ddl_stop; });
+}
+
 StreamStatus Stream::status() const {
   StreamStatus status;
   health_.with([&](const Health& health) {
@@ -158,6 +162,7 @@ StreamStatus Stream::status() const {
     status.batches_beside = shared.batches_beside;
     status.batches_again = shared.batches_again;
     status.misfit = shared.misfit;
+    status.ddl = shared.ddl;
     status.alarms_total = shared.alarms_total;
     status.alarms = shared.alarms;
     applied_us = shared.applied_time_us;

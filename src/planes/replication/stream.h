@@ -50,6 +50,7 @@ struct StreamStatus {
   std::int64_t batches_beside = 0;
   std::int64_t batches_again = 0;
   std::optional<Misfit> misfit;
+  std::deque<DdlNote> ddl;
   std::int64_t alarms_total = 0;
   std::deque<Alarm> alarms;
   LogStanding spool;
@@ -77,6 +78,8 @@ class Stream {
   Result<void> at_point(const std::function<Result<pg::Lsn>()>& find_point, Duration timeout,
                         const std::function<Result<void>()>& body);
   std::vector<TouchedKey> touched_keys(std::size_t limit) const;
+  // The change of the schema before which applying has stopped.
+  std::optional<DdlTransaction> ddl_stop() const;
   // The source has to keep too much of its log: tell it that what is fsynced here is safe.
   void set_wal_short(bool is_short) { signals_.is_wal_short = is_short; }
 

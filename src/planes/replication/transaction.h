@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "planes/replication/ddl_log.h"
 #include "wire/pg/pgoutput.h"
 
 namespace banyan::replication {
@@ -84,6 +85,7 @@ struct Fragment {
   std::int64_t commit_time_us = 0;
   std::optional<std::int64_t> barrier_epoch;  // of the last fragment
   std::vector<Change> changes;
+  std::vector<DdlEntry> ddl{};     // what the transaction changed in the schema, as far as it came
   std::shared_ptr<Arena> arena{};  // holds the bytes of the changes
   std::size_t bytes = 0;
 };
@@ -98,6 +100,8 @@ struct Batch {
   pg::Lsn commit;        // where its commit record begins
   std::int64_t time_us = 0;
   std::optional<std::int64_t> barrier;
+  bool has_ddl = false;
+  bool is_alone() const { return barrier || has_ddl; }  // in a target transaction of its own
 };
 
 // What one read of the stream gave: handed over together, because a queue costs more than a row.
