@@ -45,10 +45,12 @@ def main():
         said = {}
         try:
             for command in commands:
-                said[command] = run(command, place, environment)
+                said[command] = said.get(command, "") + run(command, place, environment)
         finally:
             subprocess.run([programs / "banyan", "down"], cwd=place, capture_output=True, check=False)
         assert "EQUAL" in said["banyan migrate verify shop"]
+        assert "of what was not proven" in said["banyan migrate verify shop --incremental"]
+        assert "0 of 10000 rows proven equal; compared after the act: public.item 5000" in said["banyan migrate status shop"]
         assert "fence" in said["banyan migrate switch shop --dry-run"]
         for table in ("orders", "item"):
             rows = [server.run(f"select * from {table} order by id", "shop") for server in (old, new)]

@@ -37,18 +37,11 @@ std::string ways_out(const std::string& name) {
          name + "; what was written since is kept.\nThen: banyan migrate verify " + name + ".";
 }
 
-json unproven_table(const json& copied) {
+// Rows of a table that was never compared are counted as copied.
+ProofStanding unproven_table(const json& copied) {
   const auto rows = std::max(copied.value("rows_copied", std::int64_t{0}),
                              copied.value("rows_estimate", std::int64_t{0}));
-  return {{"rows", rows}, {"unproven_rows", rows}, {"position", ""}, {"at_ms", 0}};
-}
-
-json to_json(const TableProof& table) {
-  const auto unproven = std::min(table.rows, table.touched.rows_at_most().value_or(table.rows));
-  return {{"rows", table.rows},
-          {"unproven_rows", unproven},
-          {"position", table.position},
-          {"at_ms", table.at_ms}};
+  return {.rows = rows, .unproven_rows = rows, .position = ""};
 }
 
 // Of both directions of a switched split: what was done says more than that the rest was equal.
@@ -170,21 +163,24 @@ json Job::proof_json() const {
   return out;
 }
 
-// `tables` are those of the copy. Rows of a table that was never compared are counted as copied.
+// `tables` are those of the copy.
 json Job::proven_json(const json& tables) const {
-  const auto proven = proof_.tables();
-  json out = {{"rows", 0}, {"unproven_rows", 0}, {"tables", json::array()}};
+  const auto proven = proof_.standing();
+  ProofStanding all;
+  json list = json::array();
   for (const auto& copied : tables) {
     const auto name = copied.value("table", "");
     const auto found = proven.find(name);
-    auto table = found == proven.end() ? unproven_table(copied) : to_json(found->second);
-    out["rows"] = out["rows"].get<std::int64_t>() + table["rows"].get<std::int64_t>();
-    out["unproven_rows"] =
-        out["unproven_rows"].get<std::int64_t>() + table["unproven_rows"].get<std::int64_t>();
-    table["table"] = name;
-    out["tables"].push_back(std::move(table));
+    const auto table = found == proven.end() ? unproven_table(copied) : found->second;
+    all.rows += table.rows;
+    all.unproven_rows += table.unproven_rows;
+    list.push_back({{"table", name},
+                    {"rows", table.rows},
+                    {"unproven_rows", table.unproven_rows},
+                    {"position", table.position},
+                    {"at_ms", table.at_ms}});
   }
-  return out;
+  return {{"rows", all.rows}, {"unproven_rows", all.unproven_rows}, {"tables", std::move(list)}};
 }
 
 // The stream cannot go on: a new slot, and what differs from its snapshot.

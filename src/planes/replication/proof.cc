@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -199,10 +200,19 @@ std::optional<TableProof> Proof::table(const std::string& name) const {
   });
 }
 
-std::map<std::string, TableProof> Proof::tables() const {
-  auto tables = state_.with([](const State& state) { return state.tables; });
-  std::erase_if(tables, [](const auto& entry) { return !entry.second.is_proven(); });
-  return tables;
+std::map<std::string, ProofStanding> Proof::standing() const {
+  std::map<std::string, ProofStanding> all;
+  state_.with([&](const State& state) {
+    for (const auto& [name, table] : state.tables) {
+      if (!table.is_proven()) continue;
+      const auto touched = table.touched.rows_at_most().value_or(table.rows);
+      all[name] = {.rows = table.rows,
+                   .unproven_rows = std::min(table.rows, touched),
+                   .position = table.position,
+                   .at_ms = table.at_ms};
+    }
+  });
+  return all;
 }
 
 std::int64_t Proof::epoch() const {

@@ -43,6 +43,14 @@ struct TableProof {
   bool is_proven() const { return !shape.empty(); }
 };
 
+// The same, told to people.
+struct ProofStanding {
+  std::int64_t rows = 0;
+  std::int64_t unproven_rows = 0;  // at most
+  std::string position;
+  std::int64_t at_ms = 0;
+};
+
 // What a comparison found of a table.
 struct TableFinding {
   bool is_equal = false;
@@ -73,7 +81,7 @@ class Proof {
              const std::string& position);
   // Only what is proven.
   std::optional<TableProof> table(const std::string& name) const;
-  std::map<std::string, TableProof> tables() const;
+  std::map<std::string, ProofStanding> standing() const;
 
   // The last act whose opening is proven.
   std::int64_t epoch() const;

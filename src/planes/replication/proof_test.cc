@@ -49,7 +49,7 @@ class ProofTest : public testing::Test {
 TEST_F(ProofTest, NothingIsProvenBeforeItIsCompared) {
   EXPECT_FALSE(proof_->is_watching());
   touch("public.t", "7");
-  EXPECT_TRUE(proof_->tables().empty());
+  EXPECT_TRUE(proof_->standing().empty());
 }
 
 TEST_F(ProofTest, WhatWasEqualIsProvenAndStaysSoAfterAKill) {
@@ -110,7 +110,7 @@ TEST_F(ProofTest, WhatDiffersIsNotProvenAnyMore) {
 
 TEST_F(ProofTest, AComparisonThatWasNotFinishedProvesNothing) {
   proof_->close(proof_->open(), {}, "0/10");
-  EXPECT_TRUE(proof_->tables().empty());
+  EXPECT_TRUE(proof_->standing().empty());
   EXPECT_FALSE(proof_->is_watching());
 }
 
@@ -138,13 +138,13 @@ TEST_F(ProofTest, AComparisonSaysNothingOfWhatWasForgottenMeanwhile) {
   const auto begun = proof_->open();
   ASSERT_TRUE(proof_->claimed("shop:old", 9));
   proof_->close(begun, {{"public.t", equal(100)}}, "0/10");
-  EXPECT_TRUE(proof_->tables().empty());
+  EXPECT_TRUE(proof_->standing().empty());
 }
 
 TEST_F(ProofTest, AFileThatCannotBeReadProvesNothing) {
   prove("public.t");
   std::ofstream(file(), std::ios::trunc) << "not what was kept\n";
-  EXPECT_TRUE(reopen().tables().empty());
+  EXPECT_TRUE(reopen().standing().empty());
 }
 
 TEST_F(ProofTest, TheActThatIsProvenIsRemembered) {

@@ -26,7 +26,7 @@ class TouchedRows {
  public:
   using Key = std::vector<std::string>;                 // texts of the key's columns
   using Range = std::pair<std::int64_t, std::int64_t>;  // both ends included
-  static constexpr std::size_t kMost = 4096;            // keys or ranges
+  static constexpr std::size_t kMost = 16'384;          // keys or ranges
   static constexpr std::size_t kKeyBytesMost = 256;     // a longer key means every row
 
   // True when this was not known before.

@@ -47,7 +47,7 @@ TEST(TouchedRows, NumbersAtTheEndsDoNotOverflow) {
   const auto most = std::numeric_limits<std::int64_t>::max();
   rows.add({std::to_string(least)}, 1);
   rows.add({std::to_string(most)}, 1);
-  for (int key = 0; key < 10'000; key++) rows.add({std::to_string(key * 1'000'003LL)}, 1);
+  for (int key = 0; key < 20'000; key++) rows.add({std::to_string(key * 1'000'003LL)}, 1);
   EXPECT_EQ(rows.ranges().front().first, least);
   EXPECT_EQ(rows.ranges().back().second, most);
 }
@@ -97,7 +97,7 @@ TEST(TouchedRows, SettlesOnlyWhatWasNotTouchedSince) {
 
 TEST(TouchedRows, IsTheSameAfterBeingKept) {
   TouchedRows numbers;
-  for (int key = 0; key < 9'000; key += 2) numbers.add({std::to_string(key)}, 1);
+  for (int key = 0; key < 60'000; key += 2) numbers.add({std::to_string(key)}, 1);
   EXPECT_EQ(TouchedRows::from_json(numbers.to_json()).ranges(), numbers.ranges());
   TouchedRows keys;
   keys.add({"a", "b"}, 1);
