@@ -60,11 +60,11 @@ def served(handler, credentials=None):
         pool.shutdown()
 
 
-async def publish(gateway, backends, routes=None):
+async def publish(gateway, backends, routes=None, **more):
     """`backends`: name -> (port, rules)."""
     gateway.epoch += 1
     base = snapshot(gateway.port, {name: [f"127.0.0.1:{port}"] for name, (port, _) in backends.items()},
-                    gateway.epoch, routes)
+                    gateway.epoch, routes, **more)
     for name, (_, rules) in backends.items():
         base["backends"][name] |= rules
     await gateway.verb("snapshot.put", snapshot=base)
@@ -138,6 +138,48 @@ async def http_over_tls_goes_to_http1_backends_too(gateway):
         server.close()
 
 
+def expired(authority, name):
+    """Files of a certificate that was over yesterday, which `banyan cert` does not make."""
+    files = {kind: str(authority.folder / f"{kind}.pem") for kind in ("request", "key", "certificate")}
+    for command in (["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
+                     files["key"], "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}", "-out",
+                     files["request"]],
+                    ["x509", "-req", "-in", files["request"], "-CA", authority.ca, "-CAkey",
+                     str(authority.folder / "ca-key.pem"), "-days", "-1", "-copy_extensions", "copy", "-out",
+                     files["certificate"]]):
+        subprocess.run(["openssl", *command], check=True, capture_output=True)
+    return files
+
+
+async def why_a_certificate_is_refused_is_found_and_logged(gateway):
+    with Authority(gateway) as authority:
+        import ssl
+        async def listen(files):
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(files["certificate"], files["key"])
+            return await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0, ssl=context)
+        good = await listen(authority.issue("shop.example"))
+        old = await listen(expired(authority, "old.example"))
+        plain = await asyncio.start_server(lambda r, w: w.write(b"HTTP/1.1 200 OK\r\n\r\n"), "127.0.0.1", 0)
+        cases = [(good, {"server_name": "shop.example"}, "certificate"),
+                 (good, {"ca": authority.ca, "server_name": "other.example"}, "hostname mismatch"),
+                 (old, {"ca": authority.ca, "server_name": "old.example"}, "certificate has expired"),
+                 (plain, {"ca": authority.ca}, "wrong version number")]
+        for number, (server, tls, why) in enumerate(cases):
+            port = server.sockets[0].getsockname()[1]
+            for protocol in ("http1", "h2"):
+                await publish(gateway, {f"b{number}{protocol}": (port, {"tls": tls, "protocol": protocol})},
+                              access_log=f"{gateway.directory}/access.log")
+                answer = await gateway.get(fields=[f"X-Request-Id: r{number}{protocol}"])
+                assert answer.status == 502 and b"tls" not in answer.body, (why, answer.status, answer.body)
+                (line,) = (await gateway.verb("request.find", id=f"r{number}{protocol}"))["requests"]
+                assert why in line["reason"] and "tls: " in line["reason"], line
+                said = [line for line in gateway.log_tail(1000).splitlines() if f'"b{number}{protocol}"' in line]
+                assert said and all("endpoint cannot be connected to" in line and why in line for line in said), said
+        for server in (good, old, plain):
+            server.close()
+
+
 async def grpc_checks_believe_only_serving(gateway):
     health = Health("shop.v1")
     with served(health) as port:
@@ -200,5 +242,6 @@ async def the_gateway_is_a_grpc_health_service_where_a_route_says_so(gateway):
 
 if __name__ == "__main__":
     main([the_spec_says_how_a_backend_is_spoken_to, http_over_tls_goes_to_http1_backends_too,
+          why_a_certificate_is_refused_is_found_and_logged,
           grpc_checks_believe_only_serving, tcp_checks_want_a_connection_and_http_checks_a_status,
           the_gateway_is_a_grpc_health_service_where_a_route_says_so])

@@ -61,6 +61,7 @@ void Exchange::begin_trace(const http::Head& head) {
 }
 
 void Exchange::finish_trace() {
+  const std::string reason = full_reason();
   const RequestTrace::Request request{
       .method = method_,
       .scheme = client_.scheme(),
@@ -69,7 +70,7 @@ void Exchange::finish_trace() {
   const RequestTrace::End end{
       .status = status_,
       .route = route_ != nullptr ? std::string_view(route_->spec.path) : std::string_view(),
-      .problem = reason_};
+      .problem = reason};
   spans_->finish(request, end, worker_.traces());
 }
 
@@ -251,6 +252,12 @@ io::Task<Answered> Exchange::send_own(OwnAnswer answer) {
   co_return sent.ok() ? Answered::kFully : Answered::kNotFully;
 }
 
+// For the log and the trace; the client is told less.
+std::string Exchange::full_reason() const {
+  const bool adds = *reason_ != '\0' && !unreachable_.empty();
+  return adds ? fmt::format("{} ({})", reason_, unreachable_) : reason_;
+}
+
 void Exchange::record() {
   if (client_.incoming().has_extensions && desync_.level == http::Desync::kCompliant)
     desync_ = http::judge(http::kChunkExtension);
@@ -264,6 +271,7 @@ void Exchange::record() {
   metrics.count_desync(desync_.level);
   if (held_ > Duration::zero()) metrics.held.record(held_);
   if (!worker_.logs_requests()) return;
+  const std::string reason = full_reason();
   worker_.log_request({.client = client_.ip(),
                        .method = method_,
                        .host = host_,
@@ -272,7 +280,7 @@ void Exchange::record() {
                        .upstream = upstream_address_,
                        .trace = trace_.trace(),
                        .id = request_id_,
-                       .reason = reason_,
+                       .reason = reason,
                        .desync = desync_,
                        .status = status_,
                        .bytes_in = bytes_in,
@@ -489,6 +497,7 @@ io::Task<AttemptEnd> Exchange::converse(Endpoint& endpoint) {
                            .declines = decliner(),
                            .owner = *this};
   declined_ = false;
+  unreachable_.clear();
   Attempt attempt(order, *upstream_);
   attempt_ = &attempt;
   const AttemptEnd end = co_await attempt.run();
@@ -543,6 +552,7 @@ io::Task<bool> Exchange::connect(Endpoint& endpoint) {
   ++metrics.upstream_connects;
   if (!connected) {
     ++metrics.upstream_connect_failures;
+    unreachable_ = connected.error().message();
     co_return false;
   }
   metrics.upstream_connect.record(worker_.clock().now() - begin);

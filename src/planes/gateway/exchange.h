@@ -79,6 +79,7 @@ class Exchange final : private ClientObserver, private AttemptOwner {
   std::optional<Problem> body_problem() const;
   std::optional<Problem> desync_problem();
   io::Task<Answered> reply(Problem problem);
+  std::string full_reason() const;
   void record();
 
   Entry enter();
@@ -175,6 +176,7 @@ class Exchange final : private ClientObserver, private AttemptOwner {
   int status_ = 0;
   std::uint64_t bytes_out_ = 0;
   const char* reason_ = "";  // of an own reply
+  std::string unreachable_;  // why the endpoint asked last could not be connected to
   Duration first_byte_{};
 };
 

@@ -2,10 +2,18 @@
 
 #include <algorithm>
 
+#include "base/log.h"
 #include "planes/gateway/http1_upstream.h"
 #include "planes/gateway/http2_upstream.h"
 
 namespace banyan::gateway {
+namespace {
+
+// Between two lines of the log about one endpoint: of the same trouble, of another one.
+constexpr Duration kTellAgain = 60s;
+constexpr Duration kTellAnother = 1s;
+
+}  // namespace
 
 Endpoint::Endpoint(io::Loop& loop, std::string backend, const EndpointPlan& plan)
     : loop_(loop), backend_(std::move(backend)), ewma_(loop.now()) {
@@ -55,17 +63,28 @@ std::unique_ptr<Upstream> Endpoint::take_idle() {
   return upstream;
 }
 
+std::unexpected<Error> Endpoint::unreachable(const Error& error) {
+  const Mono now = loop_.now();
+  if (now - told_at_ >= (error.message() == told_ ? kTellAgain : kTellAnother)) {
+    told_ = error.message();
+    told_at_ = now;
+    log_warn("endpoint cannot be connected to",
+             {{"backend", backend_}, {"address", address()}, {"error", told_}});
+  }
+  return std::unexpected(error);
+}
+
 io::Task<Result<std::unique_ptr<Upstream>>> Endpoint::connect(Mono deadline) {
   if (plan_.http2) {
     auto link = std::make_shared<Http2Link>(loop_, plan_);
     const Result<void> linked = co_await link->connect(deadline);
-    if (!linked) co_return std::unexpected(linked.error());
+    if (!linked) co_return unreachable(linked.error());
     links_.push_back(link);
     co_return std::unique_ptr<Upstream>(std::make_unique<Http2Upstream>(*this, std::move(link)));
   }
   auto upstream = std::make_unique<Http1Upstream>(loop_, *this);
   const Result<void> connected = co_await upstream->connect(plan_, deadline);
-  if (!connected) co_return std::unexpected(connected.error());
+  if (!connected) co_return unreachable(connected.error());
   co_return std::unique_ptr<Upstream>(std::move(upstream));
 }
 

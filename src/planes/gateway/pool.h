@@ -77,10 +77,13 @@ class Endpoint {
   std::string backend_;
   EndpointPlan plan_;
   std::unique_ptr<Upstream> open_stream();
+  std::unexpected<Error> unreachable(const Error& error);
 
   Ejection ejection_{spec::Eject{}};
   PeakEwma ewma_;
   Mono started_{};
+  std::string told_;  // why it could not be connected to, in the log at told_at_
+  Mono told_at_{};
   std::vector<std::unique_ptr<Upstream>> idle_;    // oldest first
   std::vector<std::shared_ptr<Http2Link>> links_;  // of an HTTP/2 backend, shared by requests
 };
