@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import pathlib
+import signal
 import subprocess
 import tempfile
 import time
@@ -93,6 +94,29 @@ async def without_redis_each_gateway_goes_on_by_itself(gateway):
             log = one.log_tail(1000)
             assert log.count("are shared with other gateways") == 2, log
             assert log.count("are not shared") == 1, log
+
+
+async def a_redis_that_hangs_delays_nobody_and_a_restart_shares_again(gateway):
+    async with Backend() as backend:
+        with Redis() as redis:
+            await publish(gateway, backend, SHARED | {"client_requests_per_s": 1_000_000},
+                          limits_redis={"text": redis.url()})
+            await until_up([gateway], "1")
+            redis.process.send_signal(signal.SIGSTOP)
+            try:
+                async def hangs():
+                    assert (await gateway.get()).status == 200
+                    return await is_up(gateway) == "0"
+                await until(hangs, "banyan_gateway_shared_limits_up 0")
+                await publish(gateway, backend, LIMITS)
+                assert await is_up(gateway) is None
+                await publish(gateway, backend, SHARED, limits_redis={"text": redis.url()})
+            finally:
+                redis.process.send_signal(signal.SIGCONT)
+            await until_up([gateway], "1")
+            await asyncio.to_thread(gateway.kill9)
+            await asyncio.to_thread(gateway.start)
+            await until_up([gateway], "1")
 
 
 async def a_slash_64_is_one_client_in_redis_too(gateway):
@@ -190,5 +214,6 @@ async def the_gateways_of_one_site_share_by_its_spec(gateway):
 
 
 main([two_gateways_admit_what_one_would, without_redis_each_gateway_goes_on_by_itself,
-      a_slash_64_is_one_client_in_redis_too, the_password_is_looked_up_when_needed_and_never_shown,
+      a_redis_that_hangs_delays_nobody_and_a_restart_shares_again, a_slash_64_is_one_client_in_redis_too,
+      the_password_is_looked_up_when_needed_and_never_shown,
       the_gateways_of_one_site_share_by_its_spec])
