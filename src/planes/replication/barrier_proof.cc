@@ -74,8 +74,9 @@ void BarrierProof::prove() {
       return stop.stop_requested() || SystemClock().now() > give_up;
     };
     TRY(auto missing, compare_held(held->pairs, held->direction, *held->unproven, is_cancelled));
+    if (!missing.equal) return missing;
     auto every = compare_held(held->pairs, held->direction, *held->all, is_cancelled);
-    return every || !missing.equal ? std::move(every) : std::move(missing);
+    return every ? std::move(every) : std::move(missing);
   };
   prove_by(compare, held->epoch);
 }

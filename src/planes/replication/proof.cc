@@ -125,9 +125,11 @@ Result<void> Proof::forget(State& state, std::string_view why) const {
   log_warn("nothing is proven any more", {{"why", why}});
   state.tables.clear();
   state.forgotten = ++state.now;
+  state.is_stale = true;
   std::error_code trouble;
   std::filesystem::remove(path_, trouble);
   if (trouble) return failure(Code::kUnavailable, "cannot remove " + path_.string(), Retry::kSafe);
+  state.is_stale = false;
   rewrite(state);
   return {};
 }
@@ -137,19 +139,22 @@ Result<void> Proof::claimed(const std::string& stream, std::int64_t epoch) {
     const auto last = state.claims.find(stream);
     const bool is_next = last == state.claims.end() || last->second + 1 == epoch;
     state.claims[stream] = epoch;
-    if (!is_next && !state.tables.empty()) return forget(state, "others have applied " + stream);
+    if (state.is_stale || (!is_next && !state.tables.empty()))
+      return forget(state, "others have applied " + stream);
     return append(state, {{"claim", stream}, {"epoch", epoch}});
   });
 }
 
 bool Proof::is_watching() const {
-  return state_.with(
-      [](const State& state) { return !state.tables.empty() || !state.open.empty(); });
+  return state_.with([](const State& state) {
+    return state.is_stale || !state.tables.empty() || !state.open.empty();
+  });
 }
 
 Result<void> Proof::touch(const std::map<std::string, TableTouch>& tables) {
   TRY_VOID(fail_point("proof.touch"));
   return state_.with([&](State& state) -> Result<void> {
+    if (state.is_stale) TRY_VOID(forget(state, "its file could not be removed"));
     const auto now = ++state.now;
     for (const auto& [name, touch] : tables) {
       auto table = state.tables.find(name);
@@ -176,9 +181,10 @@ void Proof::close(Moment begun, const std::map<std::string, TableFinding>& findi
     state.open.erase(state.open.find(begun));
     for (const auto& [name, found] : findings) {
       auto& table = state.tables[name];
-      const bool says_something = begun > state.forgotten && (found.is_whole || table.is_proven());
-      if (!says_something) continue;
+      const bool is_late = begun < state.forgotten || begun < table.differed;
+      if (is_late || (!found.is_whole && !table.is_proven())) continue;
       table.shape = found.is_equal ? found.shape : "";
+      if (!found.is_equal) table.differed = begun;
       if (!found.is_equal) continue;
       table.touched.settle(begun);
       if (found.is_whole) table.rows = found.rows;

@@ -40,6 +40,7 @@ struct TableProof {
   std::int64_t at_ms = 0;
   std::vector<std::string> columns{};  // of the key of `touched`
   TouchedRows touched{};
+  Moment differed = 0;  // a comparison begun before says nothing; not kept
   bool is_proven() const { return !shape.empty(); }
 };
 
@@ -96,6 +97,7 @@ class Proof {
     Moment forgotten = 0;  // comparisons begun before say nothing
     std::multiset<Moment> open;
     int file = -1;
+    bool is_stale = false;  // the file says more than is true, and must go before anything else
   };
   void load(State& state) const;
   // The file is there with this line too, or not at all.

@@ -108,6 +108,28 @@ TEST_F(ProofTest, WhatDiffersIsNotProvenAnyMore) {
   EXPECT_FALSE(reopen().table("public.t"));
 }
 
+TEST_F(ProofTest, AnOlderComparisonDoesNotSpeakAgainstOneThatFoundADifference) {
+  const auto older = proof_->open();
+  proof_->close(proof_->open(), {{"public.t", {.is_whole = true, .shape = kShape}}}, "0/20");
+  proof_->close(older, {{"public.t", equal(100)}}, "0/10");
+  EXPECT_FALSE(proof_->table("public.t"));
+  prove("public.t");
+  EXPECT_TRUE(proof_->table("public.t"));
+}
+
+TEST_F(ProofTest, NothingIsWrittenWhileAFileSaysMoreThanIsTrue) {
+  ASSERT_TRUE(proof_->claimed("shop:old", 4));
+  prove("public.t");
+  std::filesystem::remove(file());
+  std::filesystem::create_directories(file() / "in the way");
+  EXPECT_FALSE(proof_->claimed("shop:old", 9));
+  EXPECT_TRUE(proof_->is_watching());
+  EXPECT_FALSE(proof_->touch({}));
+  std::filesystem::remove_all(file());
+  EXPECT_TRUE(proof_->touch({}));
+  EXPECT_FALSE(proof_->is_watching());
+}
+
 TEST_F(ProofTest, AComparisonThatWasNotFinishedProvesNothing) {
   proof_->close(proof_->open(), {}, "0/10");
   EXPECT_TRUE(proof_->standing().empty());

@@ -7,6 +7,8 @@
 namespace banyan::replication {
 namespace {
 
+constexpr int kShiftTold = 40;  // wider ranges hold more rows than any table
+
 // The number that is written so, and only so.
 std::optional<std::int64_t> number_of(const TouchedRows::Key& key) {
   if (key.size() != 1) return std::nullopt;
@@ -80,7 +82,7 @@ void TouchedRows::settle(Moment moment) {
 }
 
 std::optional<std::int64_t> TouchedRows::rows_at_most() const {
-  if (all_) return std::nullopt;
+  if (all_ || shift_ > kShiftTold) return std::nullopt;
   return static_cast<std::int64_t>(keys_.size() + (ranges_.size() << shift_));
 }
 

@@ -37,7 +37,7 @@ class TouchedRows {
 
   bool empty() const { return !all_ && keys_.empty() && ranges_.empty(); }
   bool is_all() const { return all_.has_value(); }
-  // How many rows that are at most; nothing: all.
+  // How many rows that are at most; nothing: as many as there are.
   std::optional<std::int64_t> rows_at_most() const;
   // One by one; nothing when they are not known so any more.
   std::optional<std::vector<Key>> keys() const;

@@ -52,6 +52,15 @@ TEST(TouchedRows, NumbersAtTheEndsDoNotOverflow) {
   EXPECT_EQ(rows.ranges().back().second, most);
 }
 
+TEST(TouchedRows, KeysAllOverTheNumbersAreAsManyRowsAsThereAre) {
+  TouchedRows rows;
+  for (std::uint64_t key = 1; key <= 20'000; key++) {
+    rows.add({std::to_string(static_cast<std::int64_t>(key * 0x9E3779B97F4A7C15))}, 1);
+  }
+  EXPECT_EQ(rows.rows_at_most(), std::nullopt);
+  EXPECT_FALSE(rows.is_all());
+}
+
 TEST(TouchedRows, TooManyOtherKeysAreEveryRow) {
   TouchedRows rows;
   for (std::size_t key = 0; key <= TouchedRows::kMost; key++) {
