@@ -210,8 +210,9 @@ class World:
         """The empty servers the migration moves to; Banyan itself serves the bucket."""
         self.new = Postgres(self, "new")
         self.new.start()
+        # A title of its own would be written over the environment, by which our processes are found.
         self.spawn("redis", ["redis-server", "--port", str(self.redis_port), "--bind", "127.0.0.1", "--save", "",
-                             "--dir", str(self.directory)])
+                             "--set-proc-title", "no", "--dir", str(self.directory)])
         wait_until(self._redis_answers, "Redis")
 
     def _redis_answers(self):
