@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <iostream>
 #include <thread>
 
@@ -15,6 +16,7 @@ namespace {
 
 constexpr Duration kVerifyPatience = 11min;
 constexpr Duration kWatchPause = 1s;
+constexpr std::size_t kTablesTold = 50;
 constexpr Duration kEventPause = 20ms;
 constexpr Duration kControlPatience = 30s;
 constexpr Duration kCreatePatience = 150s;
@@ -205,18 +207,23 @@ void print_file_differences(const json& files) {
   }
 }
 
+std::string proven_text(const json& table) {
+  const std::string position = table.value("position", "");
+  const long rows = table.value("rows", 0L);
+  if (position.empty()) return fmt::format("{} rows, not proven", rows);
+  const auto when = Wall(std::chrono::milliseconds(table.value("at_ms", 0L)));
+  const long unproven = table.value("unproven_rows", 0L);
+  return fmt::format("{} rows proven at {}, {}{}", rows, position, rfc3339(when),
+                     unproven == 0 ? "" : fmt::format(", {} written since", unproven));
+}
+
 // Where each table was last seen equal.
 void print_proven(const json& proven) {
-  for (const json& table : proven.value("tables", json::array())) {
-    const std::string position = table.value("position", "");
-    const long unproven = table.value("unproven_rows", 0L);
-    fmt::print("  {:<32} {}\n", table.value("table", ""),
-               position.empty()
-                   ? fmt::format("{} rows, not proven", table.value("rows", 0L))
-                   : fmt::format("{} rows proven at {}, {}{}", table.value("rows", 0L), position,
-                                 rfc3339(Wall(std::chrono::milliseconds(table.value("at_ms", 0L)))),
-                                 unproven == 0 ? "" : fmt::format(", {} written since", unproven)));
-  }
+  const json tables = proven.value("tables", json::array());
+  for (std::size_t at = 0; at < std::min(tables.size(), kTablesTold); at++)
+    fmt::print("  {:<32} {}\n", tables[at].value("table", ""), proven_text(tables[at]));
+  if (tables.size() > kTablesTold)
+    fmt::print("  and {} tables more, see --json\n", tables.size() - kTablesTold);
 }
 
 void print_verification(const json& out) {
