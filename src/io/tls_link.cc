@@ -91,7 +91,8 @@ TlsLink::Flushed TlsLink::flush() {
   const Flushed flushed = send(left);
   unsent_at_ = unsent_.size() - left.size();
   if (!left.empty() || unsent_.empty()) return flushed;
-  unsent_ = {};  // an idle connection keeps no buffer
+  unsent_.clear();
+  unsent_.shrink_to_fit();  // an idle connection keeps no buffer
   unsent_at_ = 0;
   return flushed;
 }

@@ -99,6 +99,29 @@ async def a_head_arriving_byte_by_byte_is_understood(gateway):
             assert (await client.response()).body == b"abc"
 
 
+async def interim_and_final_answers_arrive_however_they_are_cut(gateway):
+    body = payload(10_000)
+    whole = (b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n"
+             b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\nX-Last: yes\r\n\r\n" + body)
+
+    async def cut(request, reader, writer):
+        at = int(request.target[1:])
+        for piece in (whole[:at], whole[at:]):
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0.01 if at else 0)
+    async with Backend(cut) as backend:
+        await gateway.route_to(backend.address)
+        async with gateway.client() as client:
+            for at in (0, 10, 40, 46, 48, 50, 80, 120, 5000):
+                await client.send(f"GET /{at} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+                interim = await client.response(informational=True)
+                assert interim.status == 103 and interim.field("link") == "</a.css>", (at, interim.status)
+                final = await client.response()
+                assert final.status == 200 and final.field("x-last") == "yes" and final.body == body, at
+        assert backend.connections == 1, backend.connections
+
+
 async def http10_is_served(gateway):
     async with Backend(echo_as_asked) as backend:
         await gateway.route_to(backend.address)
@@ -435,7 +458,8 @@ async def it_serves_again_after_kill_9_without_a_controller(gateway):
 if __name__ == "__main__":
     main([bodies_of_all_sizes_pass_both_ways, a_connection_is_kept_on_both_sides,
           a_long_body_leaves_its_connection_to_the_next_request, pipelined_requests_are_answered_in_order,
-          a_head_arriving_byte_by_byte_is_understood, http10_is_served,
+          a_head_arriving_byte_by_byte_is_understood, interim_and_final_answers_arrive_however_they_are_cut,
+          http10_is_served,
           head_204_and_304_have_no_body, fields_are_rewritten, expect_100_continue_is_answered,
           an_early_response_is_delivered_while_the_body_is_sent, a_websocket_is_tunnelled,
           a_refused_upgrade_leaves_plain_http, a_client_that_half_closes_gets_its_response, events_are_not_delayed,

@@ -15,7 +15,6 @@ constexpr Duration kReplyTime = 5s;           // to hand a short reply to the ke
 constexpr Duration kLingerTime = 2s;          // for the client to read a reply while it sends
 constexpr std::size_t kHeadRead = 64 * 1024;  // bounds what one client may pipeline at once
 constexpr std::size_t kLingerBytes = 1 << 20;
-constexpr std::size_t kInboxKept = 4 * 1024;  // an idle connection keeps no larger buffer
 
 std::string https_location(const http::Head& head, int port) {
   const std::string_view host = host_without_port(head.authority);
@@ -38,10 +37,21 @@ void Http1Session::cancel() {
   if (exchange_ != nullptr) exchange_->cancel();
 }
 
+// While the connection is idle there is this coroutine of it and no other.
 io::Task<void> Http1Session::run() {
   Fate fate = Fate::kPersist;
   while (fate == Fate::kPersist) {
-    const HeadEnd end = co_await receive_head();
+    if (inbox_.empty()) {
+      inbox_.keep();
+      idle_ = true;
+      const Mono deadline = worker_.loop().now() + worker_.routing()->snapshot.limits.idle_ms;
+      const io::IoResult got = co_await socket_.recv(head_room(), deadline);
+      idle_ = false;
+      if (!got.ok()) co_return;
+      inbox_.add({head_room().data(), got.bytes});
+    }
+    HeadEnd end = parse_head();
+    if (end == HeadEnd::kIncomplete) end = co_await receive_rest_of_head();
     speaks_http2_ = end == HeadEnd::kHttp2;
     if (end == HeadEnd::kGone || speaks_http2_) co_return;
     if (end == HeadEnd::kComplete) {
@@ -56,35 +66,31 @@ io::Task<void> Http1Session::run() {
   if (fate == Fate::kLinger) co_await linger();
 }
 
-io::Task<Http1Session::HeadEnd> Http1Session::receive_head() {
-  const LimitsSpec& limits = worker_.routing()->snapshot.limits;
-  const Duration head_time = limits.head_ms;
-  Mono deadline = worker_.loop().now() + (inbox_.empty() ? limits.idle_ms : limits.head_ms);
+std::span<char> Http1Session::head_room() {
+  return worker_.loop().scratch().first(kHeadRead);
+}
+
+io::Task<Http1Session::HeadEnd> Http1Session::receive_rest_of_head() {
+  const Mono deadline = worker_.loop().now() + worker_.routing()->snapshot.limits.head_ms;
   while (true) {
-    if (!inbox_.empty()) {
-      const HeadEnd parsed = parse_head();
-      if (parsed != HeadEnd::kGone) co_return parsed;
-    }
-    idle_ = inbox_.empty();
-    const std::span<char> scratch = worker_.loop().scratch().first(kHeadRead);
-    const io::IoResult got = co_await socket_.recv(scratch, deadline);
-    const bool was_idle = std::exchange(idle_, false);
-    if (got.status == io::IoStatus::kTimeout && !was_idle) co_return HeadEnd::kLate;
+    inbox_.keep();
+    const io::IoResult got = co_await socket_.recv(head_room(), deadline);
+    if (got.status == io::IoStatus::kTimeout) co_return HeadEnd::kLate;
     if (!got.ok()) co_return HeadEnd::kGone;
-    if (was_idle) deadline = worker_.loop().now() + head_time;
-    inbox_.append(scratch.data(), got.bytes);
+    inbox_.add({head_room().data(), got.bytes});
+    const HeadEnd end = parse_head();
+    if (end != HeadEnd::kIncomplete) co_return end;
   }
 }
 
-// kGone stands for "not yet complete".
 Http1Session::HeadEnd Http1Session::parse_head() {
   const http::HeadLimits limits{
       .head_bytes_max = static_cast<std::size_t>(worker_.routing()->snapshot.limits.head_bytes),
       .fields_max = static_cast<std::size_t>(worker_.routing()->snapshot.limits.fields)};
   const std::size_t seen = std::exchange(inspected_, inbox_.size());
-  if (!http::head_may_be_complete(inbox_, seen, limits)) return HeadEnd::kGone;
-  const http::Parsed parsed = http::parse_request(inbox_, worker_.head(), limits);
-  if (parsed.outcome == http::Outcome::kIncomplete) return HeadEnd::kGone;
+  if (!http::head_may_be_complete(inbox_.bytes(), seen, limits)) return HeadEnd::kIncomplete;
+  const http::Parsed parsed = http::parse_request(inbox_.bytes(), worker_.head(), limits);
+  if (parsed.outcome == http::Outcome::kIncomplete) return HeadEnd::kIncomplete;
   if (parsed.outcome == http::Outcome::kRefused && is_http2_preface()) return HeadEnd::kHttp2;
   inspected_ = 0;
   head_size_ = parsed.size;
@@ -96,16 +102,16 @@ Http1Session::HeadEnd Http1Session::parse_head() {
 // Prior knowledge (RFC 9113 section 3.3): only as the first bytes, and only without TLS.
 bool Http1Session::is_http2_preface() const {
   return !served_ && !session_.listener().tls && !must_redirect() &&
-         inbox_.starts_with("PRI * HTTP/2.0\r\n\r\n");
+         inbox_.bytes().starts_with("PRI * HTTP/2.0\r\n\r\n");
 }
 
 void Http1Session::begin_request(const http::Head& head) {
   served_ = true;
-  request_body_ = BodyFollower(head);
+  bodies_->request = BodyFollower(head);
   const bool chunked = head.framing == http::Framing::kChunked;
   incoming_ = {.form = chunked ? BodyForm::kChunked : BodyForm::kPlain,
-               .done = request_body_.done(),
-               .bytes_left = request_body_.bytes_left()};
+               .done = bodies_->request.done(),
+               .bytes_left = bodies_->request.bytes_left()};
   answers_ = head.method == "HEAD" ? http::Answers::kHead : http::Answers::kOther;
   minor_version_ = head.minor_version;
   keep_alive_ = head.keep_alive;
@@ -133,7 +139,8 @@ bool Http1Session::must_redirect() const {
 // To the same place over TLS; without a host there is no such place.
 io::Task<Http1Session::Fate> Http1Session::redirect(const http::Head& head) {
   const std::string location = https_location(head, session_.listener().spec.redirect_https_port);
-  inbox_.erase(0, head_size_);
+  inbox_.use(head_size_);
+  inbox_.keep();
   if (location.empty()) co_return co_await refuse(400, "no host to redirect to");
   const bool persists = keep_alive_ && !is_ambiguous_ && incoming_.done && !worker_.is_draining();
   const std::string bytes = http::own_redirect(
@@ -145,14 +152,20 @@ io::Task<Http1Session::Fate> Http1Session::redirect(const http::Head& head) {
 }
 
 io::Task<Http1Session::Fate> Http1Session::answer() {
+  Bodies bodies;
+  bodies_ = &bodies;
   begin_request(worker_.head());
-  if (must_redirect()) co_return co_await redirect(worker_.head());
+  if (must_redirect()) {
+    bodies_ = nullptr;
+    co_return co_await redirect(worker_.head());
+  }
   Exchange exchange(worker_, *this, worker_.head());
-  inbox_.erase(0, head_size_);
-  if (inbox_.empty() && inbox_.capacity() > kInboxKept) inbox_.shrink_to_fit();
+  inbox_.use(head_size_);
+  inbox_.keep();
   exchange_ = &exchange;
   const Answered answered = co_await exchange.run();
   exchange_ = nullptr;
+  bodies_ = nullptr;
   inspected_ = 0;
   // Closing without an end is how the client learns that the body is cut off.
   if (answered == Answered::kNotFully || tunnel_) co_return Fate::kClose;
@@ -162,6 +175,7 @@ io::Task<Http1Session::Fate> Http1Session::answer() {
 io::Task<Http1Session::Fate> Http1Session::refuse(int status, const char* reason) {
   worker_.metrics().count_refused(reason);
   worker_.metrics().count_own_reply(status);
+  inbox_.keep();
   keep_alive_ = false;
   answers_ = http::Answers::kOther;
   const std::string text = fmt::format("{} {}: {}\n", status, http::reason_phrase(status), reason);
@@ -184,25 +198,25 @@ io::Task<void> Http1Session::linger() {
 // ---- the request's body
 
 BodyFollower::Passed Http1Session::follow(std::string_view bytes) {
-  const BodyFollower::Passed passed = request_body_.pass(bytes);
-  incoming_.has_extensions = request_body_.has_extensions();
-  incoming_.done = request_body_.done();
-  incoming_.malformed = request_body_.malformed();
-  incoming_.bytes = request_body_.bytes();
-  incoming_.bytes_left = request_body_.bytes_left();
+  const BodyFollower::Passed passed = bodies_->request.pass(bytes);
+  incoming_.has_extensions = bodies_->request.has_extensions();
+  incoming_.done = bodies_->request.done();
+  incoming_.malformed = bodies_->request.malformed();
+  incoming_.bytes = bodies_->request.bytes();
+  incoming_.bytes_left = bodies_->request.bytes_left();
   return passed;
 }
 
 std::string_view Http1Session::take_received() {
   if (incoming_.done) return {};
-  if (tunnel_) return received_ = std::exchange(inbox_, {});
-  const BodyFollower::Passed passed = follow(inbox_);
-  received_ = passed.body;
-  inbox_.erase(0, passed.taken);
-  return received_;
+  if (tunnel_) return inbox_.take();
+  const BodyFollower::Passed passed = follow(inbox_.bytes());
+  inbox_.use(passed.taken);
+  return passed.body;
 }
 
 io::Task<BodyPiece> Http1Session::read_body(std::size_t most, Mono deadline) {
+  inbox_.keep();
   const std::span<char> all = worker_.loop().scratch();
   const std::span<char> scratch = all.first(std::min(most, all.size()));
   const io::IoResult got = co_await socket_.recv(scratch, deadline);
@@ -210,7 +224,8 @@ io::Task<BodyPiece> Http1Session::read_body(std::size_t most, Mono deadline) {
   const std::string_view bytes(scratch.data(), got.bytes);
   if (tunnel_) co_return BodyPiece{.bytes = bytes};
   const BodyFollower::Passed passed = follow(bytes);
-  inbox_.append(bytes.substr(passed.taken));
+  inbox_.add(bytes.substr(passed.taken));
+  inbox_.keep();
   co_return BodyPiece{.bytes = passed.body};
 }
 
@@ -269,7 +284,7 @@ BodyWriter::Mode Http1Session::response_mode(const http::Head& head, BodyForm fo
 
 io::Task<io::IoResult> Http1Session::respond(const http::Head& head, BodyForm form, BodyPart first,
                                              Mono deadline) {
-  response_body_.begin(response_mode(head, form));
+  bodies_->response.begin(response_mode(head, form));
   const bool ends_by_closing = head.framing == http::Framing::kUntilClose ||
                                (minor_version_ == 0 && head.framing == http::Framing::kChunked);
   persists_ = keep_alive_ && incoming_.done && !worker_.is_draining() && !ends_by_closing;
@@ -280,18 +295,19 @@ io::Task<io::IoResult> Http1Session::respond(const http::Head& head, BodyForm fo
   std::string& out = worker_.head_scratch();
   out.resize(http::client_head_bytes_max(head) + rewrite.hsts.size());
   out.resize(http::write_client_head(head, rewrite, out.data()));
-  BodyWriter::Pieces body = response_body_.write(first);
+  BodyWriter::Pieces body = bodies_->response.write(first);
   if (!body.second.empty()) out += body.first;
   co_return co_await socket_.send(out, body.second.empty() ? body.first : body.second, deadline);
 }
 
 io::Task<io::IoResult> Http1Session::send_body(BodyPart part, Mono deadline) {
-  const BodyWriter::Pieces body = response_body_.write(part);
+  const BodyWriter::Pieces body = bodies_->response.write(part);
   co_return co_await socket_.send(body.first, body.second, deadline);
 }
 
 io::Socket* Http1Session::unseen_sink() {
-  const bool as_is = response_body_.mode() == BodyWriter::Mode::kPass && socket_.tls() == nullptr;
+  const bool as_is =
+      bodies_->response.mode() == BodyWriter::Mode::kPass && socket_.tls() == nullptr;
   return as_is ? &socket_ : nullptr;
 }
 

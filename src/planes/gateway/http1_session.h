@@ -9,6 +9,7 @@
 #include "io/task.h"
 #include "planes/gateway/body.h"
 #include "planes/gateway/client.h"
+#include "planes/gateway/inbox.h"
 #include "planes/gateway/session.h"
 
 namespace banyan::gateway {
@@ -21,12 +22,12 @@ class Http1Session final : public Protocol, private Client, private io::IdleObse
 
   io::Task<void> run();
   // After `run`: what the client sent instead of a first request, when it speaks HTTP/2.
-  std::string take_preface() { return speaks_http2_ ? std::move(inbox_) : std::string(); }
+  std::string take_preface() { return std::string(speaks_http2_ ? inbox_.take() : ""); }
   void close_if_idle() override;
   void cancel() override;  // of Protocol and of Side: everything ends now
 
  private:
-  enum class HeadEnd : std::uint8_t { kComplete, kRefused, kLate, kGone, kHttp2 };
+  enum class HeadEnd : std::uint8_t { kComplete, kIncomplete, kRefused, kLate, kGone, kHttp2 };
   // What becomes of the connection after a request.
   enum class Fate : std::uint8_t {
     kPersist,
@@ -34,9 +35,16 @@ class Http1Session final : public Protocol, private Client, private io::IdleObse
     kLinger,  // closes, but first lets the client read the answer although it still sends
   };
 
-  // Leaves the parsed head in worker.head(), whose views point into inbox_.
-  io::Task<HeadEnd> receive_head();
+  // What only a request that is being answered needs.
+  struct Bodies {
+    BodyFollower request;
+    BodyWriter response;
+  };
+
+  // Leave the parsed head in worker.head(), whose views point into inbox_.
   HeadEnd parse_head();
+  io::Task<HeadEnd> receive_rest_of_head();
+  std::span<char> head_room();
   void note_severe();
   bool is_http2_preface() const;
   void begin_request(const http::Head& head);
@@ -56,7 +64,7 @@ class Http1Session final : public Protocol, private Client, private io::IdleObse
   io::Task<io::IoResult> send_continue(Mono deadline) override;
   io::Task<io::IoResult> send_interim(const http::Head& head, Mono deadline) override;
   void end_after_answer() override { keep_alive_ = false; }
-  void refuse_extensions() override { request_body_.refuse_extensions(); }
+  void refuse_extensions() override { bodies_->request.refuse_extensions(); }
   io::Task<io::IoResult> reply(OwnAnswer answer, Mono deadline) override;
   io::Task<io::IoResult> respond(const http::Head& head, BodyForm form, BodyPart first,
                                  Mono deadline) override;
@@ -76,7 +84,7 @@ class Http1Session final : public Protocol, private Client, private io::IdleObse
   Worker& worker_;
   Session& session_;
   io::Socket& socket_;
-  std::string inbox_;          // received and not yet used
+  Inbox inbox_;
   std::size_t inspected_ = 0;  // how much of inbox_ has been tried as a head
   std::size_t head_size_ = 0;
   int refused_status_ = 0;
@@ -87,8 +95,7 @@ class Http1Session final : public Protocol, private Client, private io::IdleObse
   Exchange* exchange_ = nullptr;
 
   // The request that is being answered.
-  BodyFollower request_body_;
-  std::string received_;
+  Bodies* bodies_ = nullptr;
   http::Answers answers_ = http::Answers::kOther;
   int minor_version_ = 1;
   bool keep_alive_ = false;
@@ -97,7 +104,6 @@ class Http1Session final : public Protocol, private Client, private io::IdleObse
   bool tunnel_ = false;
   bool persists_ = false;  // after the answer that was begun
   ClientObserver* observer_ = nullptr;
-  BodyWriter response_body_;
 };
 
 }  // namespace banyan::gateway

@@ -7,8 +7,7 @@
 namespace banyan::gateway {
 namespace {
 
-constexpr std::size_t kHeadRead = 64 * 1024;  // at most copied while a head is read
-constexpr std::size_t kInboxKept = 4 * 1024;  // an idle connection keeps no larger buffer
+constexpr std::size_t kHeadRead = 64 * 1024;  // of a long body the rest passes by
 
 }  // namespace
 
@@ -39,24 +38,27 @@ io::Task<io::IoResult> Http1Upstream::send_body(BodyPart part, Mono deadline) {
 }
 
 io::Task<Upstream::HeadEnd> Http1Upstream::receive_head(http::Head& head, Mono deadline) {
-  inbox_.erase(0, std::exchange(inbox_used_, 0));
   while (true) {
     if (!inbox_.empty()) {
-      const http::Parsed parsed = http::parse_response(inbox_, answers_, head);
+      const http::Parsed parsed = http::parse_response(inbox_.bytes(), answers_, head);
       if (parsed.outcome == http::Outcome::kComplete) co_return finish_head(head, parsed.size);
       if (parsed.outcome == http::Outcome::kRefused) co_return HeadEnd::kRefused;
     }
+    inbox_.keep();
     const std::span<char> scratch = socket_.loop().scratch().first(kHeadRead);
     const io::IoResult got = co_await socket_.recv(scratch, deadline);
     if (got.status == io::IoStatus::kTimeout) co_return HeadEnd::kLate;
     if (!got.ok()) co_return HeadEnd::kEnded;
-    inbox_.append(scratch.data(), got.bytes);
+    inbox_.add({scratch.data(), got.bytes});
   }
 }
 
 Upstream::HeadEnd Http1Upstream::finish_head(const http::Head& head, std::size_t size) {
-  inbox_used_ = size;
-  if (head.status / 100 == 1 && head.status != 101) return HeadEnd::kComplete;
+  inbox_.use(size);
+  if (head.status / 100 == 1 && head.status != 101) {
+    if (!inbox_.empty()) inbox_.keep();  // what follows; the head itself stays where it is
+    return HeadEnd::kComplete;
+  }
   response_ = BodyFollower(head);
   keep_alive_ = head.keep_alive;
   const bool chunked = head.framing == http::Framing::kChunked;
@@ -65,10 +67,8 @@ Upstream::HeadEnd Http1Upstream::finish_head(const http::Head& head, std::size_t
 }
 
 std::string_view Http1Upstream::take_received() {
-  const std::string_view received = std::string_view(inbox_).substr(inbox_used_);
-  if (received.empty() || incoming_.done) return {};
-  inbox_used_ = inbox_.size();
-  return take(received);
+  if (inbox_.empty() || incoming_.done) return {};
+  return take(inbox_.take());
 }
 
 io::Task<BodyPiece> Http1Upstream::read_body(std::size_t most, Mono deadline) {
@@ -105,14 +105,12 @@ void Http1Upstream::note_passed_by(std::uint64_t bytes) {
 bool Http1Upstream::is_reusable() const {
   return keep_alive_ && !cancelled_ && !tunnel_ && incoming_.done && !socket_.peer_ended() &&
          !socket_.is_broken() && response_.framing() != http::Framing::kUntilClose &&
-         inbox_used_ == inbox_.size();
+         inbox_.empty();
 }
 
 void Http1Upstream::set_idle(bool idle) {
   socket_.set_idle_observer(idle ? this : nullptr);
-  inbox_.clear();
-  inbox_used_ = 0;
-  if (idle && inbox_.capacity() > kInboxKept) inbox_.shrink_to_fit();
+  inbox_.keep();
 }
 
 void Http1Upstream::begin_tunnel() {

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "planes/gateway/body.h"
+#include "planes/gateway/inbox.h"
 #include "planes/gateway/routing.h"
 #include "planes/gateway/upstream.h"
 
@@ -20,7 +21,7 @@ class Http1Upstream final : public Upstream, private io::IdleObserver {
   io::Task<HeadEnd> receive_head(http::Head& head, Mono deadline) override;
   std::string_view take_received() override;
   io::Task<BodyPiece> read_body(std::size_t most, Mono deadline) override;
-  bool has_partial_head() const override { return inbox_.size() > inbox_used_; }
+  bool has_partial_head() const override { return !inbox_.empty(); }
   bool is_quiet() override { return socket_.is_quiet(); }
   bool is_reusable() const override;
   void set_idle(bool idle) override;
@@ -39,8 +40,7 @@ class Http1Upstream final : public Upstream, private io::IdleObserver {
   io::Socket socket_;
   http::Answers answers_ = http::Answers::kOther;
   BodyWriter request_;
-  std::string inbox_;  // received with heads
-  std::size_t inbox_used_ = 0;
+  Inbox inbox_;
   BodyFollower response_;
   bool keep_alive_ = false;
   bool tunnel_ = false;

@@ -18,9 +18,22 @@ std::string lines_about(const io::PeerCertificate& certificate) {
 
 }  // namespace
 
+// As few coroutines as may be: thousands of them are suspended for idle connections.
 io::Detached Session::serve(Worker& worker, int fd, Listened listener) {
   Session session(worker, fd, std::move(listener));
-  if (session.socket_.is_open()) co_await session.run();
+  if (!session.socket_.is_open()) co_return;
+  const bool has_tls = session.listener_->tls != nullptr;
+  if (has_tls && !co_await session.start_tls()) co_return;
+  std::string received;
+  if (!has_tls || io::alpn_of(*session.socket_.tls()) != "h2") {
+    Http1Session http1(worker, session);
+    session.protocol_ = &http1;
+    co_await http1.run();
+    session.protocol_ = nullptr;
+    received = http1.take_preface();
+    if (received.empty()) co_return;
+  }
+  co_await session.speak_http2(std::move(received));
 }
 
 Session::Session(Worker& worker, int fd, Listened listener)
@@ -51,13 +64,6 @@ void Session::cancel() {
   if (protocol_ != nullptr) protocol_->cancel();
 }
 
-io::Task<void> Session::run() {
-  if (listener_->tls && !co_await start_tls()) co_return;
-  if (listener_->tls && io::alpn_of(*socket_.tls()) == "h2") co_return co_await speak_http2({});
-  std::string received = co_await speak_http1();
-  if (!received.empty()) co_await speak_http2(std::move(received));
-}
-
 io::Task<bool> Session::start_tls() {
   const Mono deadline = worker_.loop().now() + worker_.routing()->snapshot.limits.head_ms;
   const Result<void> done = co_await socket_.start_tls(*listener_->tls, deadline);
@@ -68,14 +74,6 @@ io::Task<bool> Session::start_tls() {
   if (listener_->tls->options().client_certificates != io::ClientCertificates::kOff)
     certificate_lines_ = lines_about(io::peer_certificate_of(*socket_.tls()));
   co_return true;
-}
-
-io::Task<std::string> Session::speak_http1() {
-  Http1Session http1(worker_, *this);
-  protocol_ = &http1;
-  co_await http1.run();
-  protocol_ = nullptr;
-  co_return http1.take_preface();
 }
 
 io::Task<void> Session::speak_http2(std::string received) {

@@ -54,10 +54,8 @@ class Session {
   const std::string& certificate_lines() const { return certificate_lines_; }
 
  private:
-  io::Task<void> run();
   io::Task<bool> start_tls();
-  // What was received of a connection that turned out to speak HTTP/2.
-  io::Task<std::string> speak_http1();
+  // `received`: what has been received of it already.
   io::Task<void> speak_http2(std::string received);
 
   Worker& worker_;
