@@ -12,18 +12,22 @@ namespace {
 
 constexpr std::size_t kTargetBytesMax = 2048;
 
+bool is_plain(char c) {
+  return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
+}
+
 // Bytes outside printable ASCII are escaped one by one, so a line is always valid JSON.
 void put_escaped(std::string& out, std::string_view text) {
   constexpr std::string_view kHex = "0123456789abcdef";
-  for (char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte >= 0x20 && byte < 0x7f && c != '"' && c != '\\') {
-      out += c;
-    } else {
-      out += "\\u00";
-      out += kHex[byte >> 4];
-      out += kHex[byte & 15];
-    }
+  while (true) {
+    const auto special = std::ranges::find_if_not(text, is_plain);
+    out.append(text.begin(), special);
+    if (special == text.end()) return;
+    const auto byte = static_cast<unsigned char>(*special);
+    out += "\\u00";
+    out += kHex[byte >> 4];
+    out += kHex[byte & 15];
+    text = {special + 1, text.end()};
   }
 }
 
@@ -31,10 +35,17 @@ std::uint64_t to_us(Duration duration) {
   return duration.count() > 0 ? static_cast<std::uint64_t>(duration.count()) / 1000 : 0;
 }
 
-constexpr std::array<std::string_view, 19> kNames = {
-    "client",   "method",   "host",         "path", "query",   "status",        "route",
-    "upstream", "bytes_in", "bytes_out",    "us",   "held_us", "first_byte_us", "retries",
-    "reason",   "desync",   "desync_shape", "id",   "trace"};
+// As they stand in a line.
+constexpr std::array<std::string_view, 19> kKeys = {
+    ",\"client\":",        ",\"method\":",    ",\"host\":",   ",\"path\":",
+    ",\"query\":",         ",\"status\":",    ",\"route\":",  ",\"upstream\":",
+    ",\"bytes_in\":",      ",\"bytes_out\":", ",\"us\":",     ",\"held_us\":",
+    ",\"first_byte_us\":", ",\"retries\":",   ",\"reason\":", ",\"desync\":",
+    ",\"desync_shape\":",  ",\"id\":",        ",\"trace\":"};
+
+constexpr std::string_view name_of(std::string_view key) {
+  return key.substr(2, key.size() - 4);
+}
 
 bool looks_secret(std::string_view name) {
   constexpr std::array<std::string_view, 12> kMarks = {"token", "secret", "passw", "pwd",
@@ -93,11 +104,7 @@ class AccessLine::Writer {
 
  private:
   bool wants(Field field) const { return (fields_ >> static_cast<unsigned>(field) & 1U) != 0; }
-  void begin(Field field) {
-    out_ += ",\"";
-    out_ += kNames[static_cast<std::size_t>(field)];
-    out_ += "\":";
-  }
+  void begin(Field field) { out_ += kKeys[static_cast<std::size_t>(field)]; }
 
   std::string& out_;
   std::uint32_t fields_;
@@ -107,11 +114,11 @@ Result<std::uint32_t> AccessLine::parse_fields(const std::vector<std::string>& n
   if (names.empty()) return kAllButQuery;
   std::uint32_t fields = 0;
   for (const std::string& name : names) {
-    const auto found = std::ranges::find(kNames, name);
-    if (found == kNames.end())
+    const auto found = std::ranges::find(kKeys, name, name_of);
+    if (found == kKeys.end())
       return failure(Code::kInvalidArgument,
                      fmt::format("'{}' is no field of the access log", name));
-    fields |= 1U << static_cast<unsigned>(found - kNames.begin());
+    fields |= 1U << static_cast<unsigned>(found - kKeys.begin());
   }
   return fields;
 }

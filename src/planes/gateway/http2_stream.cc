@@ -217,7 +217,9 @@ io::Task<io::IoResult> Http2Stream::respond(const http::Head& head, BodyForm for
   response_.begin(form == BodyForm::kChunked ? BodyWriter::Mode::kDecode : BodyWriter::Mode::kPass);
   const bool switches = head.status == 101;  // for RFC 8441 that is a plain success
   const std::string status = std::to_string(switches ? 200 : head.status);
-  std::vector<h2::Field> fields = {{":status", status}};
+  std::vector<h2::Field> fields;
+  fields.reserve(head.fields().size() + 3);  // its own, and those added here
+  fields.push_back({":status", status});
   for (const http::Field& field : head.fields())
     if (goes_on(field) && !(switches && http::equals_lower(field.name, "sec-websocket-accept")))
       fields.push_back({field.name, field.value});

@@ -1,7 +1,5 @@
 #include "planes/gateway/http2_text.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 
 namespace banyan::gateway {
@@ -30,6 +28,12 @@ bool append_fields(std::string& out, const h2::Head& head, const Pseudo& pseudo)
   }
   if (!cookies.empty()) out.append("cookie: ").append(cookies).append("\r\n");
   return true;
+}
+
+std::size_t text_bytes_max(const h2::Head& head) {
+  std::size_t bytes = 64 + kUpgrade.size();
+  for (const h2::Field& field : head.fields) bytes += field.name.size() + field.value.size() + 4;
+  return bytes;
 }
 
 bool names_length(const h2::Head& head) {
@@ -61,7 +65,10 @@ std::string http1_text(const h2::Head& head) {
   if (pseudo.path.empty()) return {};
   // The tunnel's bytes would be taken for the body, and no body for the tunnel.
   if (tunnels && names_length(head)) return {};
-  std::string out = fmt::format("{} {} HTTP/1.1\r\n", tunnels ? "GET" : pseudo.method, pseudo.path);
+  std::string out;
+  out.reserve(text_bytes_max(head));
+  out.append(tunnels ? "GET" : pseudo.method).append(" ").append(pseudo.path);
+  out.append(" HTTP/1.1\r\n");
   if (!pseudo.authority.empty()) out.append("host: ").append(pseudo.authority).append("\r\n");
   if (!append_fields(out, head, pseudo)) return {};
   if (tunnels) {
