@@ -3,7 +3,7 @@ import sys
 
 import psycopg2
 
-from steps import Pair, RpcError
+from steps import Pair, RpcError, eventually
 
 
 def is_closed(server):
@@ -88,9 +88,13 @@ select (select count(*) from pg_class where relnamespace in ('public'::regnamesp
 def test_cancel_drops_what_was_made_and_nothing_else(pair):
     """Twice: what a cancelled migration leaves is what was there before, so that it can be created again."""
     before = pair.new.value(OBJECTS, "shop")
-    for _ in range(2):
-        pair.start()
+    for late in ("late", "later"):
+        pair.start(ddl_every_ms=300)
         pair.wait_following()
+        pair.old.psql(f"create table {late}(id serial primary key, a int references a); insert into {late}(a) values (1);"
+                      f"create table {late}_part partition of p for values from ('20{len(late)}0-01-01') to ('20{len(late)}1-01-01')", "shop")
+        eventually(lambda: pair.new.value(f"select to_regclass('{late}_part')", "shop"), "the new tables to join")
+        pair.assert_equal([late])
         pair.new.psql("create table mine(id int); insert into mine values (1)", "shop")
         report = pair.call("cancel")
         assert not report["kept"], report

@@ -228,7 +228,9 @@ Result<void> drop_control_schema(pg::Connection& db, const std::string& migratio
   TRY_VOID(db.query("delete from banyan.migration where name = $1", {migration}));
   TRY(const auto made, db.query("select to_regclass('banyan.made')"));
   if (!made.is_null(0, 0))
-    TRY_VOID(db.query("delete from banyan.made where migration = $1", {migration}));
+    TRY_VOID(
+        db.query("delete from banyan.made where migration = $1 or strpos(migration, $1 || '/') = 1",
+                 {migration}));
   TRY(const auto left, db.query("select 1 from banyan.migration"));
   if (!left.empty()) return {};
   return db.exec("set client_min_messages = warning; drop schema banyan cascade");

@@ -37,11 +37,11 @@ where {} and not exists (select 1 from pg_catalog.pg_depend d
     and d.deptype in ('e', 'i'))
 )sql";
 
-// What was made and is still there, newest first.
+// What was made and is still there, newest first; what joined is noted as "migration/...".
 constexpr std::string_view kMade = R"sql(
 select m.classid, m.objid, replace(i.type, 'foreign-data', 'foreign data'), i.identity
 from banyan.made m, pg_catalog.pg_identify_object(m.classid, m.objid, 0) i
-where m.migration = $1 and i.identity is not null order by m.objid desc
+where (m.migration = $1 or strpos(m.migration, $1 || '/') = 1) and i.identity is not null order by m.objid desc
 )sql";
 
 constexpr std::string_view kUnfenced = R"sql(
