@@ -64,6 +64,7 @@ class Postgres:
         self.user = user
         newest = sorted(glob.glob("/usr/lib/postgresql/*/bin"))
         self.binaries = binaries or os.environ.get("BANYAN_PG_BIN") or (newest[-1] if newest else "")
+        self.initdb_options = ()
         self.port = free_port()
         self.process = None
 
@@ -76,7 +77,7 @@ class Postgres:
             os.chown(self.directory, account.pw_uid, account.pw_gid)
         try:
             self._run("initdb", "-D", self.data, "-U", self.user, "-A", "trust", "-E", "UTF8",
-                      "--locale=C.UTF-8", "--no-sync")
+                      "--locale=C.UTF-8", "--no-sync", *self.initdb_options)
             self.start()
         except BaseException:
             self.__exit__(None, None, None)
