@@ -41,7 +41,8 @@ where {} and not exists (select 1 from pg_catalog.pg_depend d
 constexpr std::string_view kMade = R"sql(
 select m.classid, m.objid, replace(i.type, 'foreign-data', 'foreign data'), i.identity
 from banyan.made m, pg_catalog.pg_identify_object(m.classid, m.objid, 0) i
-where (m.migration = $1 or strpos(m.migration, $1 || '/') = 1) and i.identity is not null order by m.objid desc
+where (m.migration = $1 or strpos(m.migration, $1 || '/') = 1) and i.identity is not null
+order by m.objid desc
 )sql";
 
 constexpr std::string_view kUnfenced = R"sql(

@@ -29,8 +29,8 @@ struct MadeReport {
   std::vector<KeptObject> kept;
 };
 
-// With what joined later. Idempotent; before the fence triggers are dropped. Waits at most 5 s for a
-// lock.
+// With what joined later. Idempotent; before the fence triggers are dropped. Waits at most 5 s for
+// a lock.
 Result<MadeReport> drop_made_objects(pg::Connection& target, const std::string& migration);
 
 }  // namespace banyan::replication
