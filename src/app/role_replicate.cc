@@ -29,7 +29,7 @@ namespace fs = std::filesystem;
 // The migrations of this role. Each has a folder <state_dir>/replicate/<name> with config.json.
 class Jobs {
  public:
-  explicit Jobs(fs::path root) : root_(std::move(root)) {}
+  explicit Jobs(fs::path root) : root_(std::move(root)), feeds_(root_) {}
 
   const fs::path& root() const { return root_; }
 
@@ -56,6 +56,8 @@ class Jobs {
       return failure(Code::kInvalidArgument, "a migration's name has no dots and slashes");
     }
     TRY(const auto settled, replication::settle_config(name, config));
+    TRY(const auto parsed, replication::parse_engine_config(name, settled));
+    TRY(const auto shared, shared_feed(parsed));
     TRY_VOID(replication::write_config(root_ / name, settled));
     return add(name, settled);
   }
@@ -110,17 +112,24 @@ class Jobs {
  private:
   using Map = std::map<std::string, std::shared_ptr<Job>>;
 
+  Result<std::shared_ptr<replication::Feed>> shared_feed(const replication::EngineConfig& config) {
+    if (config.share.empty()) return std::shared_ptr<replication::Feed>();
+    return feeds_.find(config.share, config.sides.old_url);
+  }
+
   Result<std::shared_ptr<Job>> add(const std::string& name, const json& config) {
     TRY(auto parsed, replication::parse_engine_config(name, config));
+    TRY(auto shared, shared_feed(parsed));
     return jobs_.with([&](Map& jobs) {
       auto& job = jobs[name];
-      if (!job) job = std::make_shared<Job>(std::move(parsed), root_ / name);
+      if (!job) job = std::make_shared<Job>(std::move(parsed), root_ / name, std::move(shared));
       job->start();
       return job;
     });
   }
 
   fs::path root_;
+  replication::SharedFeeds feeds_;
   Guarded<Map> jobs_;
 };
 

@@ -126,8 +126,9 @@ constexpr const char* kOwnDdlLog =
 
 // What to name in the publication: roots instead of their partitions where the server can do that,
 // but only the mapped ones when roots give the rows their names.
-Result<std::string> published_list(pg::Connection& db, std::vector<FencedTable> tables,
-                                   const Mapping& mapping) {
+Result<std::vector<PublishedTable>> published_list(pg::Connection& db,
+                                                   std::vector<FencedTable> tables,
+                                                   const Mapping& mapping) {
   const auto* which = db.server_version() >= 130000
                           ? "not c.relispartition and c.relkind in ('r', 'p')"
                           : "c.relkind = 'r'";
@@ -140,14 +141,13 @@ Result<std::string> published_list(pg::Connection& db, std::vector<FencedTable> 
                            "join pg_catalog.pg_namespace n on n.oid = c.relnamespace "
                            "where c.relpersistence = 'p' and {} and {} order by c.oid",
                            which, among(tables))));
-  std::string list = "table only banyan.barrier, only banyan.heartbeat, only banyan.progress";
-  TRY(const auto log, db.query(kOwnDdlLog));
-  if (!log.empty()) list += ", only banyan.ddl_log";
+  std::vector<PublishedTable> list;
   for (std::size_t row = 0; row < rows.size(); ++row) {
-    list += rows.text(row, 2) == "r" ? ", only " : ", ";
-    list += pg::quote_qualified(rows.text(row, 0), rows.text(row, 1));
+    std::string entry = rows.text(row, 2) == "r" ? "only " : "";
+    entry += pg::quote_qualified(rows.text(row, 0), rows.text(row, 1));
     const auto* mapped = mapping.find(rows.text(row, 0), rows.text(row, 1));
-    if (mapped != nullptr && !mapped->where.empty()) list += " where (" + mapped->where + ")";
+    if (mapped != nullptr && !mapped->where.empty()) entry += " where (" + mapped->where + ")";
+    list.push_back({rows.str(row, 0) + "." + rows.str(row, 1), std::move(entry)});
   }
   return list;
 }
@@ -222,20 +222,42 @@ Result<void> find_extension_operators(pg::Connection& db) {
   return {};
 }
 
-Result<void> publish(pg::Connection& db, const std::string& publication,
-                     const Direction& direction) {
+Result<std::vector<PublishedTable>> published_own_tables(pg::Connection& db) {
+  std::vector<std::string> names = {"banyan.barrier", "banyan.heartbeat", "banyan.progress"};
+  TRY(const auto log, db.query(kOwnDdlLog));
+  if (!log.empty()) names.emplace_back("banyan.ddl_log");
+  std::vector<PublishedTable> tables;
+  for (auto& name : names) tables.push_back({name, "only " + name});
+  return tables;
+}
+
+std::string entries_of(const std::vector<PublishedTable>& tables) {
+  std::string list;
+  for (const auto& table : tables) list += (list.empty() ? "" : ", ") + table.entry;
+  return list;
+}
+
+Result<Publishable> publishable(pg::Connection& db, const Direction& direction) {
   TRY(auto holding, read_tables(db, direction));
   TRY_VOID(prepare_conditions(db, holding, direction.mapping));
   TRY_VOID(set_full_identity(db, holding));
   TRY(const auto moved, fenced_tables(db, direction.from));
-  TRY(const auto list, published_list(db, moved, direction.mapping));
+  TRY(auto tables, published_list(db, moved, direction.mapping));
+  return Publishable{.tables = std::move(tables),
+                     .is_through_roots = moves_through_roots(moved, direction.mapping)};
+}
+
+Result<void> publish(pg::Connection& db, const std::string& publication,
+                     const Direction& direction) {
+  TRY(const auto moved, publishable(db, direction));
+  TRY(auto all, published_own_tables(db));
+  all.insert(all.end(), moved.tables.begin(), moved.tables.end());
+  const auto list = entries_of(all);
   TRY(const auto existing,
       db.query("select 1 from pg_catalog.pg_publication where pubname = $1", {publication}));
-  const auto verb =
-      existing.empty() ? "create publication {} for {}{}" : "alter publication {} set {}";
-  const auto* options = moves_through_roots(moved, direction.mapping)
-                            ? " with (publish_via_partition_root = true)"
-                            : "";
+  const auto verb = existing.empty() ? "create publication {} for table {}{}"
+                                     : "alter publication {} set table {}";
+  const auto* options = moved.is_through_roots ? " with (publish_via_partition_root = true)" : "";
   return with_context(
       db.exec(fmt::format(fmt::runtime(verb), pg::quote_ident(publication), list, options)),
       "publishing the moved tables");

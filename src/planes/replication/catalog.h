@@ -64,6 +64,19 @@ Result<void> find_extension_operators(pg::Connection& db);
 // With the mapping's conditions on rows: tables that have one get replica identity FULL.
 Result<void> publish(pg::Connection& db, const std::string& publication,
                      const Direction& direction);
+// The first half of it: identities are set, and what is to be published.
+struct PublishedTable {
+  std::string name;   // "schema.table"
+  std::string entry;  // as a publication lists it
+};
+struct Publishable {
+  std::vector<PublishedTable> tables;
+  bool is_through_roots = false;
+};
+Result<Publishable> publishable(pg::Connection& db, const Direction& direction);
+// Those of banyan that a publication lists besides.
+Result<std::vector<PublishedTable>> published_own_tables(pg::Connection& db);
+std::string entries_of(const std::vector<PublishedTable>& tables);
 // "schema.table" as a stream names the rows of these tables: by partition or by root.
 Result<std::set<std::string>> published_names(pg::Connection& db, const TableNames& tables);
 Result<void> drop_publication(pg::Connection& db, const std::string& publication);

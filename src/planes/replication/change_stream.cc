@@ -80,7 +80,7 @@ void TransactionAssembler::commit(const pg::message::Commit& commit, const Fragm
 
 // The stream describes a relation again after each reconnection of its cache: one that has not
 // changed stays the same object, so that what is known of it stays valid.
-void TransactionAssembler::describe(const pg::message::Relation& described) {
+Result<void> TransactionAssembler::describe(const pg::message::Relation& described) {
   auto relation = std::make_shared<Relation>();
   relation->id = described.id;
   relation->schema = described.schema;
@@ -90,13 +90,18 @@ void TransactionAssembler::describe(const pg::message::Relation& described) {
     relation->columns.push_back({.name = std::string(column.name), .is_key = column.is_key});
   }
   auto& known = relations_[described.id];
-  if (known && *known == *relation) return;
-  known = std::move(relation);
+  if (known.relation && *known.relation == *relation) return {};
+  bool is_carried = true;
+  if (is_carried_ && !relation->is_ours()) {
+    TRY(is_carried, is_carried_(*relation));
+  }
+  known = {std::move(relation), is_carried};
+  return {};
 }
 
-Result<RelationPtr> TransactionAssembler::relation(std::uint32_t id) const {
+Result<TransactionAssembler::Known> TransactionAssembler::relation(std::uint32_t id) const {
   const auto found = relations_.find(id);
-  if (found != relations_.end()) return found->second;
+  if (found != relations_.end() && found->second.relation) return found->second;
   return failure(Code::kCorruption, "a change of a relation that was not described");
 }
 
@@ -127,10 +132,11 @@ void TransactionAssembler::own_change(const Relation& relation, Operation operat
 
 Result<void> TransactionAssembler::row_change(std::uint32_t id, Change change,
                                               const FragmentSink& sink) {
-  TRY(change.relation, relation(id));
+  TRY(auto known, relation(id));
+  change.relation = std::move(known.relation);
   if (change.relation->is_ours()) {
     own_change(*change.relation, change.operation, change.row);
-  } else if (!is_ours_) {
+  } else if (!is_ours_ && known.is_carried) {
     keep(change.old_row);
     keep(change.row);
     current_.bytes += sizeof(Change);
@@ -148,8 +154,9 @@ Result<void> TransactionAssembler::truncate(const pg::message::Truncate& truncat
   change.operation = Operation::kTruncate;
   change.restart_identity = truncate.restart_identity;
   for (const auto id : truncate.relations) {
-    TRY(auto described, relation(id));
-    if (!described->is_ours()) change.truncated.push_back(std::move(described));
+    TRY(auto known, relation(id));
+    if (known.relation->is_ours() || !known.is_carried) continue;
+    change.truncated.push_back(std::move(known.relation));
   }
   is_first_change_ = false;
   if (!change.truncated.empty() && !is_ours_) current_.changes.push_back(std::move(change));
@@ -162,7 +169,7 @@ Result<void> TransactionAssembler::feed(pg::PgOutputMessage message, const Fragm
       Overloaded{
           [&](m::Begin& in) -> Result<void> { return begin(in), Result<void>(); },
           [&](m::Commit& in) -> Result<void> { return commit(in, sink), Result<void>(); },
-          [&](m::Relation& in) -> Result<void> { return describe(in), Result<void>(); },
+          [&](m::Relation& in) { return describe(in); },
           [&](m::Insert& in) {
             Change change{.operation = Operation::kInsert};
             change.row = std::move(in.row);
@@ -201,7 +208,7 @@ Result<void> ChangeStream::handle(const LogEntry& entry, DeliveryQueue& queue) {
     TRY(const auto head, decode_head(entry.record));
     if (assembler_ && !head.is_join) return {};
     decoder_ = {};
-    assembler_.emplace(config_.migration, config_.opposite_stream);
+    assembler_.emplace(config_.migration, config_.opposite_stream, config_.is_carried);
     in_progress_.clear();
     return {};
   }
@@ -262,7 +269,7 @@ Result<void> ChangeStream::replay(const Streamed& transaction, bool only_relatio
   namespace m = pg::message;
   pg::PgOutputDecoder blocks;
   pg::PgOutputDecoder changes;
-  return read_extents(log_, transaction.blocks, [&](const Record& record) -> Result<void> {
+  return reader_.read_again(transaction.blocks, [&](const Record& record) -> Result<void> {
     const auto change = blocks.streamed_change(record.payload, scratch_);
     if (!change) {
       TRY_VOID(blocks.decode(record.payload));
@@ -294,11 +301,11 @@ Result<void> ChangeStream::trim(pg::Lsn durable) {
     if (!transaction.blocks.empty())
       keep = std::min(keep, transaction.blocks.front().place.segment);
   }
-  return log_.trim(durable, keep);
+  return log_.trim(config_.migration, durable, keep);
 }
 
 Result<void> ChangeStream::run(const std::stop_token& stop, DeliveryQueue& queue,
-                               StreamSignals& signals) {
+                               ApplySignals& signals) {
   int unattended = 0;
   while (!stop.stop_requested() && !queue.is_closed()) {
     // What is there is read at once; only the log's head or a large delivery ends it.

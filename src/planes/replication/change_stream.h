@@ -3,12 +3,13 @@
 //
 // TransactionAssembler is the sans-IO half: decoded messages in, fragments out. It leaves out what
 // this migration itself applied to that side (such transactions begin with an update of
-// banyan.progress for the opposite stream) and keeps banyan's own tables out of the changes:
-// of those only a barrier and changes of the schema are told.
+// banyan.progress for the opposite stream), what other migrations carry that share the log, and
+// banyan's own tables: of those only a barrier and changes of the schema are told.
 // ChangeStream is the other half: one thread that reads the received log. Transactions that the
 // server sends before they have ended (streaming, PostgreSQL 14 and newer) wait in the log for
 // their commit and take their place in commit order then; an aborted one leaves nothing.
 
+#include <atomic>
 #include <deque>
 #include <functional>
 #include <set>
@@ -18,18 +19,22 @@
 
 #include "base/bounded_queue.h"
 #include "planes/replication/log_reader.h"
-#include "planes/replication/stream_signals.h"
 #include "planes/replication/transaction.h"
 
 namespace banyan::replication {
 
 using DeliveryQueue = BoundedQueue<Delivery, WeighDelivery>;
 using FragmentSink = std::function<void(Fragment)>;
+// Whether a relation's changes are this migration's; empty: all that a log holds are.
+using IsCarried = std::function<Result<bool>(const Relation&)>;
 
 class TransactionAssembler {
  public:
-  TransactionAssembler(std::string migration, std::string opposite_stream)
-      : migration_(std::move(migration)), opposite_stream_(std::move(opposite_stream)) {}
+  TransactionAssembler(std::string migration, std::string opposite_stream,
+                       IsCarried is_carried = {})
+      : migration_(std::move(migration)),
+        opposite_stream_(std::move(opposite_stream)),
+        is_carried_(std::move(is_carried)) {}
   // Takes the message's rows; their bytes are copied.
   Result<void> feed(pg::PgOutputMessage message, const FragmentSink& sink);
   bool is_in_transaction() const { return in_transaction_; }
@@ -37,17 +42,22 @@ class TransactionAssembler {
  private:
   void begin(const pg::message::Begin& begin);
   void commit(const pg::message::Commit& commit, const FragmentSink& sink);
-  void describe(const pg::message::Relation& relation);
+  Result<void> describe(const pg::message::Relation& relation);
   Result<void> row_change(std::uint32_t relation, Change change, const FragmentSink& sink);
   Result<void> truncate(const pg::message::Truncate& truncate);
   void own_change(const Relation& relation, Operation operation, const pg::Tuple& row);
-  Result<RelationPtr> relation(std::uint32_t id) const;
+  struct Known {
+    RelationPtr relation;
+    bool is_carried = true;
+  };
+  Result<Known> relation(std::uint32_t id) const;
   void keep(pg::Tuple& tuple);
   Fragment next_fragment(bool is_first);
 
   const std::string migration_;
   const std::string opposite_stream_;
-  std::unordered_map<std::uint32_t, RelationPtr> relations_;
+  const IsCarried is_carried_;
+  std::unordered_map<std::uint32_t, Known> relations_;
   bool in_transaction_ = false;
   bool is_first_change_ = false;
   bool is_ours_ = false;
@@ -59,14 +69,21 @@ struct ChangeStreamConfig {
   std::string migration;
   std::string opposite_stream;
   pg::Lsn from;  // everything that ends here or before is applied
+  IsCarried is_carried;
+};
+
+// What applying and reading tell one another. Any thread.
+struct ApplySignals {
+  std::atomic<std::uint64_t> durable{0};      // in the target; a position of the source
+  std::atomic<std::uint64_t> in_progress{0};  // transactions that wait for their commit
 };
 
 class ChangeStream {
  public:
   ChangeStream(const ChangeStreamConfig& config, ReceivedLog& log)
-      : config_(config), log_(log), reader_(log) {}
+      : config_(config), log_(log), reader_(log, config.migration) {}
   // Reads until `stop`, or the queue is closed. Removes from the log what is durable.
-  Result<void> run(const std::stop_token& stop, DeliveryQueue& queue, StreamSignals& signals);
+  Result<void> run(const std::stop_token& stop, DeliveryQueue& queue, ApplySignals& signals);
 
  private:
   struct Streamed {

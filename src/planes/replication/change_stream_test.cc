@@ -102,6 +102,31 @@ TEST(TransactionAssembler, ReportsOnlyItsOwnBarrier) {
   EXPECT_EQ(fed.out[0].barrier_epoch, 9);
 }
 
+TEST(TransactionAssembler, LeavesOutWhatOthersCarryThatShareTheLog) {
+  Fed fed;
+  TransactionAssembler assembler("shop", "shop:new",
+                                 [](const Relation& relation) { return relation.name != "users"; });
+  const auto feed = [&](const pg::PgOutputMessage& message) {
+    ASSERT_TRUE(assembler.feed(message, [&](Fragment f) { fed.out.push_back(std::move(f)); }));
+  };
+  feed(m::Begin{.commit_lsn = pg::Lsn(100), .commit_time_us = 7, .xid = 5});
+  for (const auto& [id, name] : {std::pair(1U, "orders"), std::pair(2U, "users")}) {
+    feed(m::Relation{.id = id,
+                     .schema = "public",
+                     .name = name,
+                     .replica_identity = 'd',
+                     .columns = {{.is_key = true, .name = "id"}}});
+  }
+  feed(m::Insert{.relation = 2, .row = {text("1")}});
+  feed(m::Insert{.relation = 1, .row = {text("2")}});
+  feed(m::Truncate{.cascade = false, .restart_identity = false, .relations = {1, 2}});
+  feed(m::Commit{.commit_lsn = pg::Lsn(100), .end_lsn = pg::Lsn(120), .commit_time_us = 7});
+  ASSERT_EQ(fed.out.size(), 1U);
+  ASSERT_EQ(fed.out[0].changes.size(), 2U);
+  EXPECT_EQ(fed.out[0].changes[0].relation->name, "orders");
+  EXPECT_EQ(fed.out[0].changes[1].truncated.size(), 1U);
+}
+
 TEST(TransactionAssembler, CutsAHugeTransactionIntoFragmentsOfOne) {
   Fed fed;
   fed.begin();

@@ -41,6 +41,11 @@ create table if not exists banyan.refetched_rows(
 create table if not exists banyan.relation_map(
   stream text not null, source_table text not null, target_table text not null,
   primary key (stream, source_table));
+create table if not exists banyan.shared_slot(
+  share text primary key, slot text not null, system_id text not null, timeline text not null);
+create table if not exists banyan.shared_table(
+  share text not null, migration text not null, table_name text not null, entry text not null,
+  primary key (share, migration, table_name));
 create table if not exists banyan.sequence_rights(
   name text not null, sequence text not null, grantee text not null, privilege text not null,
   is_grantable boolean not null);

@@ -14,6 +14,7 @@
 //   applied_chunks  on the applying side: chunks of the copy that are durably there
 //   refetched_rows  on the applying side: rows that were copied again by themselves (row_refetch.h)
 //   sequence_rights on a fenced side: what sequence_rights.h has to give back
+//   shared_slot, shared_table  on the old side: what splits share there, see shared_slot.h
 //   made            on the new side: what we created there, see made_objects.h
 //   relation_map    on the applying side: which table each published table is written to
 //

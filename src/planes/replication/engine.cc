@@ -36,10 +36,11 @@ Result<std::string> snapshot_as_text(const std::string& url, const std::string& 
 
 }  // namespace
 
-Engine::Engine(EngineConfig config, SchemaSteps steps, Proof& proof)
+Engine::Engine(EngineConfig config, SchemaSteps steps, Proof& proof, std::shared_ptr<Feed> shared)
     : config_(std::move(config)),
       steps_(std::move(steps)),
       proof_(proof),
+      feed_(std::move(shared)),
       shared_(std::make_unique<Shared>()) {
   shared_->throttle.set_limits(config_.throttle);
 }
@@ -87,17 +88,13 @@ Stream* Engine::stream(SideName from) const {
       [&](const auto& streams) { return streams[static_cast<std::size_t>(from)].get(); });
 }
 
-std::string Engine::publication() const {
-  return "banyan_" + config_.name;
+std::string Engine::publication(SideName from) const {
+  return is_shared(from) ? shared_slot().publication() : "banyan_" + config_.name;
 }
 
-std::string Engine::slot_stem(SideName from) const {
-  std::string stem = config_.slot_prefix;
-  for (const char c : config_.name) {
-    const bool is_plain = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
-    stem += is_plain ? c : '_';
-  }
-  return fmt::format("{}_{}_", stem.substr(0, 45), side_name(from));
+std::string Engine::stem(SideName from) const {
+  return is_shared(from) ? shared_slot().stem(config_.slot_prefix)
+                         : slot_stem(config_.slot_prefix, config_.name, side_name(from));
 }
 
 void Engine::set_state(const std::string& state) {
@@ -156,30 +153,25 @@ Result<void> Engine::begin(const std::stop_token& stop) {
   set_state("prepared");
   TRY_VOID(fail_point("begin.start"));
   TRY(auto source, connect(url(SideName::kOld)));
-  TRY_VOID(publish(source, publication(), config_.streamed(SideName::kOld)));
-  TRY(auto exporter, pg::ReplicationConnection::open(url(SideName::kOld), "banyan_slot"));
-  TRY(const auto identity, exporter.identify());
-  TRY(const auto name, remake_slot(SideName::kOld, exporter));
-  TRY(const auto slot,
-      with_context(exporter.create_slot(name, pg::Snapshot::kExport), "creating the slot " + name));
+  TRY(auto start, begin_stream(SideName::kOld));
   TRY_VOID(fail_point("begin.slot_made"));
-  TRY(const auto snapshot, snapshot_as_text(url(SideName::kOld), slot.snapshot));
+  TRY(const auto snapshot, snapshot_as_text(url(SideName::kOld), start.snapshot));
   TRY(auto target, connect(url(SideName::kNew)));
   TRY_VOID(write_stream(target, {.stream = stream_name(config_.name, SideName::kOld),
-                                 .slot = name,
-                                 .system_id = identity.system_id,
-                                 .timeline = identity.timeline,
+                                 .slot = start.slot.slot,
+                                 .system_id = start.slot.system_id,
+                                 .timeline = start.slot.timeline,
                                  .stage = "schema",
                                  .snapshot = snapshot,
-                                 .start = slot.consistent_point}));
+                                 .start = start.point}));
   set_state("schema");
   TRY_VOID(fail_point("begin.recorded"));
-  TRY_VOID(steps_.pre_data(slot.snapshot));
+  TRY_VOID(steps_.pre_data(start.snapshot));
   TRY_VOID(fail_point("begin.schema_made"));
   TRY_VOID(set_stage("copying"));
-  TRY(const bool is_shared, wants_shared_snapshot(source));
-  if (is_shared) return copy(slot.snapshot, stop);  // it lives as long as the exporter stays idle
-  TRY_VOID(exporter.query("select 1"));             // which ends the snapshot
+  TRY(const bool has_one_snapshot, wants_shared_snapshot(source));
+  if (has_one_snapshot) return copy(start.snapshot, stop);
+  start.session = {};  // which ends the snapshot
   return copy("", stop);
 }
 
@@ -318,7 +310,7 @@ void Engine::heartbeat(const std::stop_token& stop) const {
 }
 
 void Engine::guard_wal(SideName side, pg::Connection& session) const {
-  const auto now = read_wal_standing(session, slot_stem(side));
+  const auto now = read_wal_standing(session, stem(side));
   if (!now) return;  // the next turn looks again
   const auto before = shared_->wal.with(
       [&](auto& wal) { return std::exchange(wal[static_cast<std::size_t>(side)], *now); });

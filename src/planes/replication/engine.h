@@ -29,6 +29,7 @@
 #include "planes/replication/catalog.h"
 #include "planes/replication/engine_config.h"
 #include "planes/replication/schema_watch.h"
+#include "planes/replication/shared_slot.h"
 #include "planes/replication/stream.h"
 #include "planes/replication/table_copy.h"
 
@@ -47,7 +48,8 @@ struct SchemaSteps {
 
 class Engine {
  public:
-  Engine(EngineConfig config, SchemaSteps steps, Proof& proof);
+  // `shared` is the feed of `config.share`; null without one.
+  Engine(EngineConfig config, SchemaSteps steps, Proof& proof, std::shared_ptr<Feed> shared);
   ~Engine();
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
@@ -98,6 +100,8 @@ class Engine {
   // Keys applied last, newest last, at most `limit` per table.
   std::vector<TouchedKey> touched_keys(SideName active, std::size_t limit) const;
 
+  // Publishes what the stream out of `from` carries, on that side.
+  Result<void> publish(SideName from, pg::Connection& source) const;
   // Ends the stream out of the new side for good, and takes `tables` out of the one out of the old.
   Result<void> keep_copies();
   // Ends everything and removes slots and publications (the state tables are the caller's).
@@ -115,11 +119,13 @@ class Engine {
   Result<void> index(const std::stop_token& stop);
   Result<void> follow();
   Result<void> load_tables();
-  Result<std::string> remake_slot(SideName from, pg::ReplicationConnection& connection);
+  Result<void> publish(SideName from, pg::Connection& source, const TableNames& tables) const;
+  Result<SlotStart> begin_stream(SideName from);
   Result<void> set_stage(const std::string& stage);
   Result<void> run_stream(SideName from);
   Result<void> remove_stream(SideName from);
-  Result<void> drop_slots(SideName from, pg::ReplicationConnection& connection);
+  Result<void> leave_shared();
+  Result<std::shared_ptr<Feed>> feed_for(SideName from, const StreamRecord& record);
   Result<StreamConfig> stream_config(SideName from, const StreamRecord& record);
   Result<void> wait_for_position(pg::Lsn position, const std::stop_token& stop);
   Result<void> make_opposite();
@@ -128,13 +134,16 @@ class Engine {
   void guard_wal(SideName side, pg::Connection& session) const;
   nlohmann::json wal_json(SideName active) const;
   Stream* stream(SideName from) const;
-  std::string publication() const;
-  std::string slot_stem(SideName from) const;
+  bool is_shared(SideName from) const { return from == SideName::kOld && feed_ != nullptr; }
+  SharedSlot shared_slot() const { return {config_.share, config_.name}; }
+  std::string publication(SideName from) const;
+  std::string stem(SideName from) const;
   const std::string& url(SideName side) const { return config_.sides.of(side); }
 
   const EngineConfig config_;
   const SchemaSteps steps_;
   Proof& proof_;
+  const std::shared_ptr<Feed> feed_;
   std::unique_ptr<Shared> shared_;
   std::jthread runner_;
   std::jthread heart_;

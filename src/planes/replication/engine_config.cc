@@ -37,6 +37,16 @@ Effort parse_effort(const json& config) {
   return effort;
 }
 
+Result<void> check_share(const EngineConfig& config) {
+  if (config.share.find_first_of("/.") != std::string::npos) {
+    return failure(Code::kInvalidArgument, "a shared slot's name has no dots and slashes");
+  }
+  if (config.share.empty() || !config.tables.empty()) return {};
+  return std::unexpected(
+      Error(Code::kInvalidArgument, "a whole database shares its slot with nobody")
+          .with_remedy("1. List the tables that move. 2. Leave out share."));
+}
+
 }  // namespace
 
 TableNames EngineConfig::carried(SideName from) const {
@@ -76,6 +86,8 @@ Result<EngineConfig> parse_engine_config(const std::string& name, const json& co
   if (const auto role = config.value("service_role", json()); role.is_object()) {
     parsed.service_role = ServiceRole{role.value("name", ""), role.value("password", "")};
   }
+  parsed.share = config.value("share", "");
+  TRY_VOID(check_share(parsed));
   parsed.jobs = config.value("jobs", 2);
   TRY(parsed.copy_mode, parse_copy_mode(config.value("copy_mode", "auto")));
   for (const auto& [table, mode] : config.value("copy_of", json::object()).items()) {

@@ -25,6 +25,7 @@ struct EngineConfig {
   // Of a split: objects that the new database does not get (split_plan.h).
   std::vector<std::string> left_out;
   std::optional<ServiceRole> service_role;
+  std::string share;  // of a split: the slot of this name is read with others; empty: its own
   // The split is complete: only the copies are followed.
   bool is_copies_only = false;
   int jobs = 2;
@@ -55,7 +56,7 @@ struct EngineConfig {
 };
 
 // The configuration of the verb `start`: {source, target, tables: "all"|[..], jobs, slot_prefix?,
-// copies?, left_out?, copies_only? (of a split, see settle_config), service_role?: {name,
+// share?, copies?, left_out?, copies_only? (of a split, see settle_config), service_role?: {name,
 // password?}, map? (mapping.h), apply?: "sets"|"rows", appliers?, far_behind_ms?,
 // batch_transactions? (applier.h), copy_mode?: "auto"|"table"|"chunk", copy_of?: {table: mode},
 // chunk_bytes?, throttle?: {bytes_per_s?, ...}, spool?: {limit_bytes?, kept_wal_bytes?},

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <ranges>
 
 #include "planes/replication/engine_shared.h"
 
@@ -54,6 +55,22 @@ nlohmann::json ddl_json(const DdlNote& note) {
           {"verdict", note.verdict}};
 }
 
+// The one that has least holds what the slot keeps; of one that was not heard of nothing is known.
+nlohmann::json readers_json(const StreamStatus& status) {
+  const auto by_durable = [](const auto& reader) { return reader.second.durable; };
+  const auto least = std::ranges::min(status.readers | std::views::transform(by_durable));
+  auto list = nlohmann::json::array();
+  for (const auto& [migration, reading] : status.readers) {
+    auto& one = list.emplace_back(nlohmann::json{{"migration", migration}});
+    one["holds"] = reading.durable == least;
+    if (reading.durable == pg::Lsn()) continue;
+    one["durable_lsn"] = pg::format_lsn(reading.durable);
+    one["behind_bytes"] = std::max<std::int64_t>(
+        0, static_cast<std::int64_t>(status.received.value() - reading.durable.value()));
+  }
+  return list;
+}
+
 nlohmann::json stream_json(const Stream* stream) {
   if (stream == nullptr) return {{"running", false}, {"lag_bytes", 0}};
   const auto status = stream->status();
@@ -74,6 +91,7 @@ nlohmann::json stream_json(const Stream* stream) {
                    {"segments", status.spool.segments},
                    {"in_progress", status.in_progress},
                    {"confirm", status.is_only_copy ? "spooled" : "applied"}};
+  if (!status.readers.empty()) json["shared_with"] = readers_json(status);
   if (status.misfit) json["misfit"] = misfit_json(*status.misfit);
   for (const auto& note : status.ddl) json["ddl"].push_back(ddl_json(note));
   if (status.error) json["error"] = status.error->message();

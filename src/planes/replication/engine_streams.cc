@@ -1,24 +1,11 @@
 // The engine's two streams: made, run, made anew, stopped and taken away.
 #include <fmt/format.h>
 
-#include <random>
-#include <thread>
-
 #include "base/fail_point.h"
+#include "planes/replication/carried_tables.h"
 #include "planes/replication/engine_shared.h"
 
 namespace banyan::replication {
-namespace {
-
-constexpr int kDropTries = 100;
-constexpr auto kBetweenDrops = 50ms;
-
-std::string nonce() {
-  std::random_device device;
-  return fmt::format("{:08x}", device());
-}
-
-}  // namespace
 
 Result<pg::Connection> connect(const std::string& url) {
   return pg::Connection::open(url, {.application_name = "banyan_engine"});
@@ -31,14 +18,33 @@ Result<void> check_repaired(const StreamRecord& record) {
                              .with_remedy("Repair again: banyan migrate repair " + name));
 }
 
-// Makes the slot of one direction anew. Slots that a crash left behind are dropped.
-Result<std::string> Engine::remake_slot(SideName from, pg::ReplicationConnection& connection) {
-  const auto stem = slot_stem(from);
-  TRY_VOID(connection.query(fmt::format(
-      "select pg_catalog.pg_drop_replication_slot(slot_name) from pg_catalog.pg_replication_slots "
-      "where not active and pg_catalog.strpos(slot_name::text, {}) = 1",
-      pg::quote_literal(stem))));
-  return stem + nonce();
+Result<void> Engine::publish(SideName from, pg::Connection& source) const {
+  return publish(from, source, config_.carried(from));
+}
+
+Result<void> Engine::publish(SideName from, pg::Connection& source,
+                             const TableNames& tables) const {
+  const auto direction = config_.direction(from, tables);
+  if (!is_shared(from)) return replication::publish(source, publication(from), direction);
+  const std::lock_guard one_at_a_time(feed_->membership());
+  return shared_slot().publish(source, direction);
+}
+
+// The tables are published before the slot is: it sends all of what follows its point. Slots that a
+// crash left behind are dropped.
+Result<SlotStart> Engine::begin_stream(SideName from) {
+  TRY(auto source, connect(url(from)));
+  if (!is_shared(from)) {
+    TRY_VOID(publish(from, source));
+    return make_slot(url(from), stem(from), pg::Snapshot::kExport);
+  }
+  const std::lock_guard one_at_a_time(feed_->membership());
+  feed_->join(config_.name, {});
+  TRY_VOID(shared_slot().publish(source, config_.streamed(from)));
+  TRY(auto start, shared_slot().begin(url(from), config_.slot_prefix));
+  feed_->set_slot(start.slot);
+  feed_->join(config_.name, start.point);
+  return start;
 }
 
 // Starts the stream out of `from` when it was made; nothing otherwise.
@@ -48,9 +54,10 @@ Result<void> Engine::run_stream(SideName from) {
   TRY(const auto record, read_stream(target, stream_name(config_.name, from)));
   if (!record) return {};
   TRY(auto config, stream_config(from, *record));
+  TRY(auto feed, feed_for(from, *record));
   shared_->streams.change([&](auto& streams) {
     auto& slot = streams[static_cast<std::size_t>(from)];
-    if (!slot) slot = std::make_unique<Stream>(std::move(config));
+    if (!slot) slot = std::make_unique<Stream>(std::move(config), std::move(feed));
     slot->start();
   });
   return {};
@@ -65,6 +72,12 @@ Result<StreamConfig> Engine::stream_config(SideName from, const StreamRecord& re
     TRY(auto source, connect(url(from)));
     TRY(copies, published_names(source, config_.copies));
   }
+  IsCarried is_carried;
+  if (is_shared(from)) {
+    TRY(auto carried, CarriedTables::create(url(from), config_.name, config_.carried(from)));
+    is_carried = [carried = std::make_shared<CarriedTables>(std::move(carried))](
+                     const Relation& relation) { return carried->has(relation); };
+  }
   return StreamConfig{.applier = {.migration = config_.name,
                                   .from = from,
                                   .from_url = url(from),
@@ -78,12 +91,24 @@ Result<StreamConfig> Engine::stream_config(SideName from, const StreamRecord& re
                                   .proof = &proof_},
                       .receiver = {.migration = config_.name,
                                    .url = url(from),
-                                   .publication = publication(),
+                                   .publication = publication(from),
                                    .identity = {.slot = record.slot,
                                                 .system_id = record.system_id,
                                                 .timeline = record.timeline},
-                                   .spool_limit = config_.spool_limit},
-                      .spool = config_.spool / side_name(from)};
+                                   .spool_limit = config_.spool_limit,
+                                   .share = is_shared(from) ? config_.share : ""},
+                      .is_carried = std::move(is_carried)};
+}
+
+// A shared slot may have been made anew for somebody else since `record` was written.
+Result<std::shared_ptr<Feed>> Engine::feed_for(SideName from, const StreamRecord& record) {
+  if (!is_shared(from)) return std::make_shared<Feed>(config_.spool / side_name(from));
+  TRY(auto source, connect(url(from)));
+  TRY(const auto slot, shared_slot().slot(source));
+  const LogIdentity mine{
+      .slot = record.slot, .system_id = record.system_id, .timeline = record.timeline};
+  feed_->set_slot(slot.value_or(mine));
+  return feed_;
 }
 
 bool Engine::has_failed(SideName active) const {
@@ -110,21 +135,18 @@ Result<void> Engine::remake_stream(SideName active,
   }
   TRY(auto source, connect(url(active)));
   TRY_VOID(create_control_schema(source, config_.name, active));
-  TRY_VOID(publish(source, publication(), config_.streamed(active)));
   if (Stream* running = stream(active)) running->stop();
-  TRY(auto exporter, pg::ReplicationConnection::open(url(active), "banyan_slot"));
-  TRY(const auto identity, exporter.identify());
-  TRY(record->slot, remake_slot(active, exporter));
-  TRY(const auto slot, exporter.create_slot(record->slot, pg::Snapshot::kExport));
+  TRY(const auto began, begin_stream(active));
   TRY_VOID(fail_point("repair.slot_made"));
-  record->system_id = identity.system_id;
-  record->timeline = identity.timeline;
+  record->slot = began.slot.slot;
+  record->system_id = began.slot.system_id;
+  record->timeline = began.slot.timeline;
   record->stage = "repairing";
   record->snapshot.clear();
-  record->start = slot.consistent_point;
+  record->start = began.point;
   TRY_VOID(retarget_stream(passive, *record));
   TRY_VOID(fail_point("repair.recorded"));
-  TRY_VOID(repair(slot.snapshot));
+  TRY_VOID(repair(began.snapshot));
   TRY_VOID(fail_point("repair.rows_made"));
   TRY_VOID(replication::set_stage(passive, name, "following"));
   TRY_VOID(fail_point("repair.end"));
@@ -194,20 +216,17 @@ Result<void> Engine::prepare_opposite() {
 
 Result<void> Engine::make_opposite() {
   TRY(auto source, connect(url(SideName::kNew)));
-  TRY_VOID(publish(source, publication(), config_.streamed(SideName::kNew)));
-  TRY(auto connection, pg::ReplicationConnection::open(url(SideName::kNew), "banyan_slot"));
-  TRY(const auto identity, connection.identify());
-  TRY(const auto name, remake_slot(SideName::kNew, connection));
-  TRY(const auto slot, connection.create_slot(name, pg::Snapshot::kNone));
+  TRY_VOID(publish(SideName::kNew, source));
+  TRY(const auto start, make_slot(url(SideName::kNew), stem(SideName::kNew), pg::Snapshot::kNone));
   TRY_VOID(fail_point("opposite.slot_made"));
   TRY(auto target, connect(url(SideName::kOld)));
   return write_stream(target, {.stream = stream_name(config_.name, SideName::kNew),
-                               .slot = name,
-                               .system_id = identity.system_id,
-                               .timeline = identity.timeline,
+                               .slot = start.slot.slot,
+                               .system_id = start.slot.system_id,
+                               .timeline = start.slot.timeline,
                                .stage = "following",
                                .snapshot = "",
-                               .start = slot.consistent_point});
+                               .start = start.point});
 }
 
 Result<void> Engine::at_point(SideName active, const std::function<Result<pg::Lsn>()>& find_point,
@@ -228,24 +247,28 @@ Result<void> Engine::remove() {
   return {};
 }
 
-Result<void> Engine::drop_slots(SideName from, pg::ReplicationConnection& connection) {
-  for (int attempt = 0; attempt < kDropTries; ++attempt) {
-    TRY_VOID(remake_slot(from, connection));
-    TRY(const auto left, connection.query("select 1 from pg_catalog.pg_replication_slots where "
-                                          "pg_catalog.strpos(slot_name::text, " +
-                                          pg::quote_literal(slot_stem(from)) + ") = 1"));
-    if (left.empty()) return {};
-    // A sender that was just left takes a moment to notice.
-    std::this_thread::sleep_for(kBetweenDrops);
-  }
-  return failure(Code::kUnavailable, "a slot of the migration is still being read", Retry::kSafe);
+// The last one takes the slot along.
+Result<void> Engine::leave_shared() {
+  const std::lock_guard one_at_a_time(feed_->membership());
+  TRY(auto source, connect(url(SideName::kOld)));
+  bool is_anybody_left = true;
+  TRY_VOID(feed_->leave(config_.name, [&]() -> Result<bool> {
+    TRY(is_anybody_left, shared_slot().unlist(source));
+    return is_anybody_left;
+  }));
+  if (is_anybody_left) return {};
+  return shared_slot().remove(url(SideName::kOld), config_.slot_prefix);
 }
 
 Result<void> Engine::remove_stream(SideName from) {
-  TRY(auto connection, pg::ReplicationConnection::open(url(from), "banyan_slot"));
-  TRY(auto db, connect(url(from)));
-  TRY_VOID(drop_slots(from, connection));
-  TRY_VOID(drop_publication(db, publication()));
+  if (is_shared(from)) {
+    TRY_VOID(leave_shared());
+  } else {
+    TRY(auto connection, pg::ReplicationConnection::open(url(from), "banyan_slot"));
+    TRY_VOID(drop_slots(connection, stem(from)));
+    TRY(auto source, connect(url(from)));
+    TRY_VOID(drop_publication(source, publication(from)));
+  }
   TRY(auto applying, connect(url(other_side(from))));
   return delete_stream(applying, stream_name(config_.name, from));
 }
@@ -254,7 +277,7 @@ Result<void> Engine::keep_copies() {
   stop();
   TRY_VOID(remove_stream(SideName::kNew));
   TRY(auto source, connect(url(SideName::kOld)));
-  return publish(source, publication(), config_.direction(SideName::kOld, config_.copies));
+  return publish(SideName::kOld, source, config_.copies);
 }
 
 }  // namespace banyan::replication

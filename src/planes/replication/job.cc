@@ -44,13 +44,13 @@ json to_json(const MadeReport& report) {
 
 }  // namespace
 
-Job::Job(EngineConfig config, std::filesystem::path directory)
+Job::Job(EngineConfig config, std::filesystem::path directory, std::shared_ptr<Feed> shared)
     : config_(with_spool(std::move(config), directory / "spool")),
       directory_(std::move(directory)),
       act_(config_.name, config_.sides, config_.direction(SideName::kOld)),
       observer_(config_.name, config_.sides, config_.direction(SideName::kOld)),
       proof_(directory_ / "proof.jsonl"),
-      engine_(config_, schema_steps(), proof_),
+      engine_(config_, schema_steps(), proof_, std::move(shared)),
       keeper_(config_, engine_, directory_),
       census_(config_.app_listen) {
   std::ifstream file(directory_ / "ended");

@@ -29,7 +29,8 @@ namespace banyan::replication {
 
 class Job {
  public:
-  Job(EngineConfig config, std::filesystem::path directory);
+  // `shared` is the feed of `config.share`; null without one.
+  Job(EngineConfig config, std::filesystem::path directory, std::shared_ptr<Feed> shared = nullptr);
   ~Job();
   Job(const Job&) = delete;
   Job& operator=(const Job&) = delete;

@@ -9,6 +9,7 @@
 #include <charconv>
 #include <cstring>
 #include <limits>
+#include <ranges>
 #include <vector>
 
 #include "base/fail_point.h"
@@ -139,12 +140,11 @@ bool ReceivedLog::begins_rightly(const Record& record, std::uint64_t number) {
 }
 
 Result<void> ReceivedLog::remove_all_but(std::size_t good) {
-  state_.with([&](State& state) {
+  const auto first = state_.with([&](State& state) {
     state.segments.resize(good);
     state.end = outline_.complete();
-    state.read = {.segment = good == 0 ? 0 : state.segments.front().number, .offset = 0};
+    return good == 0 ? 0 : state.segments.front().number;
   });
-  const auto first = state_.with([](const State& state) { return state.read.segment; });
   for (const auto number : segment_numbers(directory_)) {
     if (number >= first && number < first + good) continue;
     std::error_code trouble;
@@ -165,14 +165,22 @@ void ReceivedLog::close() {
   outline_ = StreamOutline();
   restart_lsn_ = {};
   number_ = 0;
-  state_.change([](State& state) { state = {}; });
+  ++generation_;
+  state_.change([](State& state) {
+    state.segments.clear();
+    state.end = {};
+    for (auto& [name, reader] : state.readers) reader = {.read = {}, .durable = reader.durable};
+  });
 }
 
-bool ReceivedLog::covers(pg::Lsn applied) const {
+bool ReceivedLog::begins_before(pg::Lsn applied) const {
   return state_.with([&](const State& state) {
-    const bool begins_before = state.segments.empty() || state.segments.front().begins <= applied;
-    return begins_before && state.end >= applied;
+    return (state.segments.empty() ? state.end : state.segments.front().begins) <= applied;
   });
+}
+
+pg::Lsn ReceivedLog::readable_end() const {
+  return state_.with([](const State& state) { return state.end; });
 }
 
 // ---- the writer
@@ -224,7 +232,6 @@ Result<void> ReceivedLog::begin_segment(bool is_join) {
   unsynced_.insert(number);
   state_.change([&](State& state) {
     state.segments.push_back({.number = number, .begins = head.begins, .bytes = written_});
-    if (state.read.segment == 0) state.read.segment = number;
   });
   return fail_point("spool.begun");
 }
@@ -274,11 +281,58 @@ Result<pg::Lsn> ReceivedLog::sync() {
   return synced_;
 }
 
-// ---- the reader
+// ---- the readers
 
-ReceivedLog::Readable ReceivedLog::readable(const LogPlace& read) {
+// All before it is durable for the reader, and in no transaction that it still collects.
+std::uint64_t ReceivedLog::State::first_needed(const LogReading& reader) const {
+  if (segments.empty()) return 0;
+  std::size_t at = 0;
+  while (at + 1 < segments.size() && segments[at].number < reader.keep &&
+         segments[at + 1].begins <= reader.durable) {
+    ++at;
+  }
+  return segments[at].number;
+}
+
+std::int64_t ReceivedLog::State::unread(const LogReading& reader) const {
+  std::int64_t unread = 0;
+  for (const auto& segment : segments) {
+    if (segment.number < reader.read.segment) continue;
+    const bool is_read = segment.number == reader.read.segment;
+    unread += static_cast<std::int64_t>(segment.bytes - (is_read ? reader.read.offset : 0));
+  }
+  return unread;
+}
+
+void ReceivedLog::add_reader(const std::string& reader) {
+  state_.with([&](State& state) { state.readers.try_emplace(reader); });
+}
+
+void ReceivedLog::remove_reader(const std::string& reader) {
+  state_.with([&](State& state) { state.readers.erase(reader); });
+}
+
+void ReceivedLog::set_durable(const std::string& reader, pg::Lsn durable) {
+  state_.with([&](State& state) { state.readers[reader].durable = durable; });
+}
+
+std::map<std::string, LogReading> ReceivedLog::readers() const {
+  return state_.with([](const State& state) { return state.readers; });
+}
+
+pg::Lsn ReceivedLog::durable() const {
+  return state_.with([](const State& state) {
+    if (state.readers.empty()) return pg::Lsn();
+    return std::ranges::min(state.readers | std::views::values |
+                            std::views::transform(&LogReading::durable));
+  });
+}
+
+ReceivedLog::Readable ReceivedLog::readable(const std::string& reader, const LogPlace& read) {
   return state_.with([&](State& state) -> Readable {
-    state.read = read;
+    if (const auto known = state.readers.find(reader); known != state.readers.end()) {
+      known->second.read = read;
+    }
     for (const auto& segment : state.segments) {
       if (segment.number != read.segment) continue;
       return {.bytes = segment.bytes, .has_next = segment.number != state.segments.back().number};
@@ -295,19 +349,27 @@ void ReceivedLog::wait_beyond(const LogPlace& read, Duration timeout) {
   });
 }
 
-std::uint64_t ReceivedLog::front() const {
-  return state_.with([](const State& state) {
-    return state.segments.empty() ? 0 : state.segments.front().number;
+std::uint64_t ReceivedLog::front(const std::string& reader) const {
+  return state_.with([&](const State& state) {
+    const auto known = state.readers.find(reader);
+    return state.first_needed(known == state.readers.end() ? LogReading() : known->second);
   });
 }
 
-Result<void> ReceivedLog::trim(pg::Lsn durable, std::uint64_t keep) {
+Result<void> ReceivedLog::trim(const std::string& reader, pg::Lsn durable, std::uint64_t keep) {
   std::vector<std::uint64_t> gone;
   state_.with([&](State& state) {
-    auto& segments = state.segments;
-    while (segments.size() > 1 && segments[0].number < keep && segments[1].begins <= durable) {
-      gone.push_back(segments.front().number);
-      segments.pop_front();
+    const auto own = state.readers.find(reader);
+    if (own == state.readers.end()) return;
+    own->second.durable = durable;
+    own->second.keep = keep;
+    auto needed = state.first_needed(own->second);
+    for (const auto& [name, other] : state.readers) {
+      needed = std::min(needed, state.first_needed(other));
+    }
+    while (!state.segments.empty() && state.segments.front().number < needed) {
+      gone.push_back(state.segments.front().number);
+      state.segments.pop_front();
     }
   });
   for (const auto number : gone) {
@@ -317,17 +379,23 @@ Result<void> ReceivedLog::trim(pg::Lsn durable, std::uint64_t keep) {
   return {};
 }
 
-LogStanding ReceivedLog::standing() const {
-  return state_.with([](const State& state) {
+LogStanding ReceivedLog::standing(const std::string& reader) const {
+  return state_.with([&](const State& state) {
     LogStanding standing{.segments = static_cast<int>(state.segments.size())};
     for (const auto& segment : state.segments) {
-      const auto bytes = static_cast<std::int64_t>(segment.bytes);
-      standing.bytes += bytes;
-      if (segment.number < state.read.segment) continue;
-      const bool is_read = segment.number == state.read.segment;
-      standing.unread += bytes - (is_read ? static_cast<std::int64_t>(state.read.offset) : 0);
+      standing.bytes += static_cast<std::int64_t>(segment.bytes);
     }
+    const auto known = state.readers.find(reader);
+    standing.unread = state.unread(known == state.readers.end() ? LogReading() : known->second);
     return standing;
+  });
+}
+
+std::int64_t ReceivedLog::unread() const {
+  return state_.with([](const State& state) {
+    std::int64_t most = 0;
+    for (const auto& [name, reader] : state.readers) most = std::max(most, state.unread(reader));
+    return most;
   });
 }
 

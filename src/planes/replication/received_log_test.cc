@@ -53,6 +53,7 @@ struct Logged {
   ~Logged() { fs::remove_all(directory); }
 
   void open(std::uint64_t applied) {
+    log.add_reader("shop");
     ASSERT_TRUE(log.recover(directory, identity, pg::Lsn(applied)));
   }
   void join() { ASSERT_TRUE(log.join(pg::Lsn(1))); }
@@ -67,7 +68,7 @@ struct Logged {
   }
   // The kinds of what is there, heads as h or, of a new connection, as H.
   std::string read() {
-    LogReader reader(log);
+    LogReader reader(log, "shop");
     std::string kinds;
     while (true) {
       const auto entry = reader.next(0ms);
@@ -127,7 +128,7 @@ TEST(ReceivedLog, ForgetsATransactionWhoseConnectionBroke) {
   test.transaction(100);
   test.data(begin(200));
   ASSERT_TRUE(test.log.flush());
-  LogReader ahead(test.log);
+  LogReader ahead(test.log, "shop");
   for (int i = 0; i < 5; ++i) ASSERT_TRUE((*ahead.next(0ms)).has_value());
   test.join();
   EXPECT_EQ(test.read(), "HBICH");
@@ -202,12 +203,47 @@ TEST(ReceivedLog, RemovesFromTheFrontWhatIsDurableAndNotKept) {
   test.open(5);
   test.join();
   for (const std::uint64_t lsn : {100, 200, 300}) test.transaction(lsn, 3000);
-  EXPECT_EQ(test.log.standing().segments, 4);
-  ASSERT_TRUE(test.log.trim(pg::Lsn(210), 2));
-  EXPECT_EQ(test.log.standing().segments, 3);
-  ASSERT_TRUE(test.log.trim(pg::Lsn(210), 9));
-  EXPECT_EQ(test.log.standing().segments, 2);
+  EXPECT_EQ(test.log.standing("shop").segments, 4);
+  ASSERT_TRUE(test.log.trim("shop", pg::Lsn(210), 2));
+  EXPECT_EQ(test.log.standing("shop").segments, 3);
+  ASSERT_TRUE(test.log.trim("shop", pg::Lsn(210), 9));
+  EXPECT_EQ(test.log.standing("shop").segments, 2);
   EXPECT_TRUE(!fs::exists(test.log.path(2)) && fs::exists(test.log.path(3)));
+}
+
+TEST(ReceivedLog, KeepsWhatItsSlowestReaderNeeds) {
+  Logged test;
+  test.open(5);
+  test.log.add_reader("slow");
+  test.join();
+  for (const std::uint64_t lsn : {100, 200, 300}) test.transaction(lsn, 3000);
+  ASSERT_TRUE(test.log.trim("shop", pg::Lsn(310), 9));
+  EXPECT_EQ(test.log.standing("shop").segments, 4);
+  EXPECT_EQ(test.log.durable(), pg::Lsn());
+  EXPECT_EQ(test.log.front("shop"), 4U);
+  EXPECT_EQ(test.log.front("slow"), 1U);
+  ASSERT_TRUE(test.log.trim("slow", pg::Lsn(110), 9));
+  EXPECT_EQ(test.log.durable(), pg::Lsn(110));
+  EXPECT_TRUE(!fs::exists(test.log.path(1)) && fs::exists(test.log.path(2)));
+  EXPECT_FALSE(test.log.begins_before(pg::Lsn(100)));
+  test.log.remove_reader("slow");
+  ASSERT_TRUE(test.log.trim("shop", pg::Lsn(310), 9));
+  EXPECT_EQ(test.log.standing("shop").segments, 1);
+}
+
+TEST(ReceivedLog, WhoeverReadsBeginsAnewOnceItWasClosed) {
+  Logged test;
+  test.open(5);
+  test.join();
+  test.transaction(100);
+  ASSERT_TRUE(test.log.flush());
+  LogReader before(test.log, "shop");
+  ASSERT_TRUE((*before.next(0ms)).has_value());
+  test.reopen(5);
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE((*before.next(0ms)).has_value());
+  const auto next = before.next(0ms);
+  ASSERT_FALSE(next);
+  EXPECT_EQ(next.error().code(), Code::kUnavailable);
 }
 
 TEST(ReceivedLog, VouchesForWholeTransactionsOnly) {

@@ -62,11 +62,12 @@ class SlotCheck {
         Error(Code::kConflict, what)
             .with_remedy(fmt::format(
                 "Changes may be missing, so nothing more is applied.\n"
-                "1. Make a new slot and copy only what differs: banyan migrate repair {0}\n"
+                "1. Make a new slot and copy only what differs: banyan migrate repair {0}{1}\n"
                 "2. Before a switch: banyan migrate cancel {0}, and create it anew.\n"
                 "3. If the address or the disk is the wrong one: put it right, then "
                 "banyan migrate start {0}",
-                config_.migration)));
+                config_.migration,
+                config_.share.empty() ? "" : ", and then each other split that shares it")));
   }
 
   const ReceiverConfig& config_;
@@ -84,7 +85,7 @@ Result<void> refuse_standby(pg::ReplicationConnection& connection) {
 }  // namespace
 
 Result<Receiver> Receiver::open(const ReceiverConfig& config, ReceivedLog& log,
-                                StreamSignals& signals) {
+                                ReceiverSignals& signals) {
   TRY(auto connection, pg::ReplicationConnection::open(config.url, "banyan_stream"));
   TRY_VOID(refuse_standby(connection));
   const SlotCheck check(config, log);
@@ -156,7 +157,7 @@ Result<void> Receiver::handle(const pg::StreamMessage& message) {
 Result<void> Receiver::flush() {
   signals_.received = std::max(position_, log_.end()).value();
   TRY_VOID(wait_for_room(log_.flush()));
-  is_over_limit_ = log_.standing().unread > config_.spool_limit;
+  is_over_limit_ = log_.unread() > signals_.spool_limit;
   return {};
 }
 
@@ -166,7 +167,7 @@ Result<void> Receiver::feedback() {
   reply_now_ = false;
   last_feedback_ = now;
   TRY_VOID(fail_point("stream.feedback"));
-  const pg::Lsn durable(signals_.durable.load());
+  const auto durable = log_.durable();
   auto safe = std::max(durable, pg::Lsn(signals_.confirmed.load()));
   if (signals_.is_wal_short && !is_disk_full_) {
     const auto synced = log_.sync();

@@ -3,18 +3,26 @@
 // the applying side does, and answers its keepalives. Stops reading, but not answering, while more
 // than the limit waits to be read or the disk is full.
 //
-// What the server may forget (`flush`) is what is durable in the target, or, while the log that the
-// slot makes the server keep is over its limit, what is fsynced here. It never goes back.
+// What the server may forget (`flush`) is what is durable in every target, or, while the log that
+// the slot makes the server keep is over its limit, what is fsynced here. It never goes back.
 
+#include <atomic>
 #include <cstdint>
 #include <stop_token>
 #include <string>
 
 #include "planes/replication/received_log.h"
-#include "planes/replication/stream_signals.h"
 #include "wire/pg/replication.h"
 
 namespace banyan::replication {
+
+// Positions are those of the source. Any thread.
+struct ReceiverSignals {
+  std::atomic<std::uint64_t> received{0};    // how far the server says it has sent
+  std::atomic<std::uint64_t> confirmed{0};   // what the server was told it may forget
+  std::atomic<bool> is_wal_short{false};     // the server has to keep too much
+  std::atomic<std::int64_t> spool_limit{0};  // bytes that may wait to be read
+};
 
 struct ReceiverConfig {
   std::string migration;
@@ -22,19 +30,20 @@ struct ReceiverConfig {
   std::string publication;
   LogIdentity identity;  // an unknown timeline is empty
   std::int64_t spool_limit = std::int64_t{16} << 30;
+  std::string share{};  // whose slot it is, when several migrations read it
 };
 
 class Receiver {
  public:
   // Checks that the slot is the one that was made for this stream and lost nothing.
   static Result<Receiver> open(const ReceiverConfig& config, ReceivedLog& log,
-                               StreamSignals& signals);
+                               ReceiverSignals& signals);
   // Reads until `stop`, or the connection fails.
   Result<void> run(const std::stop_token& stop);
 
  private:
   Receiver(pg::ReplicationConnection connection, const ReceiverConfig& config, ReceivedLog& log,
-           StreamSignals& signals)
+           ReceiverSignals& signals)
       : connection_(std::move(connection)), config_(config), log_(log), signals_(signals) {}
   Result<void> handle(const pg::StreamMessage& message);
   Result<void> wait_for_room(const Result<void>& kept);
@@ -44,7 +53,7 @@ class Receiver {
   pg::ReplicationConnection connection_;
   const ReceiverConfig& config_;
   ReceivedLog& log_;
-  StreamSignals& signals_;
+  ReceiverSignals& signals_;
   pg::Lsn position_;
   bool is_disk_full_ = false;
   bool is_over_limit_ = false;

@@ -110,7 +110,7 @@ Result<void> SchemaKeeper::publish_and_copy(pg::Connection& source, pg::Connecti
   }
   TRY_VOID(source.exec(fmt::format(
       "begin; set local lock_timeout = '3s'; lock table {} in share row exclusive mode", list)));
-  auto published = publish(source, "banyan_" + config_.name, config_.streamed(SideName::kOld));
+  auto published = engine_.publish(SideName::kOld, source);
   auto ended = source.exec(published ? "commit" : "rollback");
   if (!published) return published;
   TRY_VOID(std::move(ended));

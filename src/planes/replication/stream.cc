@@ -4,8 +4,6 @@
 #include <condition_variable>
 
 #include "base/fail_point.h"
-#include "base/log.h"
-#include "planes/replication/back_off.h"
 
 namespace banyan::replication {
 namespace {
@@ -13,8 +11,6 @@ namespace {
 constexpr std::size_t kQueueBytes = 32 << 20;
 constexpr auto kIdleAfter = 50ms;
 constexpr auto kFillFor = 20ms;  // while far behind, for a batch to become full
-constexpr auto kBackOffLeast = 100ms;
-constexpr auto kBackOffMost = 5000ms;
 constexpr std::int64_t kEpochGapUs = 946'684'800'000'000;
 
 std::int64_t now_us() {
@@ -24,69 +20,27 @@ std::int64_t now_us() {
 
 }  // namespace
 
-StreamState Stream::state() const {
-  return health_.with([](const Health& health) { return health.worst().state; });
+StreamHalf::Standing Stream::standing() const {
+  auto applying = half_.standing();
+  auto receiving = feed_->standing();
+  return receiving.state > applying.state ? receiving : applying;
 }
 
 void Stream::start() {
-  if (applying_.joinable() && state() != StreamState::kFailed) return;
+  if (applying_.joinable() && standing().state != StreamState::kFailed) return;
   stop();
-  set_health(&Health::applying, StreamState::kWaiting, std::nullopt);
+  half_.set(StreamState::kWaiting);
   applying_ = std::jthread([this](const std::stop_token& stop) {
-    keep_running(&Health::applying, [this](const auto& own) { return apply(own); }, stop);
+    half_.run(
+        stream_name(config_.applier.migration, config_.applier.from),
+        [this](const auto& own) { return apply(own); }, stop);
   });
 }
 
 void Stream::stop() {
   applying_ = std::jthread();
-  receiving_ = std::jthread();
-  log_.close();
-  set_health(&Health::applying, StreamState::kStopped, std::nullopt);
-  set_health(&Health::receiving, StreamState::kStopped, std::nullopt);
-}
-
-void Stream::set_health(HealthPart half, StreamState state, std::optional<Error> error) {
-  health_.change(
-      [&](Health& health) { health.*half = {.state = state, .error = std::move(error)}; });
-}
-
-void Stream::keep_running(HealthPart half, const Session& session, const std::stop_token& stop) {
-  Duration back_off = kBackOffLeast;
-  while (!stop.stop_requested()) {
-    const auto began = SystemClock().now();
-    const auto ended = session(stop);
-    if (stop.stop_requested()) return;
-    if (ended) continue;
-    log_warn("stream interrupted",
-             {{"stream", stream_name(config_.applier.migration, config_.applier.from)},
-              {"half", half == &Health::applying ? "applying" : "receiving"},
-              {"error", ended.error().message()}});
-    if (!may_pass(ended.error())) return set_health(half, StreamState::kFailed, ended.error());
-    set_health(half, StreamState::kWaiting, ended.error());
-    if (SystemClock().now() - began > 10s) back_off = kBackOffLeast;
-    sleep_unless_stopped(stop, back_off);
-    back_off = std::min<Duration>(back_off * 2, kBackOffMost);
-  }
-}
-
-Result<void> Stream::receive(const std::stop_token& stop) {
-  TRY(auto receiver, Receiver::open(config_.receiver, log_, signals_));
-  set_health(&Health::receiving, StreamState::kRunning, std::nullopt);
-  return receiver.run(stop);
-}
-
-// What follows `applied` is in the log or will be asked for.
-Result<void> Stream::open_log(pg::Lsn applied) {
-  if (receiving_.joinable() && log_.covers(applied)) return {};
-  receiving_ = std::jthread();
-  TRY_VOID(log_.recover(config_.spool, config_.receiver.identity, applied));
-  signals_.received = log_.end().value();
-  signals_.confirmed = 0;
-  set_health(&Health::receiving, StreamState::kWaiting, std::nullopt);
-  receiving_ = std::jthread([this](const std::stop_token& stop) {
-    keep_running(&Health::receiving, [this](const auto& own) { return receive(own); }, stop);
-  });
-  return {};
+  feed_->close(config_.receiver.migration);
+  half_.set(StreamState::kStopped);
 }
 
 Result<void> Stream::apply(const std::stop_token& stop) {
@@ -94,13 +48,16 @@ Result<void> Stream::apply(const std::stop_token& stop) {
   TRY(auto applier, Applier::open(config_.applier, shared_));
   const auto from = applier->claim().applied;
   signals_.durable = from.value();
-  TRY_VOID(open_log(from));
+  TRY_VOID(feed_->open(config_.receiver, from));
+  auto& log = feed_->log();
+  const auto generation = log.generation();
   ChangeStream source(
       {.migration = config_.applier.migration,
        .opposite_stream = stream_name(config_.applier.migration, other_side(config_.applier.from)),
-       .from = from},
-      log_);
-  set_health(&Health::applying, StreamState::kRunning, std::nullopt);
+       .from = from,
+       .is_carried = config_.is_carried},
+      log);
+  half_.set(StreamState::kRunning);
   DeliveryQueue queue(kQueueBytes);
   Result<void> read;
   std::jthread reader([&](const std::stop_token& own_stop) {
@@ -112,7 +69,7 @@ Result<void> Stream::apply(const std::stop_token& stop) {
   reader = std::jthread();
   if (!applied) return applied;
   // A damaged log is opened anew: what is lost is asked for again.
-  if (!read && read.error().code() == Code::kCorruption) receiving_ = std::jthread();
+  if (!read && read.error().code() == Code::kCorruption) feed_->reopen(generation);
   return read;
 }
 
@@ -143,14 +100,15 @@ std::optional<DdlTransaction> Stream::ddl_stop() const {
 
 StreamStatus Stream::status() const {
   StreamStatus status;
-  health_.with([&](const Health& health) {
-    status.state = health.worst().state;
-    status.error = health.worst().error;
-  });
-  status.received = pg::Lsn(signals_.received.load());
-  status.spool = log_.standing();
+  auto now = standing();
+  status.state = now.state;
+  status.error = std::move(now.error);
+  const auto& feed = feed_->signals();
+  status.received = pg::Lsn(feed.received.load());
+  status.spool = feed_->log().standing(config_.receiver.migration);
+  if (!feed_->share().empty()) status.readers = feed_->log().readers();
   status.in_progress = signals_.in_progress;
-  status.is_only_copy = signals_.confirmed > signals_.durable;
+  status.is_only_copy = feed.confirmed > signals_.durable;
   std::int64_t applied_us = 0;
   shared_.with([&](const ApplyShared& shared) {
     status.applied = shared.applied;

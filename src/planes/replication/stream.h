@@ -3,6 +3,7 @@
 //
 //   slot -> Receiver -> ReceivedLog -> ChangeStream -> queue -> Applier -> target
 //           receiving  (on disk)       reading                  applying
+//   '------------ Feed ------------'
 //
 // Receiving goes on while applying waits or has failed, so that the source is never held up.
 //
@@ -12,9 +13,9 @@
 //                      +------> failed (until start() again)
 //   None of these is remembered: where to go on is in the databases, and in the log.
 
-#include <atomic>
-#include <filesystem>
 #include <functional>
+#include <map>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -23,17 +24,15 @@
 #include "base/guarded.h"
 #include "planes/replication/applier.h"
 #include "planes/replication/change_stream.h"
-#include "planes/replication/receiver.h"
+#include "planes/replication/feed.h"
 
 namespace banyan::replication {
 
 struct StreamConfig {
   ApplierConfig applier;
   ReceiverConfig receiver;
-  std::filesystem::path spool;
+  IsCarried is_carried;  // of a shared feed
 };
-
-enum class StreamState : std::uint8_t { kStopped, kRunning, kWaiting, kFailed };
 
 struct StreamStatus {
   StreamState state = StreamState::kStopped;
@@ -54,13 +53,15 @@ struct StreamStatus {
   std::int64_t alarms_total = 0;
   std::deque<Alarm> alarms;
   LogStanding spool;
-  std::uint64_t in_progress = 0;  // transactions that wait for their commit
-  bool is_only_copy = false;      // the source has forgotten what the target does not have yet
+  std::map<std::string, LogReading> readers;  // of a shared feed, by migration
+  std::uint64_t in_progress = 0;              // transactions that wait for their commit
+  bool is_only_copy = false;  // the source has forgotten what the target does not have yet
 };
 
 class Stream {
  public:
-  explicit Stream(StreamConfig config) : config_(std::move(config)) {}
+  Stream(StreamConfig config, std::shared_ptr<Feed> feed)
+      : config_(std::move(config)), feed_(std::move(feed)) {}
   ~Stream() { stop(); }
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
@@ -81,39 +82,23 @@ class Stream {
   // The change of the schema before which applying has stopped.
   std::optional<DdlTransaction> ddl_stop() const;
   // The source has to keep too much of its log: tell it that what is fsynced here is safe.
-  void set_wal_short(bool is_short) { signals_.is_wal_short = is_short; }
+  void set_wal_short(bool is_short) { feed_->signals().is_wal_short = is_short; }
 
  private:
-  struct Half {
-    StreamState state = StreamState::kStopped;
-    std::optional<Error> error;
-  };
-  struct Health {
-    Half receiving;
-    Half applying;
-    // The worse of both.
-    const Half& worst() const { return receiving.state > applying.state ? receiving : applying; }
-  };
-  using HealthPart = Half Health::*;
   void draw_line(std::optional<pg::Lsn> line);
   Result<void> stand_and_run(pg::Lsn point, Duration timeout,
                              const std::function<Result<void>()>& body);
-  using Session = std::function<Result<void>(const std::stop_token&)>;
-  void keep_running(HealthPart half, const Session& session, const std::stop_token& stop);
-  Result<void> receive(const std::stop_token& stop);
   Result<void> apply(const std::stop_token& stop);
-  Result<void> open_log(pg::Lsn applied);
   Result<void> apply_all(Applier& applier, DeliveryQueue& queue, const std::stop_token& stop);
-  void set_health(HealthPart half, StreamState state, std::optional<Error> error);
-  StreamState state() const;
+  // The worse of both halves.
+  StreamHalf::Standing standing() const;
 
   StreamConfig config_;
+  const std::shared_ptr<Feed> feed_;
   mutable Guarded<ApplyShared> shared_;
-  Guarded<Health> health_;
-  StreamSignals signals_;
-  ReceivedLog log_;
+  ApplySignals signals_;
+  StreamHalf half_{"applying"};
   std::mutex at_point_;
-  std::jthread receiving_;  // started by applying, which knows where to begin
   std::jthread applying_;
 };
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "planes/replication/slots.h"
+
 namespace banyan::replication {
 namespace {
 
@@ -12,7 +14,7 @@ constexpr std::string_view kStanding = R"sql(
 select slot_name, {},
        pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), restart_lsn)::bigint, {}
 from pg_catalog.pg_replication_slots
-where pg_catalog.left(slot_name::text, pg_catalog.length($1::text)) = $1::text
+where {}
 order by restart_lsn limit 1)sql";
 
 }  // namespace
@@ -20,8 +22,8 @@ order by restart_lsn limit 1)sql";
 Result<std::optional<WalStanding>> read_wal_standing(pg::Connection& db, const std::string& stem) {
   const bool has_status = db.server_version() >= 130000;
   const auto sql = fmt::format(kStanding, has_status ? "wal_status" : "''",
-                               has_status ? "safe_wal_size" : "null");
-  TRY(const auto rows, db.query(sql, {stem}));
+                               has_status ? "safe_wal_size" : "null", has_stem(stem));
+  TRY(const auto rows, db.query(sql));
   if (rows.empty()) return std::optional<WalStanding>();
   WalStanding standing{.slot = rows.str(0, 0),
                        .status = rows.str(0, 1),

@@ -23,7 +23,7 @@ struct WalStanding {
   friend bool operator==(const WalStanding&, const WalStanding&) = default;
 };
 
-// Of the slot whose name begins with `stem`; nothing when there is none.
+// Of the slot made of `stem` (slots.h); nothing when there is none.
 Result<std::optional<WalStanding>> read_wal_standing(pg::Connection& db, const std::string& stem);
 
 // What is wrong and what to do, in one sentence; empty: nothing. From half of a limit on, or from
