@@ -28,6 +28,17 @@ void print_names(const char* label, const json& names) {
   for (const json& name : names) print_field(std::exchange(label, ""), name.get<std::string>());
 }
 
+// Who makes a shared slot keep more than the others would.
+std::string held_by(const json& stream) {
+  constexpr double kWorthTelling = 64e6;
+  for (const json& one : stream.value("shared_with", json::array())) {
+    const double behind = one.value("behind_bytes", kWorthTelling);
+    if (one.value("holds", false) && behind >= kWorthTelling)
+      return fmt::format(", shared slot held by {}", one.value("migration", "?"));
+  }
+  return "";
+}
+
 std::string database_line(const json& database) {
   if (database.contains("error") && !database["error"].is_null())
     return fmt::format("{}: {} {}", database.value("state", "?"), database["error"].dump(),
@@ -39,13 +50,14 @@ std::string database_line(const json& database) {
   if (database.value("state", "") == "copying")
     return line + fmt::format(", {} of {}, {} left", human_bytes(done), human_bytes(total),
                               human_seconds(database.value("eta_s", 0.0)));
-  const json spool = database.value("stream", json::object()).value("spool", json::object());
+  const json stream = database.value("stream", json::object());
+  const json spool = stream.value("spool", json::object());
   const std::string only_copy =
       spool.value("confirm", "") == "spooled"
           ? fmt::format(", {} only in the spool", human_bytes(spool.value("bytes", 0.0)))
           : "";
-  return line + fmt::format(", lag {} ms{}, {} serves", database.value("lag_ms", 0L), only_copy,
-                            database.value("active", "old"));
+  return line + fmt::format(", lag {} ms{}{}, {} serves", database.value("lag_ms", 0L), only_copy,
+                            held_by(stream), database.value("active", "old"));
 }
 
 std::string files_line(const json& files) {

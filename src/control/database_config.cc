@@ -42,6 +42,7 @@ Result<json> database_config(const spec::Spec& spec, const spec::Migration& migr
                    {"source_latency_ms", move.throttle.source_latency.count()},
                    {"replica_lag_ms", move.throttle.replica_lag.count()}}}};
   if (spec.has_app()) config["app_listen"] = spec.source->app.listen;
+  if (!move.share.empty()) config["share"] = move.share;
   if (!move.service_role) return config;
   config["service_role"] = {{"name", move.service_role->name}};
   if (const auto& password = move.service_role->password) {

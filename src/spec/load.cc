@@ -387,6 +387,9 @@ void read_move(Reader& reader, Migration& migration) {
         }
         inner.mapping({"service_role", "Of a split: a role with rights on its own tables only"},
                       [&](Reader& role) { database.service_role = service_role(role); });
+        database.share = inner.text(
+            {"share",
+             "Of a split: one slot for all splits that say the same here (default: its own)"});
         database.writers = inner.texts(
             {"writers", "Who may write besides application and instances (name, role, address)"});
         database.jobs = inner.integer({"jobs", "Workers of the copy"}, {1, 64}, 2);

@@ -190,9 +190,10 @@ class Settler {
     } else {
       require(spec_.databases, move.from, "database", use);
     }
-    if (move.tables.empty() && (!move.decisions.empty() || move.service_role)) {
+    const bool is_of_a_split = !move.decisions.empty() || move.service_role || !move.share.empty();
+    if (move.tables.empty() && is_of_a_split) {
       problems_.add("BY-0333", use.at,
-                    fmt::format("{}: decisions and service_role are of a split", use.what),
+                    fmt::format("{}: decisions, service_role and share are of a split", use.what),
                     "list the tables that move under tables, or leave these out");
     }
     if (move.to.empty()) {

@@ -213,6 +213,7 @@ struct DatabaseMove {
   // the way it is dealt with.
   std::map<std::string, std::string> decisions;
   std::optional<ServiceRole> service_role;
+  std::string share;  // of a split: other splits of this name read the same slot; empty: its own
   // Application names, roles or addresses that may write before the switch, besides the old
   // application and the instances; empty: anybody.
   std::vector<std::string> writers;

@@ -89,13 +89,17 @@ TEST(Spec, AllMeansWhatTheFileDeclares) {
 TEST(Spec, ASplitSaysHowWhatCrossesIsDecided) {
   const auto outcome = parse_with("database: all",
                                   "database: { tables: [a], decisions: { \"view *\": rewrite }, "
-                                  "service_role: { name: sales, password: { secret: P } } }");
+                                  "service_role: { name: sales, password: { secret: P } }, "
+                                  "share: monolith }");
   for (const auto& problem : outcome.problems) ADD_FAILURE() << format(problem);
   const auto& move = *outcome.spec.migrations.at("lift").database;
   EXPECT_EQ(move.decisions.at("view *"), "rewrite");
   EXPECT_EQ(move.service_role->name, "sales");
+  EXPECT_EQ(move.share, "monolith");
   expect_problem(parse_with("database: all", "database: { decisions: { \"view *\": rewrite } }"),
-                 "BY-0333", "decisions and service_role are of a split");
+                 "BY-0333", "decisions, service_role and share are of a split");
+  expect_problem(parse_with("database: all", "database: { share: monolith }"), "BY-0333",
+                 "share are of a split");
 }
 
 TEST(Spec, AnUnknownKeyNamesItsNeighbour) {
