@@ -80,6 +80,8 @@ void Engine::stop() {
   for (const auto from : {SideName::kOld, SideName::kNew}) {
     if (Stream* running = stream(from)) running->stop();
   }
+  const auto early = shared_->early.with([](auto& now) { return std::exchange(now, {}).feed; });
+  if (early) early->close(config_.name);
   shared_->report.change([](Shared::Report& report) { report.is_running = false; });
 }
 
@@ -289,7 +291,7 @@ Result<void> Engine::follow() {
   return {};
 }
 
-void Engine::heartbeat(const std::stop_token& stop) const {
+void Engine::heartbeat(const std::stop_token& stop) {
   std::array<std::optional<pg::Connection>, 2> sessions;
   for (int turn = 0; !stop.stop_requested(); ++turn, sleep_unless_stopped(stop, kGuardEvery)) {
     for (const auto side : {SideName::kOld, SideName::kNew}) {
@@ -309,14 +311,32 @@ void Engine::heartbeat(const std::stop_token& stop) const {
   }
 }
 
-void Engine::guard_wal(SideName side, pg::Connection& session) const {
+// What the source keeps too much of goes to our disk, during the copy too, which makes room for it
+// when receiving does not keep up.
+void Engine::release_wal(SideName side, const WalStanding& now) {
+  const bool is_short = wants_release(now, config_.kept_wal_limit);
+  if (Stream* running = stream(side)) return running->set_wal_short(is_short);
+  if (side != SideName::kOld) return;
+  const bool is_behind = is_receiving_behind(now, config_.kept_wal_limit);
+  shared_->throttle.hold("log", is_behind ? fmt::format("the source keeps {} MB of log that is not "
+                                                        "received yet",
+                                                        now.unconfirmed_bytes >> 20)
+                                          : "");
+  const auto early = shared_->early.with([](const auto& now) { return now.feed; });
+  if (early) early->signals().is_wal_short = is_short;
+  if (early || !is_short) return;
+  if (const auto done = receive_early(); !done) {
+    log_warn("the source's log is not received yet",
+             {{"migration", config_.name}, {"error", done.error().message()}});
+  }
+}
+
+void Engine::guard_wal(SideName side, pg::Connection& session) {
   const auto now = read_wal_standing(session, stem(side));
   if (!now) return;  // the next turn looks again
   const auto before = shared_->wal.with(
       [&](auto& wal) { return std::exchange(wal[static_cast<std::size_t>(side)], *now); });
-  if (Stream* running = stream(side)) {
-    running->set_wal_short(*now && wants_release(**now, config_.kept_wal_limit));
-  }
+  if (*now) release_wal(side, **now);
   const auto alarm = *now ? wal_alarm(**now) : "";
   if (alarm.empty() || (before && !wal_alarm(*before).empty())) return;
   log_warn("log is kept for the migration",

@@ -32,6 +32,7 @@
 #include "planes/replication/shared_slot.h"
 #include "planes/replication/stream.h"
 #include "planes/replication/table_copy.h"
+#include "planes/replication/wal_guard.h"
 
 namespace banyan::replication {
 
@@ -127,12 +128,16 @@ class Engine {
   Result<void> leave_shared();
   Result<std::shared_ptr<Feed>> feed_for(SideName from, const StreamRecord& record);
   Result<StreamConfig> stream_config(SideName from, const StreamRecord& record);
+  ReceiverConfig receiver_config(SideName from, const StreamRecord& record) const;
+  Result<void> receive_early();
   Result<void> wait_for_position(pg::Lsn position, const std::stop_token& stop);
   Result<void> make_opposite();
   void set_state(const std::string& state);
-  void heartbeat(const std::stop_token& stop) const;
-  void guard_wal(SideName side, pg::Connection& session) const;
+  void heartbeat(const std::stop_token& stop);
+  void guard_wal(SideName side, pg::Connection& session);
+  void release_wal(SideName side, const WalStanding& now);
   nlohmann::json wal_json(SideName active) const;
+  nlohmann::json early_json() const;  // the spool of what is received during the copy, or null
   Stream* stream(SideName from) const;
   bool is_shared(SideName from) const { return from == SideName::kOld && feed_ != nullptr; }
   SharedSlot shared_slot() const { return {config_.share, config_.name}; }

@@ -30,6 +30,13 @@ struct Engine::Shared {
   Guarded<std::array<std::unique_ptr<Stream>, 2>> streams;
   Guarded<std::array<std::optional<WalStanding>, 2>> wal;  // by side
   std::mutex making_opposite;
+  std::mutex making_feed;
+  // Receives already, though nothing is applied that follows `start`.
+  struct Early {
+    std::shared_ptr<Feed> feed;
+    pg::Lsn start;
+  };
+  Guarded<Early> early;
 };
 
 }  // namespace banyan::replication

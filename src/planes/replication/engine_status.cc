@@ -112,6 +112,18 @@ void add_alarms(nlohmann::json& list, const Stream* stream, std::string_view sid
 
 }  // namespace
 
+nlohmann::json Engine::early_json() const {
+  const auto [feed, start] = shared_->early.with([](const auto& now) { return now; });
+  if (!feed) return nullptr;
+  const auto spool = feed->log().standing(config_.name);
+  const bool is_only_copy = feed->signals().confirmed > start.value();
+  return {{"bytes", spool.bytes},
+          {"unread_bytes", spool.unread},
+          {"segments", spool.segments},
+          {"in_progress", 0},
+          {"confirm", is_only_copy ? "spooled" : "applied"}};
+}
+
 nlohmann::json Engine::wal_json(SideName active) const {
   const auto standing =
       shared_->wal.with([&](const auto& wal) { return wal[static_cast<std::size_t>(active)]; });
@@ -177,6 +189,7 @@ nlohmann::json Engine::status(SideName active) const {
   json["lag_ms"] = following.value("lag_ms", 0);
   json["lag_bytes"] = following["lag_bytes"];
   json["stream"] = following;
+  if (const auto early = early_json(); !early.is_null()) json["stream"]["spool"] = early;
   json["wal"] = wal_json(active);
   json["reverse"] = stream_json(stream(other_side(active)));
   if (!config_.copies.empty()) {

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "base/fail_point.h"
+#include "base/log.h"
 #include "planes/replication/carried_tables.h"
 #include "planes/replication/engine_shared.h"
 
@@ -47,14 +48,37 @@ Result<SlotStart> Engine::begin_stream(SideName from) {
   return start;
 }
 
+// While nothing is applied yet.
+Result<void> Engine::receive_early() {
+  const std::lock_guard one_feed(shared_->making_feed);
+  if (stream(SideName::kOld) != nullptr) return {};
+  TRY(auto target, connect(url(SideName::kNew)));
+  TRY(const auto record, read_stream(target, stream_name(config_.name, SideName::kOld)));
+  const bool is_copying = record && (record->stage == "copying" || record->stage == "indexing");
+  if (!is_copying) return {};
+  TRY(auto feed, feed_for(SideName::kOld, *record));
+  TRY_VOID(feed->open(receiver_config(SideName::kOld, *record), record->start));
+  feed->signals().is_wal_short = true;
+  log_info("changes are received during the copy", {{"migration", config_.name}});
+  shared_->early.with([&](auto& early) { early = {std::move(feed), record->start}; });
+  return {};
+}
+
 // Starts the stream out of `from` when it was made; nothing otherwise.
 Result<void> Engine::run_stream(SideName from) {
+  const std::lock_guard one_feed(shared_->making_feed);
   if (Stream* existing = stream(from)) return existing->start(), Result<void>();
   TRY(auto target, connect(url(other_side(from))));
   TRY(const auto record, read_stream(target, stream_name(config_.name, from)));
   if (!record) return {};
   TRY(auto config, stream_config(from, *record));
-  TRY(auto feed, feed_for(from, *record));
+  std::shared_ptr<Feed> feed;
+  if (from == SideName::kOld) {
+    feed = shared_->early.with([](auto& early) { return std::exchange(early, {}).feed; });
+  }
+  if (!feed) {
+    TRY(feed, feed_for(from, *record));
+  }
   shared_->streams.change([&](auto& streams) {
     auto& slot = streams[static_cast<std::size_t>(from)];
     if (!slot) slot = std::make_unique<Stream>(std::move(config), std::move(feed));
@@ -89,15 +113,18 @@ Result<StreamConfig> Engine::stream_config(SideName from, const StreamRecord& re
                                   .way = config_.apply_way,
                                   .effort = config_.effort,
                                   .proof = &proof_},
-                      .receiver = {.migration = config_.name,
-                                   .url = url(from),
-                                   .publication = publication(from),
-                                   .identity = {.slot = record.slot,
-                                                .system_id = record.system_id,
-                                                .timeline = record.timeline},
-                                   .spool_limit = config_.spool_limit,
-                                   .share = is_shared(from) ? config_.share : ""},
+                      .receiver = receiver_config(from, record),
                       .is_carried = std::move(is_carried)};
+}
+
+ReceiverConfig Engine::receiver_config(SideName from, const StreamRecord& record) const {
+  return {
+      .migration = config_.name,
+      .url = url(from),
+      .publication = publication(from),
+      .identity = {.slot = record.slot, .system_id = record.system_id, .timeline = record.timeline},
+      .spool_limit = config_.spool_limit,
+      .share = is_shared(from) ? config_.share : ""};
 }
 
 // A shared slot may have been made anew for somebody else since `record` was written.

@@ -6,6 +6,7 @@
 
 #include "base/fail_point.h"
 #include "planes/replication/catalog.h"
+#include "planes/replication/source_snapshot.h"
 
 namespace banyan::replication {
 namespace {
@@ -26,10 +27,7 @@ Result<SlotStart> from_temporary_slot(const std::string& url,
                                           pg::SlotLife::kTemporary),
                    "creating a temporary slot"));
   TRY(auto session, pg::Connection::open(url, {.application_name = "banyan_snapshot"}));
-  TRY_VOID(
-      session.exec("begin isolation level repeatable read read only; "
-                   "set transaction snapshot " +
-                   pg::quote_literal(slot.snapshot)));
+  TRY_VOID(begin_under(session, slot.snapshot));
   TRY(const auto exported, session.query("select pg_catalog.pg_export_snapshot()"));
   return SlotStart{.slot = {},
                    .point = slot.consistent_point,

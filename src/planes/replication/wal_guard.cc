@@ -12,7 +12,8 @@ constexpr std::int64_t kUnlimitedMost = std::int64_t{16} << 30;
 
 constexpr std::string_view kStanding = R"sql(
 select slot_name, {},
-       pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), restart_lsn)::bigint, {}
+       pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), restart_lsn)::bigint, {},
+       pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), confirmed_flush_lsn)::bigint
 from pg_catalog.pg_replication_slots
 where {}
 order by restart_lsn limit 1)sql";
@@ -28,7 +29,8 @@ Result<std::optional<WalStanding>> read_wal_standing(pg::Connection& db, const s
   WalStanding standing{.slot = rows.str(0, 0),
                        .status = rows.str(0, 1),
                        .kept_bytes = rows.integer(0, 2),
-                       .safe_bytes = {}};
+                       .safe_bytes = {},
+                       .unconfirmed_bytes = rows.is_null(0, 4) ? 0 : rows.integer(0, 4)};
   if (!rows.is_null(0, 3)) standing.safe_bytes = rows.integer(0, 3);
   return standing;
 }
@@ -36,6 +38,10 @@ Result<std::optional<WalStanding>> read_wal_standing(pg::Connection& db, const s
 bool wants_release(const WalStanding& standing, std::int64_t limit) {
   if (limit == 0) limit = standing.safe_bytes.value_or(kUnlimitedMost / 2);
   return standing.kept_bytes > limit;
+}
+
+bool is_receiving_behind(const WalStanding& standing, std::int64_t limit) {
+  return wants_release(standing, limit) && standing.unconfirmed_bytes > standing.kept_bytes / 2;
 }
 
 std::string wal_alarm(const WalStanding& standing) {

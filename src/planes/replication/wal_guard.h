@@ -20,6 +20,7 @@ struct WalStanding {
   std::string status;                      // reserved, extended, unreserved, lost; empty before 13
   std::int64_t kept_bytes = 0;             // from the slot's restart position to the log's end
   std::optional<std::int64_t> safe_bytes;  // until the slot is in danger; nothing without a limit
+  std::int64_t unconfirmed_bytes = 0;      // to the log's end, from what the slot may forget
   friend bool operator==(const WalStanding&, const WalStanding&) = default;
 };
 
@@ -33,5 +34,7 @@ std::string wal_alarm(const WalStanding& standing);
 // Whether the source keeps so much that it should forget what is only spooled yet: more than
 // `limit` bytes, or with 0 half of the server's own limit, or 8 GB where it has none.
 bool wants_release(const WalStanding& standing, std::int64_t limit);
+// Whether as much of it is not even received: then a copy should leave the source to that.
+bool is_receiving_behind(const WalStanding& standing, std::int64_t limit);
 
 }  // namespace banyan::replication

@@ -32,5 +32,20 @@ TEST(WalAlarm, WithoutALimitTheDiskIsTheLimit) {
   EXPECT_THAT(wal_alarm(standing("extended", 20'000, std::nullopt)), HasSubstr("disk"));
 }
 
+TEST(WantsRelease, FromHalfOfTheServersLimitOrOurs) {
+  EXPECT_FALSE(wants_release(standing("reserved", 100, 101 * kMega), 0));
+  EXPECT_TRUE(wants_release(standing("extended", 100, 99 * kMega), 0));
+  EXPECT_TRUE(wants_release(standing("reserved", 100, std::nullopt), 99 * kMega));
+  EXPECT_FALSE(wants_release(standing("reserved", 5000, std::nullopt), 0));
+}
+
+TEST(IsReceivingBehind, OnlyWhenTheLogIsKeptForWhatWasNotReceived) {
+  auto now = standing("extended", 100, 20 * kMega);  // kept for an open transaction
+  EXPECT_FALSE(is_receiving_behind(now, 0));
+  now.unconfirmed_bytes = 60 * kMega;
+  EXPECT_TRUE(is_receiving_behind(now, 0));
+  EXPECT_FALSE(is_receiving_behind(now, 200 * kMega));
+}
+
 }  // namespace
 }  // namespace banyan::replication
