@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <thread>
 
 #include "base/fail_point.h"
 #include "base/log.h"
@@ -15,6 +16,9 @@ constexpr std::size_t kFlushBytes = 256 << 10;
 constexpr auto kFeedbackEvery = 1s;
 constexpr auto kReadWait = 100ms;
 constexpr auto kFullPause = 20ms;
+constexpr auto kGather = 1ms;
+constexpr auto kPaceOver = 5ms;
+constexpr Duration kBusyGap = 500us;  // between two messages of a busy server, at most
 
 struct SlotStanding {
   pg::Lsn confirmed;
@@ -113,16 +117,29 @@ Result<void> Receiver::run(const std::stop_token& stop) {
       TRY_VOID(feedback());
       continue;
     }
+    // A busy server sends change by change: for a moment they gather in the socket.
+    if (is_busy_ && log_.unflushed() == 0) std::this_thread::sleep_for(kGather);
     // What is there is read at once; only an empty socket or many bytes end it.
     TRY(const auto message, connection_.read(log_.unflushed() == 0 ? kReadWait : 0ms));
     TRY_VOID(fail_point("stream.message"));
     TRY_VOID(handle(message));
     const bool is_silent = std::holds_alternative<std::monostate>(message);
+    paced_ += is_silent ? 0 : 1;
     if (!is_silent && log_.unflushed() < kFlushBytes) continue;
+    note_pace();
     TRY_VOID(flush());
     TRY_VOID(feedback());
   }
   return {};
+}
+
+void Receiver::note_pace() {
+  const auto now = SystemClock().now();
+  const auto took = now - pace_from_;
+  if (took < kPaceOver) return;
+  is_busy_ = paced_ > took / kBusyGap;
+  paced_ = 0;
+  pace_from_ = now;
 }
 
 // A full disk is waited for: what was appended is still to be written.

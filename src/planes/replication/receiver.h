@@ -49,6 +49,7 @@ class Receiver {
   Result<void> wait_for_room(const Result<void>& kept);
   Result<void> flush();
   Result<void> feedback();
+  void note_pace();
 
   pg::ReplicationConnection connection_;
   const ReceiverConfig& config_;
@@ -59,6 +60,9 @@ class Receiver {
   bool is_over_limit_ = false;
   bool reply_now_ = false;
   Mono last_feedback_{};
+  int paced_ = 0;  // messages since `pace_from_`
+  Mono pace_from_{};
+  bool is_busy_ = false;
 };
 
 }  // namespace banyan::replication
