@@ -30,6 +30,11 @@ json joined(const std::vector<json>& answers, const json::json_pointer& key) {
   return out;
 }
 
+std::unexpected<Error> not_known(std::string what, const std::vector<std::string>& known) {
+  return std::unexpected(Error(Code::kNotFound, std::move(what))
+                             .with_remedy(fmt::format("known: {}", fmt::join(known, ", "))));
+}
+
 long sum_of(const std::vector<json>& answers, const char* key) {
   long sum = 0;
   for (const json& answer : answers) sum += answer.value(key, 0L);
@@ -102,13 +107,12 @@ void print_tapped(const std::string& line) {
 Result<void> check_route(const Cli& cli, const std::string& id) {
   if (id.empty()) return {};
   TRY(const auto snapshots, tell_gateways(cli, "snapshot.get", json::object()));
-  std::string known;
+  std::vector<std::string> known;
   for (const json& route : joined(snapshots, "/snapshot/routes"_json_pointer)) {
-    if (route.value("id", "") == id) return {};
-    known += fmt::format("{}{}", known.empty() ? "" : ", ", route.value("id", ""));
+    known.push_back(route.value("id", ""));
+    if (known.back() == id) return {};
   }
-  return std::unexpected(
-      Error(Code::kNotFound, "no route is called " + id).with_remedy("known: " + known));
+  return not_known("no route is called " + id, known);
 }
 
 // Until interrupted, or `count` lines were shown.
@@ -150,30 +154,25 @@ struct EndpointArguments {
 Result<json> endpoints_of(const Cli& cli, const std::string& backend) {
   TRY(const auto layout, cli.layout());
   TRY(const auto backends, control::Gateways(layout).backends());
-  std::string known;
+  std::vector<std::string> known;
   for (const json& one : backends) {
     if (one.at("name") == backend) return one.at("endpoints");
-    known += fmt::format("{}{}", known.empty() ? "" : ", ", one.at("name").get<std::string>());
+    known.push_back(one.at("name"));
   }
-  return std::unexpected(
-      Error(Code::kNotFound, "no backend is called " + backend).with_remedy("known: " + known));
+  return not_known("no backend is called " + backend, known);
 }
 
 // kNotFound names what there is; kConflict: without it nobody would be left to answer.
 Result<void> check_endpoint(const Cli& cli, const EndpointArguments& in, bool may_be_last) {
   TRY(const auto endpoints, endpoints_of(cli, in.backend));
-  std::string known;
-  bool is_known = false;
+  std::vector<std::string> known;
   bool has_other = false;
   for (const json& one : endpoints) {
-    const auto address = one.at("address").get<std::string>();
-    known += fmt::format("{}{}", known.empty() ? "" : ", ", address);
-    is_known = is_known || address == in.address;
-    has_other = has_other || (address != in.address && !one.value("draining", false));
+    known.push_back(one.at("address"));
+    has_other = has_other || (known.back() != in.address && !one.value("draining", false));
   }
-  if (!is_known)
-    return std::unexpected(Error(Code::kNotFound, in.backend + " has no endpoint " + in.address)
-                               .with_remedy("known: " + known));
+  if (std::ranges::find(known, in.address) == known.end())
+    return not_known(in.backend + " has no endpoint " + in.address, known);
   if (has_other || may_be_last) return {};
   return std::unexpected(
       Error(Code::kConflict,
