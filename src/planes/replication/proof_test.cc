@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "planes/replication/proof_pass.h"
+#include "planes/replication/sample_tables.h"
 
 namespace banyan::replication {
 namespace {
@@ -173,20 +174,6 @@ TEST_F(ProofTest, TheActThatIsProvenIsRemembered) {
   EXPECT_EQ(proof_->epoch(), 0);
   proof_->set_epoch(3);
   EXPECT_EQ(reopen().epoch(), 3);
-}
-
-VerifiedTable table_with(const std::string& key_type) {
-  return {.schema = "public",
-          .name = "t",
-          .qualified = "public.t",
-          .columns = {{"id", "id", key_type, true}, {"v", "v", "text", false}},
-          .is_partitioned = false,
-          .where = "",
-          .oid = "16384"};
-}
-
-ComparedTable both(const std::string& key_type) {
-  return {table_with(key_type), table_with(key_type)};
 }
 
 TEST(ShapeOf, IsTheSameFromBothSidesAndTellsOfANewTableOrType) {

@@ -2,22 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include "planes/replication/sample_tables.h"
+
 namespace banyan::replication {
 namespace {
-
-VerifiedTable table_with(const std::string& key_type) {
-  return {.schema = "public",
-          .name = "t",
-          .qualified = "public.t",
-          .columns = {{"id", "id", key_type, true}, {"v", "v", "text", false}},
-          .is_partitioned = false,
-          .where = "",
-          .oid = "16384"};
-}
-
-ComparedTable both(const std::string& key_type) {
-  return {table_with(key_type), table_with(key_type)};
-}
 
 std::vector<ComparedTable> parts_of(const ComparedTable& table,
                                     const std::vector<std::string>& keys) {
