@@ -96,6 +96,12 @@ class H2Client:
         await self.flush()
         return stream
 
+    async def begin_websocket(self, path, fields=()):
+        """An extended CONNECT (RFC 8441), once the other side has offered it."""
+        await self.until(lambda: self.h2.remote_settings.enable_connect_protocol == 1, "the offer of RFC 8441")
+        return await self.begin("CONNECT", path, [(":protocol", "websocket"), ("sec-websocket-version", "13"), *fields],
+                                end=False)
+
     async def until(self, condition, what):
         async with self.changed:
             try:

@@ -5,7 +5,7 @@ import signal
 import subprocess
 from unittest import mock
 
-from h2client import Answer, H2Client
+from h2client import H2Client
 from harness import Backend, free_port, main, until
 from tls import Authority, with_tls
 
@@ -250,13 +250,8 @@ async def a_websocket_announces_no_body(gateway):
     async with Backend(reads_body=False) as backend:  # one that read would wait for what is never sent
         await gateway.route_to(backend.address)
         async with H2Client(gateway.port) as client:
-            await client.until(lambda: client.h2.remote_settings.enable_connect_protocol == 1, "the offer of RFC 8441")
-            stream = client.h2.get_next_available_stream_id()
-            answer = client.answers[stream] = Answer()
-            client.h2.send_headers(stream, [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"),
-                                            (":path", "/chat"), (":authority", "docs.example"),
-                                            ("content-length", "5"), ("sec-websocket-version", "13")])
-            await client.flush()
+            stream = await client.begin_websocket("/chat", [("content-length", "5")])
+            answer = client.answers[stream]
             await client.until(lambda: answer.status is not None or answer.reset is not None, "a refusal")
             assert answer.status in (400, None) and not backend.requests, (answer.status, backend.requests)
 
@@ -273,13 +268,7 @@ async def a_websocket_lives_on_a_stream(gateway):
     async with Backend(handler) as backend:
         await gateway.route_to(backend.address)
         async with H2Client(gateway.port) as client:
-            await client.until(lambda: client.h2.remote_settings.enable_connect_protocol == 1, "the offer of RFC 8441")
-            stream = client.h2.get_next_available_stream_id()
-            client.answers[stream] = Answer()
-            client.h2.send_headers(stream, [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"),
-                                            (":path", "/chat"), (":authority", "docs.example"),
-                                            ("sec-websocket-version", "13"), ("sec-websocket-protocol", "chat")])
-            await client.flush()
+            stream = await client.begin_websocket("/chat", [("sec-websocket-protocol", "chat")])
             answer = client.answers[stream]
             await client.until(lambda: answer.status is not None, "the handshake")
             assert answer.status == 200 and answer.field("sec-websocket-protocol") == "chat", answer.fields

@@ -8,7 +8,7 @@ import h2.connection
 import h2.errors
 import h2.events
 
-from h2client import Answer, H2Client
+from h2client import H2Client
 from harness import main, snapshot
 
 # Takes WebSockets on /chat by RFC 8441, and echoes.
@@ -188,12 +188,8 @@ async def a_websocket_of_http2_is_one_on_both_sides(gateway):
     async with chat_server() as address:
         await publish_address(gateway, address)
         async with H2Client(gateway.port) as client:
-            await client.until(lambda: client.h2.remote_settings.enable_connect_protocol == 1, "the offer of RFC 8441")
-            stream = client.h2.get_next_available_stream_id()
-            answer = client.answers[stream] = Answer()
-            client.h2.send_headers(stream, [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"),
-                                            (":path", "/chat"), (":authority", "a"), ("sec-websocket-version", "13")])
-            await client.flush()
+            stream = await client.begin_websocket("/chat")
+            answer = client.answers[stream]
             await client.until(lambda: answer.status is not None, "the handshake")
             assert answer.status == 200 and answer.field("sec-websocket-protocol") == "chat", answer.fields
             await client.send_body(stream, b"one", end=False)

@@ -152,13 +152,8 @@ async def a_socket_over_http2_hears_the_close(gateway):
     async with Live("old") as old, Live("new") as new, contextlib.AsyncExitStack() as stack:
         await gateway.verb("snapshot.put", snapshot=published(gateway, 1, old, old))
         client = await stack.enter_async_context(H2Client(gateway.port))
-        await client.until(lambda: client.h2.remote_settings.enable_connect_protocol == 1, "the offer of RFC 8441")
-        stream = client.h2.get_next_available_stream_id()
-        client.h2.send_headers(stream, [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"),
-                                        (":path", "/live/ws"), (":authority", "docs.example"),
-                                        ("sec-websocket-version", "13")])
-        await client.flush()
-        await client.until(lambda: stream in client.answers and client.answers[stream].status == 200, "the answer")
+        stream = await client.begin_websocket("/live/ws")
+        await client.until(lambda: client.answers[stream].status == 200, "the answer")
         await gateway.verb("snapshot.put", snapshot=published(gateway, 2, new, old, rehome={
             "after": 0, "window": 0, "close_code": 1001}))
         answer = client.answers[stream]

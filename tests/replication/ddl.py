@@ -17,13 +17,7 @@ insert into part select g, g from generate_series(1, 50) g;
 
 
 def fresh(pair, name, **config):
-    """A migration and databases of its own; the one before goes on with whatever it was left in."""
-    pair.name, pair.epoch = name, 0
-    for server in (pair.old, pair.new):
-        server.create_database(name)
-    pair.old.psql(SETUP, name)
-    pair.start(**{"ddl_every_ms": 300, **config})
-    pair.wait_following()
+    pair.begin_afresh(name, SETUP, **{"ddl_every_ms": 300, **config})
 
 
 def stopped(pair):

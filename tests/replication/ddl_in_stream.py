@@ -33,12 +33,7 @@ class Standing:
 
 
 def fresh(pair, name, **config):
-    pair.name, pair.epoch = name, 0
-    for server in (pair.old, pair.new):
-        server.create_database(name)
-    pair.old.psql(SETUP, name)
-    pair.start(**{"ddl_every_ms": 300, **config})
-    pair.wait_following()
+    pair.begin_afresh(name, SETUP, **{"ddl_every_ms": 300, **config})
 
 
 def stopped(pair, *words):

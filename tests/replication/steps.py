@@ -40,6 +40,15 @@ class Migration:
             return status["state"] == "following"
         eventually(following, "following")
 
+    def begin_afresh(self, name, setup, **more):
+        """Another migration, of databases of its own; the one before goes on with whatever it was left in."""
+        self.name, self.epoch = name, 0
+        for server in (self.old, self.new):
+            server.create_database(name)
+        self.old.psql(setup, name)
+        self.start(**more)
+        self.wait_following()
+
     def next_epoch(self):
         self.epoch += 1
         return self.epoch
