@@ -315,16 +315,17 @@ void Engine::heartbeat(const std::stop_token& stop) {
 // when receiving does not keep up.
 void Engine::release_wal(SideName side, const WalStanding& now) {
   const bool is_short = wants_release(now, config_.kept_wal_limit);
-  if (Stream* running = stream(side)) return running->set_wal_short(is_short);
+  Stream* running = stream(side);
+  if (running != nullptr) running->set_wal_short(is_short);
   if (side != SideName::kOld) return;
-  const bool is_behind = is_receiving_behind(now, config_.kept_wal_limit);
+  const bool is_behind = running == nullptr && is_receiving_behind(now, config_.kept_wal_limit);
   shared_->throttle.hold("log", is_behind ? fmt::format("the source keeps {} MB of log that is not "
                                                         "received yet",
                                                         now.unconfirmed_bytes >> 20)
                                           : "");
   const auto early = shared_->early.with([](const auto& now) { return now.feed; });
   if (early) early->signals().is_wal_short = is_short;
-  if (early || !is_short) return;
+  if (running != nullptr || early || !is_short) return;
   if (const auto done = receive_early(); !done) {
     log_warn("the source's log is not received yet",
              {{"migration", config_.name}, {"error", done.error().message()}});

@@ -71,6 +71,14 @@ nlohmann::json readers_json(const StreamStatus& status) {
   return list;
 }
 
+nlohmann::json spool_json(const LogStanding& spool, std::uint64_t in_progress, bool is_only_copy) {
+  return {{"bytes", spool.bytes},
+          {"unread_bytes", spool.unread},
+          {"segments", spool.segments},
+          {"in_progress", in_progress},
+          {"confirm", is_only_copy ? "spooled" : "applied"}};
+}
+
 nlohmann::json stream_json(const Stream* stream) {
   if (stream == nullptr) return {{"running", false}, {"lag_bytes", 0}};
   const auto status = stream->status();
@@ -86,11 +94,7 @@ nlohmann::json stream_json(const Stream* stream) {
                          {"batches_row_by_row", status.batches_row_by_row},
                          {"batches_beside", status.batches_beside},
                          {"batches_again", status.batches_again}};
-  json["spool"] = {{"bytes", status.spool.bytes},
-                   {"unread_bytes", status.spool.unread},
-                   {"segments", status.spool.segments},
-                   {"in_progress", status.in_progress},
-                   {"confirm", status.is_only_copy ? "spooled" : "applied"}};
+  json["spool"] = spool_json(status.spool, status.in_progress, status.is_only_copy);
   if (!status.readers.empty()) json["shared_with"] = readers_json(status);
   if (status.misfit) json["misfit"] = misfit_json(*status.misfit);
   for (const auto& note : status.ddl) json["ddl"].push_back(ddl_json(note));
@@ -115,13 +119,8 @@ void add_alarms(nlohmann::json& list, const Stream* stream, std::string_view sid
 nlohmann::json Engine::early_json() const {
   const auto [feed, start] = shared_->early.with([](const auto& now) { return now; });
   if (!feed) return nullptr;
-  const auto spool = feed->log().standing(config_.name);
   const bool is_only_copy = feed->signals().confirmed > start.value();
-  return {{"bytes", spool.bytes},
-          {"unread_bytes", spool.unread},
-          {"segments", spool.segments},
-          {"in_progress", 0},
-          {"confirm", is_only_copy ? "spooled" : "applied"}};
+  return spool_json(feed->log().standing(config_.name), 0, is_only_copy);
 }
 
 nlohmann::json Engine::wal_json(SideName active) const {
