@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdio>
+#include <utility>
 
 namespace banyan {
 
@@ -96,6 +97,10 @@ std::string human_seconds(double seconds) {
 
 void print_field(std::string_view label, std::string_view value) {
   fmt::print("  {:<22} {}\n", label, value);
+}
+
+void print_names(const char* label, const json& names) {
+  for (const json& name : names) print_field(std::exchange(label, ""), name.get<std::string>());
 }
 
 }  // namespace banyan

@@ -41,6 +41,8 @@ std::string human_bytes(double bytes);
 std::string human_seconds(double seconds);
 // "  label   value" with the labels of one block aligned.
 void print_field(std::string_view label, std::string_view value);
+// A field of several lines: the label stands before the first one only.
+void print_names(const char* label, const nlohmann::json& names);
 
 // Each adds its verbs to the command line.
 void add_declare_verbs(CLI::App& app, Cli& cli);

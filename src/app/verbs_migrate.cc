@@ -1,4 +1,4 @@
-// migrate create|status|verify|switch|reverse|cancel|complete|report NAME: the acts.
+// migrate VERB NAME: what each asks of control, and its exit code.
 
 #include <fmt/format.h>
 
@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "app/cli.h"
+#include "app/views.h"
 
 namespace banyan {
 
@@ -16,159 +17,12 @@ namespace {
 
 constexpr Duration kVerifyPatience = 11min;
 constexpr Duration kWatchPause = 1s;
-constexpr std::size_t kTablesTold = 50;
 constexpr Duration kEventPause = 20ms;
 constexpr Duration kControlPatience = 30s;
 constexpr Duration kCreatePatience = 150s;
 constexpr Duration kCancelPatience = 10min;
 
 // ---- status
-
-void print_names(const char* label, const json& names) {
-  for (const json& name : names) print_field(std::exchange(label, ""), name.get<std::string>());
-}
-
-// Who makes a shared slot keep more than the others would.
-std::string held_by(const json& stream) {
-  constexpr double kWorthTelling = 64e6;
-  for (const json& one : stream.value("shared_with", json::array())) {
-    const double behind = one.value("behind_bytes", kWorthTelling);
-    if (one.value("holds", false) && behind >= kWorthTelling)
-      return fmt::format(", shared slot held by {}", one.value("migration", "?"));
-  }
-  return "";
-}
-
-std::string database_line(const json& database) {
-  if (database.contains("error") && !database["error"].is_null())
-    return fmt::format("{}: {} {}", database.value("state", "?"), database["error"].dump(),
-                       database.value("remedy", ""));
-  const double done = database.value("copied_bytes", 0.0);
-  const double total = database.value("total_bytes", 0.0);
-  std::string line = fmt::format("{}, {} tables", database.value("state", "?"),
-                                 database.value("tables", json::array()).size());
-  if (database.value("state", "") == "copying")
-    return line + fmt::format(", {} of {}, {} left", human_bytes(done), human_bytes(total),
-                              human_seconds(database.value("eta_s", 0.0)));
-  const json stream = database.value("stream", json::object());
-  const json spool = stream.value("spool", json::object());
-  const std::string only_copy =
-      spool.value("confirm", "") == "spooled"
-          ? fmt::format(", {} only in the spool", human_bytes(spool.value("bytes", 0.0)))
-          : "";
-  return line + fmt::format(", lag {} ms{}{}, {} serves", database.value("lag_ms", 0L), only_copy,
-                            held_by(stream), database.value("active", "old"));
-}
-
-std::string files_line(const json& files) {
-  if (const std::string error = files.value("error", ""); !error.empty())
-    return fmt::format("{}: {}", files.value("state", "?"), error);
-  return fmt::format("{}, {} of {} files, {}, {} behind", files.value("state", "?"),
-                     files.value("files_done", 0L), files.value("files_total", 0L),
-                     human_bytes(files.value("bytes_done", 0.0)), files.value("dirty", 0L));
-}
-
-std::string progress_line(const json& out) {
-  std::string line =
-      fmt::format("{}  database {}", out.value("state", ""), database_line(out.at("database")));
-  for (const auto& [name, files] : out.at("files").items())
-    line += fmt::format(" | {} {}", name, files_line(files));
-  return line;
-}
-
-void print_gates(const json& gates) {
-  for (const json& gate : gates)
-    fmt::print("  {} {:<24} {}\n", gate.value("green", false) ? "ok  " : "no  ",
-               gate.value("name", ""), gate.value("seen", ""));
-}
-
-void print_steps(const json& steps) {
-  fmt::print("the act would be:\n");
-  int number = 0;
-  for (const json& step : steps)
-    fmt::print(" {:>2}  {:<12} {}\n", ++number, step.value("step", ""), step.value("does", ""));
-}
-
-// What deserves a look even when the gates are green.
-void print_alarms(const json& database) {
-  for (const json& alarm : database.value("tripwire", json::array()))
-    fmt::print("ALARM: {} {} on the closed {} side, not carried over: {}\n",
-               alarm.value("operation", ""), alarm.value("table", ""), alarm.value("side", ""),
-               alarm.value("row", ""));
-  if (const json copies = database.value("copies", json::object()); copies.is_object())
-    print_names("copies", copies.value("tables", json::array()));
-  print_names("left out", database.value("left_out", json::array()));
-}
-
-void print_differences(const json& tables) {
-  for (const json& table : tables)
-    for (const json& difference : table.value("differences", json::array()))
-      fmt::print("  {} key {}: {} | {}\n", table.value("table", ""),
-                 difference.value("key", json()).dump(), difference.value("source", json()).dump(),
-                 difference.value("target", json()).dump());
-}
-
-// How much is proven, and what of it the last switch still owes.
-void print_proof(const json& database) {
-  const json proven = database.value("proven", json::object());
-  if (!proven.value("tables", json::array()).empty()) {
-    const long rows = proven.value("rows", 0L);
-    const long unproven = proven.value("unproven_rows", 0L);
-    print_field("proof", fmt::format("{} of {} rows proven equal, {} not yet", rows - unproven,
-                                     rows, unproven));
-  }
-  const json proof = database.value("proof", json::object());
-  const std::string state = proof.value("state", "none");
-  if (state == "equal")
-    print_field("switch", fmt::format("proven: {} rows compared since", proof.value("rows", 0L)));
-  if (state == "running" || state == "failed")
-    print_field("switch", "both sides are being compared in the background");
-  if (state != "different") return;
-  fmt::print("ALARM: the sides differed at the switch\n");
-  print_differences(proof.value("tables", json::array()));
-  fmt::print("{}\n", proof.value("remedy", ""));
-}
-
-// Who was seen writing to the moved tables, and what each is to this project.
-void print_writers(const json& database) {
-  const char* label = "writers";
-  for (const json& writer : database.value("writers", json::array()))
-    print_field(std::exchange(label, ""),
-                fmt::format("{}: {} {} {}@{}, {} times, {}", writer.value("kind", "?"),
-                            writer.value("application", ""), writer.value("program", ""),
-                            writer.value("role", ""), writer.value("address", ""),
-                            writer.value("seen", 0L), writer.value("table", "")));
-}
-
-void print_admission(const json& out) {
-  if (const json adoption = out.value("adoption", json()); adoption.is_object())
-    print_field("adopted", fmt::format("{} of {} requests compared equal through the gateway",
-                                       adoption.value("equal", 0), adoption.value("wanted", 0)));
-  for (const json& finding : out.value("accepted", json::array()))
-    print_field("accepted",
-                fmt::format("{}: {}", finding.value("id", ""), finding.value("detail", "")));
-}
-
-void print_status(const json& out) {
-  fmt::print("{}  {}   ({} side serves)\n", out.value("name", ""), out.value("state", ""),
-             out.value("serves", ""));
-  const std::string state = out.value("state", "");
-  if (out.value("created", false) && state != "CANCELLED" && state != "COMPLETED") {
-    print_admission(out);
-    print_field("database", database_line(out.at("database")));
-    for (const auto& [name, files] : out.at("files").items())
-      print_field("files " + name, files_line(files));
-    if (!out.at("sessions").is_null())
-      print_field("sessions", fmt::format("{} of {} carried", out["sessions"].value("carried", 0L),
-                                          out["sessions"].value("sessions", 0L)));
-    print_writers(out.at("database"));
-    print_proof(out.at("database"));
-    print_alarms(out.at("database"));
-    fmt::print("before the next act:\n");
-    print_gates(out.at("gates"));
-  }
-  fmt::print("Next: {}\n", out.value("next", ""));
-}
 
 bool is_settled(const std::string& state) {
   return state != "DRAFT" && state != "ASSESSED" && state != "ADOPTED" && state != "COPYING" &&
@@ -208,59 +62,6 @@ Exit status(const Cli& cli, const std::string& name) {
 
 // ---- verify
 
-void print_file_differences(const json& files) {
-  for (const char* list : {"different", "unsettled"}) {
-    const json shown = files.value(list, json::array());
-    for (const json& one : shown)
-      fmt::print("  {}: {}\n    on disk    {}\n    in bucket  {}\n", one.value("path", ""),
-                 one.value("why", ""), one.value("disk", "?"), one.value("bucket", "?"));
-    const long total = files.value(std::string(list) + "_total", 0L);
-    if (total > static_cast<long>(shown.size())) fmt::print("  {} {} in all\n", total, list);
-  }
-}
-
-std::string proven_text(const json& table) {
-  const std::string position = table.value("position", "");
-  const long rows = table.value("rows", 0L);
-  if (position.empty()) return fmt::format("{} rows, not proven", rows);
-  const auto when = Wall(std::chrono::milliseconds(table.value("at_ms", 0L)));
-  const long unproven = table.value("unproven_rows", 0L);
-  return fmt::format("{} rows proven at {}, {}{}", rows, position, rfc3339(when),
-                     unproven == 0 ? "" : fmt::format(", {} written since", unproven));
-}
-
-// Where each table was last seen equal.
-void print_proven(const json& proven) {
-  const json tables = proven.value("tables", json::array());
-  for (std::size_t at = 0; at < std::min(tables.size(), kTablesTold); at++)
-    fmt::print("  {:<32} {}\n", tables[at].value("table", ""), proven_text(tables[at]));
-  if (tables.size() > kTablesTold)
-    fmt::print("  and {} tables more, see --json\n", tables.size() - kTablesTold);
-}
-
-void print_verification(const json& out) {
-  if (out.contains("database")) {
-    const json& database = out["database"];
-    print_field(
-        "database",
-        fmt::format("{}: {} rows in {} tables{}", database.value("state", ""),
-                    database.value("rows", 0L), database.value("tables", json::array()).size(),
-                    database.value("scope", "all") == "all" ? "" : ", of what was not proven"));
-    print_proven(database.value("proven", json::object()));
-    print_differences(database.value("tables", json::array()));
-  }
-  for (const auto& [name, files] : out.value("files", json::object()).items())
-    print_field("files " + name,
-                fmt::format("{}: {} files, {}", files.value("state", ""), files.value("files", 0L),
-                            human_bytes(files.value("bytes", 0.0))));
-  for (const auto& [name, files] : out.value("files", json::object()).items())
-    print_file_differences(files);
-  if (out.contains("sessions"))
-    print_field("sessions", fmt::format("{}: {} sessions", out["sessions"].value("state", ""),
-                                        out["sessions"].value("sessions", 0L)));
-  fmt::print("{}\n", out.value("equal", false) ? "EQUAL. Both sides hold the same." : "NOT EQUAL.");
-}
-
 Exit verify(const Cli& cli, const std::string& name, bool is_incremental) {
   const json order = {{"name", name}, {"scope", is_incremental ? "unproven" : "all"}};
   const auto out = cli.control("migrate.verify", order, kVerifyPatience);
@@ -277,31 +78,6 @@ struct RepairOptions {
   std::string table;
   bool is_dry_run = false;
 };
-
-void print_repair(const json& out) {
-  const std::string state = out.value("state", "");
-  for (const json& table : out.value("tables", json::array())) {
-    if (state == "repaired") {
-      print_field(table.value("table", ""),
-                  fmt::format("{} rows written, {} removed{}", table.value("written", 0L),
-                              table.value("removed", 0L),
-                              table.value("whole", false) ? " (copied anew)" : ""));
-    } else {
-      print_field(table.value("table", ""),
-                  fmt::format("{}{} rows differ", table.value("differences", json::array()).size(),
-                              table.value("more", false) ? " or more" : ""));
-    }
-  }
-  if (state == "failed")
-    fmt::print("FAILED. {}\n{}\n", out.value("error", ""), out.value("remedy", ""));
-  if (state == "equal") fmt::print("EQUAL. There is nothing to repair.\n");
-  if (state == "different") fmt::print("Dry run: nothing was written.\n");
-  if (state == "running") fmt::print("Still at work; ask again.\n");
-  if (state == "repaired") {
-    fmt::print("REPAIRED{}. The rows were read back.\n",
-               out.value("new_slot", false) ? ", and the stream follows from a new slot" : "");
-  }
-}
 
 Exit repair(const Cli& cli, const std::string& name, const RepairOptions& options) {
   json order = {{"name", name}, {"dry_run", options.is_dry_run}};
@@ -323,14 +99,6 @@ struct ThrottleOptions {
   bool is_paused = false;
 };
 
-void print_throttle(const json& out) {
-  const auto limit = out.value("bytes_per_s", 0L);
-  print_field("Limit", limit == 0 ? "none" : fmt::format("{} MB/s", limit / 1'000'000));
-  for (const json& reason : out.value("reasons", json::array())) {
-    print_field("Held", reason.get<std::string>());
-  }
-}
-
 Exit throttle(const Cli& cli, const std::string& name, const ThrottleOptions& options) {
   json order = {{"name", name}, {"pause", options.is_paused}};
   if (options.mb_per_s) order["bytes_per_s"] = *options.mb_per_s * 1'000'000LL;
@@ -341,50 +109,6 @@ Exit throttle(const Cli& cli, const std::string& name, const ThrottleOptions& op
 
 // ---- plan-split
 
-// What the decisions come to.
-void print_terms(const json& out) {
-  fmt::print("\n");
-  print_names("moves", out.value("tables", json::array()));
-  print_names("copied, read-only", out.value("copies", json::array()));
-  print_names("left out", out.value("left_out", json::array()));
-}
-
-// Lines for the spec.
-void print_undecided(const json& crossings) {
-  bool is_first = true;
-  for (const json& crossing : crossings) {
-    const std::string kind = crossing.value("kind", "");
-    if (kind == "query" || !crossing.value("decided", "").empty()) continue;
-    if (std::exchange(is_first, false))
-      fmt::print("\nNot decided yet. In banyan.yaml, under move.database:\n  decisions:\n");
-    std::string ways;
-    for (const json& way : crossing.at("decisions"))
-      ways += (ways.empty() ? "" : " | ") + way.value("decision", "");
-    fmt::print("    \"{} {}\": {}\n", kind, crossing.value("object", ""), ways);
-  }
-}
-
-void print_split(const json& out) {
-  const json crossings = out.value("crossings", json::array());
-  if (crossings.empty()) fmt::print("Nothing crosses the border of these tables.\n");
-  for (const json& crossing : crossings) {
-    fmt::print("{} {}\n  {}\n", crossing.value("kind", ""), crossing.value("object", ""),
-               crossing.value("detail", ""));
-    int number = 0;
-    const std::string decided = crossing.value("decided", "");
-    for (const json& way : crossing.value("decisions", json::array())) {
-      const std::string decision = way.value("decision", "");
-      fmt::print("  {}{}. {}: {}\n", decision == decided ? "=> " : "   ", ++number, decision,
-                 way.value("does", ""));
-    }
-  }
-  print_terms(out);
-  print_undecided(crossings);
-  if (const std::string role = out.value("role_sql", ""); !role.empty()) {
-    fmt::print("\nFor the new database, after create:\n{}", role);
-  }
-}
-
 Exit plan_split(const Cli& cli, const std::string& name, const std::string& role) {
   const auto out = cli.control("migrate.plan_split", {{"name", name}, {"role", role}}, 60s);
   if (!out) return cli.show(out.error());
@@ -392,29 +116,6 @@ Exit plan_split(const Cli& cli, const std::string& name, const std::string& role
 }
 
 // ---- switch and reverse
-
-std::string note_of(const json& event) {
-  const json& detail = event.at("detail");
-  if (!detail.value("ok", true)) return "failed: " + detail.value("error", "");
-  const std::string step = event.value("step", "");
-  if (step == "fence") return "last commit " + detail.value("barrier_lsn", "");
-  if (step == "sequences") return fmt::format("{} sequences set", detail.value("count", 0L));
-  if (step == "check") return fmt::format("{} rows compared equal", detail.value("rows", 0L));
-  if (step == "sessions") return fmt::format("{} sessions", detail.value("sessions", 0L));
-  if (step == "release")
-    return fmt::format("{} held, longest {} ms, {} refused, {} failed", detail.value("held", 0L),
-                       detail.value("longest_hold_ms", 0L), detail.value("refused", 0L),
-                       detail.value("failed", 0L));
-  return detail.value("note", "");
-}
-
-void print_event(const json& event) {
-  if (event.value("kind", "") == "intent" || event.value("step", "") == "act") return;
-  const std::string time = event.value("time", "");
-  fmt::print(" {}  {:<12} {:>7.1f} ms  {}\n", time.substr(11, 12), event.value("step", ""),
-             event.at("detail").value("us", 0.0) / 1000, note_of(event));
-  std::fflush(stdout);
-}
 
 struct ActEnd {
   json conclusion;
@@ -447,22 +148,6 @@ Result<ActEnd> follow(const Cli& cli, const std::string& name, const std::string
     }
     std::this_thread::sleep_for(kEventPause);
   }
-}
-
-void print_moved(const std::string& name, const std::string& to, const json& release) {
-  fmt::print(
-      "{}.  {} requests waited at most {} ms. Nothing was lost.\nUndo (keeps all new writes):  "
-      "banyan migrate {} {}\n",
-      to == "new" ? "SWITCHED" : "REVERSED", release.value("held", 0L),
-      release.value("longest_hold_ms", 0L), to == "new" ? "reverse" : "switch", name);
-}
-
-void print_aborted(const std::string& name, const std::string& to, const json& conclusion) {
-  const std::string verb = to == "new" ? "switch" : "reverse";
-  fmt::print(stderr,
-             "ABORTED, nothing changed (exit 7).\n  Why     {}\n  1  banyan migrate status {}\n"
-             "  2  banyan migrate {} {}      try again\n",
-             conclusion.value("why", ""), name, verb, name);
 }
 
 Exit conclude(const Cli& cli, const std::string& name, const std::string& to, const ActEnd& end) {
@@ -507,34 +192,6 @@ struct CreateOptions {
   std::vector<std::string> accept;  // ids of findings
 };
 
-// A label before the first line of a text, and its further lines below.
-void print_lines(std::string_view label, std::string_view text) {
-  while (!text.empty()) {
-    const auto end = text.find('\n');
-    fmt::print("         {:<6} {}\n", label, text.substr(0, end));
-    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
-    label = "";
-  }
-}
-
-void print_finding(const json& finding) {
-  fmt::print("  must   {:<24} {}\n", finding.value("id", ""), finding.value("title", ""));
-  print_lines("found", finding.value("detail", ""));
-  print_lines("fix", finding.value("fix_sql", ""));
-}
-
-void print_refusal(const json& out) {
-  const std::string create = "banyan migrate create " + out.value("name", "");
-  std::string accept;
-  fmt::print("REFUSED, nothing was started (exit 3).\n");
-  for (const json& finding : out.at("open")) {
-    print_finding(finding);
-    accept += " --accept " + finding.value("id", "");
-  }
-  fmt::print("  1  repair what was found, then: {}\n  2  go on despite it:  {}{}\n", create, create,
-             accept);
-}
-
 // Shows the copy's progress until everything follows; Ctrl-C ends the showing, not the copying.
 Exit create(const Cli& cli, const std::string& name, const CreateOptions& options) {
   const auto out =
@@ -550,20 +207,6 @@ Exit create(const Cli& cli, const std::string& name, const CreateOptions& option
 
 // ---- the rest
 
-void print_cancelled(const json& out) {
-  const json database = out.value("database", json::object());
-  if (!database.empty())
-    print_field("new database",
-                fmt::format("{} objects dropped", database.value("dropped", json::array()).size()));
-  for (const json& kept : database.value("kept", json::array()))
-    print_field("  kept", kept.value("name", "") + ": " + kept.value("why", ""));
-  for (const auto& [name, files] : out.value("files", json::object()).items())
-    print_field("bucket of " + name,
-                fmt::format("{} objects removed, {} kept (others wrote them)",
-                            files.value("removed", 0L), files.value("kept", 0L)));
-  fmt::print("CANCELLED. The old side serves, as before.\n");
-}
-
 Exit cancel(const Cli& cli, const std::string& name) {
   const auto out = cli.control("migrate.cancel", {{"name", name}}, kCancelPatience);
   if (!out) return cli.show(out.error());
@@ -574,11 +217,6 @@ struct CompleteOptions {
   std::string typed;
   bool ends_copies = false;
 };
-
-void print_completed(const json& out) {
-  fmt::print("COMPLETED. The old side is no longer followed.\n");
-  print_names("still followed", out.value("copies", json::array()));
-}
 
 Exit complete(const Cli& cli, const std::string& name, const CompleteOptions& options) {
   std::string typed = options.typed;
@@ -596,12 +234,6 @@ Exit complete(const Cli& cli, const std::string& name, const CompleteOptions& op
       cli.control("migrate.complete", {{"name", name}, {"typed", typed}, {"copies", copies}}, 120s);
   if (!out) return cli.show(out.error());
   return cli.show(*out, print_completed);
-}
-
-void print_report(const json& out) {
-  print_status(out);
-  fmt::print("acts:\n");
-  for (const json& event : out.at("events")) print_event(event);
 }
 
 Exit report(const Cli& cli, const std::string& name) {
