@@ -9,8 +9,10 @@
 // A request is sent a second time only when that cannot do it twice: when nothing of it was sent,
 // or when its method is safe and it died before the first byte of an answer; or when the route
 // names the answer as a reason, and the method is safe or the route says that it may be done twice.
-// (exchange_limits.cc: rates, places, and when it is tried again; exchange_streams.cc: endless
-// ones.)
+// Its parts: exchange.cc the order of steps; exchange_gate.cc the hold; exchange_attempts.cc the
+// endpoints asked; exchange_limits.cc rates, places, and when it is tried again;
+// exchange_answers.cc and exchange_health.cc what the gateway answers itself; exchange_streams.cc
+// endless answers.
 
 #include <cstdint>
 #include <memory>
@@ -51,6 +53,8 @@ class Exchange final : private ClientObserver, private AttemptOwner {
   void leave(int close_code);
 
  private:
+  static constexpr Duration kReplyTime = 10s;  // to hand a few bytes to the kernel
+
   enum class Entry : std::uint8_t { kInside, kRefused, kGone, kQueued };
   struct Problem {
     int status;
@@ -59,6 +63,7 @@ class Exchange final : private ClientObserver, private AttemptOwner {
   };
 
   void write_request_head(const http::Head& head);
+  std::string_view authority() const;
   void begin_trace(const http::Head& head);
   void finish_trace();
   io::Task<Answered> answer();

@@ -9,7 +9,6 @@ namespace banyan::gateway {
 namespace {
 
 constexpr Duration kRetryAfterMost = 10s;  // a longer wait is the client's
-constexpr Duration kProbeTime = 10s;       // to hand a few bytes to the kernel
 
 }  // namespace
 
@@ -91,7 +90,7 @@ io::Task<bool> Exchange::back_off(AttemptEnd end) {
 io::Task<bool> Exchange::pause(Mono until, const PlaceQueue::Place* place) {
   client_.set_observer(this);
   while (!client_gone_ && worker_.loop().now() < until) {
-    if (!co_await client_.probe(after(kProbeTime)) || client_.is_gone()) client_gone_ = true;
+    if (!co_await client_.probe(after(kReplyTime)) || client_.is_gone()) client_gone_ = true;
     const bool is_over = place != nullptr && place->state() != PlaceQueue::State::kWaiting;
     if (is_over || client_gone_) break;
     changed_.reset();

@@ -336,4 +336,12 @@ json RouteSnapshot::to_json() const {
   return out;
 }
 
+bool RouteSnapshot::has(const EndpointName& endpoint) const {
+  const auto backend = backends.find(endpoint.backend);
+  if (backend == backends.end()) return false;
+  return std::ranges::any_of(backend->second.endpoints, [&](const EndpointSpec& known) {
+    return known.address == endpoint.address;
+  });
+}
+
 }  // namespace banyan::gateway

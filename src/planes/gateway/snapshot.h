@@ -28,6 +28,12 @@ struct EndpointSpec {
   bool operator==(const EndpointSpec&) const = default;
 };
 
+struct EndpointName {
+  std::string backend;
+  std::string address;
+  auto operator<=>(const EndpointName&) const = default;
+};
+
 struct BackendSpec {
   std::vector<EndpointSpec> endpoints;
   std::optional<spec::Health> health;
@@ -74,6 +80,7 @@ struct RouteSnapshot {
 
   static Result<RouteSnapshot> from_json(const nlohmann::json& in);
   nlohmann::json to_json() const;
+  bool has(const EndpointName& endpoint) const;
 };
 
 }  // namespace banyan::gateway

@@ -15,12 +15,6 @@
 
 namespace banyan::gateway {
 
-struct EndpointName {
-  std::string backend;
-  std::string address;
-  auto operator<=>(const EndpointName&) const = default;
-};
-
 struct GatewayState {
   std::optional<RouteSnapshot> snapshot;
   HoldOrder hold;
