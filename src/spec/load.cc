@@ -392,7 +392,8 @@ void read_move(Reader& reader, Migration& migration) {
              "Of a split: one slot for all splits that say the same here (default: its own)"});
         database.writers = inner.texts(
             {"writers", "Who may write besides application and instances (name, role, address)"});
-        database.jobs = inner.integer({"jobs", "Workers of the copy"}, {1, 64}, 2);
+        database.jobs = inner.integer(
+            {"jobs", "Workers of the copy, and of the index of a large table"}, {1, 64}, 2);
         database.appliers = inner.integer(
             {"appliers", "Sessions that apply a backlog at once (0: one a core, at most 4)"},
             {0, 64}, 0);

@@ -302,11 +302,13 @@ Result<std::vector<SchemaItem>> SchemaCopy::load(const std::string& section) con
 
 Result<pg::Connection> SchemaCopy::open_target() const {
   TRY(auto target, pg::Connection::open(options_.target_url));
-  TRY_VOID(target.exec(
+  // The server gives an index as many workers as its table is large, within these limits.
+  TRY_VOID(target.exec(fmt::format(
       "set client_min_messages = warning; create table if not exists banyan.schema_item("
       "migration text, item text, primary key (migration, item)); set check_function_bodies = off; "
-      "set maintenance_work_mem = '256MB'; set max_parallel_maintenance_workers = 0; set "
-      "default_table_access_method = heap"));
+      "set maintenance_work_mem = '256MB'; set max_parallel_maintenance_workers = {}; set "
+      "default_table_access_method = heap",
+      std::max(0, options_.jobs - 1))));
   return target;
 }
 
