@@ -226,7 +226,7 @@ Gateway Loader::gateway(Reader& reader) const {
   YamlFields(reader).group({"tracing", "Export of traces to an OpenTelemetry collector"},
                            gateway.tracing);
   YamlFields(reader).group(
-      {"rehome", "WebSockets and event streams whose route leads elsewhere by now"},
+      {"rehome", "WebSockets, event streams and gRPC streams whose route leads elsewhere by now"},
       gateway.rehome);
   gateway.access_log_fields = reader.texts(
       {"access_log_fields",

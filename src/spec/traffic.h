@@ -224,12 +224,14 @@ struct Tracing {
   bool operator==(const Tracing&) const = default;
 };
 
-// When WebSockets and event streams are ended because their route leads elsewhere by now.
+// When WebSockets, event streams and gRPC streams are ended because their route leads elsewhere.
 struct Rehome {
   std::string mode = "spread";  // never
   Millis after{1'000};
   Millis window{10'000};
   int close_code = 1012;  // RFC 6455 7.4: service restart
+  Millis settle{500};
+  Millis unanswered{5'000};
   bool operator==(const Rehome&) const = default;
 };
 

@@ -302,6 +302,10 @@ void describe(V& v, Rehome& rehome) {
   v.duration({"window", "Over which their ends are spread by chance"}, kTimeMsOrNone,
              rehome.window);
   v.integer({"close_code", "Code of a WebSocket's Close"}, {1000, 4999}, rehome.close_code);
+  v.duration({"settle", "How long a hold lets gRPC streams end, then what they said last be done"},
+             kTimeMsOrNone, rehome.settle);
+  v.duration({"unanswered", "After which a gRPC call without an answer counts as a stream"},
+             kTimeMsOrNone, rehome.unanswered);
   const int code = rehome.close_code;
   v.check(code <= 1001 || code == 1012 || code == 1013 || code >= 3000, "close_code",
           "is no code a client takes as a reason to connect again",
@@ -335,7 +339,7 @@ void describe_times(V& v, Limits& limits) {
   v.duration({"body_grace_ms", "Before body_rate counts"}, kTimeMs, limits.body_grace_ms);
   v.duration({"connect_ms", "To connect to an endpoint"}, kTimeMs, limits.connect_ms);
   v.duration({"response_ms", "Until an answer begins"}, kTimeMs, limits.response_ms);
-  v.duration({"stream_idle_ms", "Silence on event streams and WebSockets"}, kTimeMs,
+  v.duration({"stream_idle_ms", "Silence on event streams, WebSockets and gRPC streams"}, kTimeMs,
              limits.stream_idle_ms);
   v.duration({"hold_wait_ms", "Longest wait of a held request"}, kTimeMs, limits.hold_wait_ms);
   v.duration({"drain_ms", "To end requests when the gateway stops"}, kTimeMs, limits.drain_ms);

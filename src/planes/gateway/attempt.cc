@@ -58,6 +58,7 @@ io::Task<AttemptEnd> Attempt::run() {
   began_at_ = answered_at_ = worker_.loop().now();
   const bool last = client_.incoming().done;
   const BodyPart first{.bytes = order_.first_body, .last = last, .trailers = client_.trailers()};
+  if (order_.is_grpc && client_.incoming().form == BodyForm::kPlain) begin_call();
   const io::IoResult sent =
       co_await upstream_.send_request(order_.request, first, after(limits_.body_idle_ms));
   sent_bytes_ += sent.bytes;
@@ -78,6 +79,16 @@ io::Task<AttemptEnd> Attempt::run() {
   co_return end;
 }
 
+void Attempt::begin_call() {
+  const spec::Rehome& rules = worker_.routing()->snapshot.rehome;
+  const GrpcCall::Times times{.idle = limits_.stream_idle_ms,
+                              .send = limits_.body_idle_ms,
+                              .settle = rules.settle,
+                              .unanswered = rules.unanswered};
+  call_.emplace(worker_.loop(), client_, upstream_, order_.owner, times);
+  call_->note_sent(order_.first_body);
+}
+
 // ---- the request's body
 
 std::optional<AttemptEnd> Attempt::upload_problem() const {
@@ -91,10 +102,7 @@ std::optional<AttemptEnd> Attempt::upload_problem() const {
 io::Detached Attempt::upload() {
   MinRate rate(limits_.body_rate, limits_.body_grace_ms);
   for (int turn = 1; !stop_upload_ && !client_.incoming().done; ++turn) {
-    const Mono asked = worker_.loop().now();
-    const Duration patience = rate.allowance(client_.incoming().bytes, limits_.body_idle_ms);
-    const BodyPiece got = co_await client_.read_body(kAnySize, asked + patience);
-    rate.waited(worker_.loop().now() - asked);
+    const BodyPiece got = co_await read_upload(rate);
     if (!got.ok() && !client_.incoming().done) {
       if (stop_upload_) break;
       upload_end_ =
@@ -111,7 +119,23 @@ io::Detached Attempt::upload() {
   upload_done_.set();
 }
 
+// Between two messages of a call, or while the other way is active, a client may be silent.
+io::Task<BodyPiece> Attempt::read_upload(MinRate& rate) {
+  while (true) {
+    const bool may_be_silent = call_ && call_->is_between_messages();
+    const Mono asked = worker_.loop().now();
+    const Duration patience = may_be_silent
+                                  ? limits_.stream_idle_ms
+                                  : rate.allowance(client_.incoming().bytes, limits_.body_idle_ms);
+    const BodyPiece got = co_await client_.read_body(kAnySize, asked + patience);
+    if (!may_be_silent) rate.waited(worker_.loop().now() - asked);
+    const bool is_late = got.status == io::IoStatus::kTimeout;
+    if (!is_late || !may_be_silent || !call_->was_active_within(patience)) co_return got;
+  }
+}
+
 io::Task<io::IoResult> Attempt::pass_up(std::string_view bytes) {
+  if (call_) return call_->send_up(bytes);
   const BodyPart part{
       .bytes = bytes, .last = client_.incoming().done, .trailers = client_.trailers()};
   return upstream_.send_body(part, after(limits_.body_idle_ms));
@@ -121,6 +145,7 @@ io::Task<void> Attempt::end_upload() {
   if (!upload_done_.is_set()) {
     stop_upload_ = stopped_upload_ = true;
     client_.stop_reading();
+    if (call_) call_->stop_sending();
     upstream_.cancel();
   }
   (void)co_await upload_done_.wait();  // ends because its sides were cancelled
@@ -216,6 +241,7 @@ io::Task<Upstream::HeadEnd> Attempt::receive_head() {
 // Why there is no response.
 AttemptEnd Attempt::unanswered(Upstream::HeadEnd end) const {
   if (end == Upstream::HeadEnd::kRefused) return AttemptEnd::kBadResponse;
+  if (call_ && call_->is_left()) return AttemptEnd::kLeft;
   if (upload_end_) return *upload_end_;
   if (client_gone_) return AttemptEnd::kClientGone;
   if (end == Upstream::HeadEnd::kLate) return AttemptEnd::kLate;
@@ -236,10 +262,13 @@ io::Task<AttemptEnd> Attempt::relay_response() {
   const BodyPart first = part(bytes);
   if (is_event_stream_) co_return co_await relay_events(first);
   const bool whole = first.last;
+  const bool is_call = call_ && may_be_silent_ && upstream_.incoming().form == BodyForm::kPlain;
+  if (is_call) call_->note_answered(bytes);
   const io::IoResult sent = co_await client_.respond(worker_.head(), upstream_.incoming().form,
                                                      first, after(limits_.body_idle_ms));
   if (!sent.ok()) co_return AttemptEnd::kClientGone;
-  co_return whole ? AttemptEnd::kAnswered : co_await relay_rest();
+  if (whole) co_return AttemptEnd::kAnswered;
+  co_return is_call ? co_await relay_call() : co_await relay_rest();
 }
 
 io::Task<AttemptEnd> Attempt::relay_rest() {
@@ -264,9 +293,16 @@ io::Task<AttemptEnd> Attempt::relay_rest() {
 
 // ---- endless answers
 
-void Attempt::leave(int close_code) {
+bool Attempt::leave(int close_code) {
+  if (call_ && !call_->may_leave()) return false;
   leave_code_ = close_code;
-  if (stream_ != nullptr) stream_->leave(close_code);
+  if (stream_ != nullptr) {
+    stream_->leave(close_code);
+  } else if (call_ && status_ == 0) {  // there is no answer to end
+    call_->leave(close_code);
+    upstream_.cancel();
+  }
+  return true;
 }
 
 void Attempt::begin_stream(LongStream& stream) {
@@ -286,6 +322,14 @@ io::Task<AttemptEnd> Attempt::relay_events(BodyPart first) {
   const bool ended = co_await relay.run();
   stream_ = nullptr;
   bytes_out_ += relay.bytes();
+  co_return ended ? AttemptEnd::kAnswered : AttemptEnd::kCutOff;
+}
+
+io::Task<AttemptEnd> Attempt::relay_call() {
+  begin_stream(*call_);
+  const bool ended = co_await call_->relay();
+  stream_ = nullptr;
+  bytes_out_ += call_->bytes_down();
   co_return ended ? AttemptEnd::kAnswered : AttemptEnd::kCutOff;
 }
 

@@ -16,12 +16,14 @@
 #include "io/event.h"
 #include "io/task.h"
 #include "planes/gateway/client.h"
+#include "planes/gateway/grpc_call.h"
 #include "planes/gateway/long_stream.h"
 #include "planes/gateway/snapshot.h"
 #include "planes/gateway/upstream.h"
 
 namespace banyan::gateway {
 
+class MinRate;
 class Worker;
 
 enum class AttemptEnd : std::uint8_t {
@@ -40,9 +42,10 @@ enum class AttemptEnd : std::uint8_t {
   kBodyMalformed,
   kBodyTooLarge,
   kBodyLate,
+  kLeft,  // a gRPC call without an answer yet was ended for its client to call again
 };
 
-class AttemptOwner {
+class AttemptOwner : public GrpcCallOwner {
  public:
   // The answer turned out to be endless.
   virtual void on_stream() = 0;
@@ -62,6 +65,7 @@ struct AttemptOrder {
   OutgoingRequest request;
   std::string_view first_body;  // received before the attempt
   bool is_upgrade = false;
+  bool is_grpc = false;
   Duration response_time{};          // until the answer begins
   std::int64_t body_bytes_max = 0;   // of the request; 0: no limit
   const RouteSpec* edits = nullptr;  // the rules by which the answer's head is changed
@@ -79,8 +83,11 @@ class Attempt final : private ClientObserver {
   io::Task<AttemptEnd> run();
   // Makes everything that `run` waits for end.
   void cancel();
-  // Once the owner heard `on_stream`: ends where that loses nothing; see LongStream.
-  void leave(int close_code);
+  // Of a gRPC call, or once the owner heard `on_stream`: ends where that loses nothing; see
+  // LongStream. False: not now, ask again.
+  bool leave(int close_code);
+  // Null: it is none.
+  GrpcCall* grpc_call() { return call_ ? &*call_ : nullptr; }
 
   // 0: no final answer has begun.
   int status() const { return status_; }
@@ -99,7 +106,9 @@ class Attempt final : private ClientObserver {
   }
 
  private:
+  void begin_call();
   io::Detached upload();
+  io::Task<BodyPiece> read_upload(MinRate& rate);
   io::Task<io::IoResult> pass_up(std::string_view bytes);
   io::Task<void> end_upload();
   std::optional<AttemptEnd> upload_problem() const;
@@ -112,6 +121,7 @@ class Attempt final : private ClientObserver {
   io::Task<AttemptEnd> relay_response();
   io::Task<AttemptEnd> relay_rest();
   io::Task<AttemptEnd> relay_events(BodyPart first);
+  io::Task<AttemptEnd> relay_call();
   BodyPart part(std::string_view bytes) const;
   bool can_pass_by() const;
   io::Task<io::IoStatus> pass_by(Duration idle);
@@ -141,7 +151,8 @@ class Attempt final : private ClientObserver {
   std::uint64_t bytes_out_ = 0;
   std::string edited_head_;
   bool is_event_stream_ = false;
-  bool may_be_silent_ = false;     // gRPC
+  bool may_be_silent_ = false;  // gRPC
+  std::optional<GrpcCall> call_;
   LongStream* stream_ = nullptr;   // runs
   std::optional<int> leave_code_;  // asked for before it ran
   Mono began_at_{};

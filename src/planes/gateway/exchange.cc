@@ -37,6 +37,7 @@ Exchange::Exchange(Worker& worker, Client& client, const http::Head& head)
   if (id != nullptr && id->value.size() <= kRequestIdMax) request_id_ = id->value;
   const http::Field* const type = head.find(http::FieldId::kContentType);
   is_grpc_ = type != nullptr && type->value.starts_with("application/grpc");
+  is_grpc_call_ = is_grpc_ && is_grpc_type(type->value);
   const http::Field* const patience = is_grpc_ ? head.find("grpc-timeout") : nullptr;
   if (patience != nullptr) grpc_timeout_ = grpc_timeout(patience->value);
   if (routing_->snapshot.tracing) begin_trace(head);
@@ -98,7 +99,7 @@ void Exchange::cancel() {
 
 io::Task<Answered> Exchange::run() {
   const Answered answered = co_await answer();
-  if (is_stream_) worker_.rehoming().delist(*this);
+  worker_.rehoming().delist(*this);
   route_place_.leave();
   place_.leave();
   pass_.leave();
@@ -124,6 +125,9 @@ io::Task<Answered> Exchange::answer() {
                           std::max(1, refusal_.retry_after_s)};
     co_return co_await reply(problem);
   }
+  if (entry == Entry::kLate)
+    co_return co_await reply(
+        {504, "the service is being moved and the call's deadline has passed"});
   co_return co_await forward();
 }
 

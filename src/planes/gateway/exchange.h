@@ -48,14 +48,20 @@ class Exchange final : private ClientObserver, private AttemptOwner {
   // Makes everything that `run` waits for end.
   void cancel();
 
-  // Of an endless answer, for Rehoming: its request would still lead to the endpoint it is at.
+  // Of an endless answer or a gRPC call, for Rehoming: its request would still lead to the endpoint
+  // it is at; it ends where that loses nothing, or says false when that is not now.
   bool is_at_home();
-  void leave(int close_code);
+  bool is_grpc_call() const { return is_grpc_call_; }
+  bool leave(int close_code);
+  // Of a gRPC call, for Settling: while its route is held it says nothing new, and once it is quiet
+  // the hold does not wait for it; afterwards it goes on, or leaves when it has something to say.
+  void settle();
+  void carry_on();
 
  private:
   static constexpr Duration kReplyTime = 10s;  // to hand a few bytes to the kernel
 
-  enum class Entry : std::uint8_t { kInside, kRefused, kGone, kQueued };
+  enum class Entry : std::uint8_t { kInside, kRefused, kGone, kQueued, kLate };
   struct Problem {
     int status;
     const char* text;
@@ -89,6 +95,8 @@ class Exchange final : private ClientObserver, private AttemptOwner {
 
   Entry enter();
   io::Task<Entry> wait_in_queue();
+  bool is_patience_over() const { return worker_.loop().now() >= patient_until(); }
+  Mono patient_until() const;
   io::Task<bool> wait_for_change();
   io::Task<bool> read_while_held();
 
@@ -117,6 +125,7 @@ class Exchange final : private ClientObserver, private AttemptOwner {
 
   void on_client_activity() override;
   void on_stream() override;
+  void on_waiting_message() override;
   bool leads_to(const Routing& routing, const RoutePlan& plan) const;
   Mono after(Duration duration) const { return worker_.loop().now() + duration; }
   const LimitsSpec& limits() const { return routing_->snapshot.limits; }
@@ -144,7 +153,8 @@ class Exchange final : private ClientObserver, private AttemptOwner {
   bool is_upgrade_;
   http::Verdict desync_;
   bool reuses_upstream_ = true;
-  bool is_grpc_ = false;
+  bool is_grpc_ = false;                  // in any form
+  bool is_grpc_call_ = false;             // over HTTP/2, with messages and trailers
   std::optional<Duration> grpc_timeout_;  // how long the client waits, from its request on
   Mono started_;
 
@@ -167,7 +177,6 @@ class Exchange final : private ClientObserver, private AttemptOwner {
   // The attempts.
   std::unique_ptr<Upstream> upstream_;
   Attempt* attempt_ = nullptr;
-  bool is_stream_ = false;  // known to Rehoming
   std::vector<Endpoint*> tried_;
   Endpoint* again_ = nullptr;  // the next attempt goes there, on a new connection
   bool repeatable_ = false;    // the attempt that died may be made again without doing it twice

@@ -22,6 +22,8 @@ Exchange::Problem Exchange::problem_of(AttemptEnd end) {
       return {502, "the service closed the connection without an answer"};
     case AttemptEnd::kLate:
       return {504, "the service did not answer in time"};
+    case AttemptEnd::kLeft:
+      return {503, "the call was ended so that it is made again where its route leads now"};
     case AttemptEnd::kBodyMalformed:
       return {400, "the body's chunks are malformed"};
     case AttemptEnd::kBodyTooLarge:

@@ -103,6 +103,7 @@ io::Task<AttemptEnd> Exchange::converse(Endpoint& endpoint) {
                                        .answers = answers_},
                            .first_body = first_body_,
                            .is_upgrade = is_upgrade_,
+                           .is_grpc = is_grpc_call_,
                            .response_time = response_time(),
                            .body_bytes_max = body_bytes_max(),
                            .edits = plan().edits_response ? &route_->spec : nullptr,
@@ -113,6 +114,7 @@ io::Task<AttemptEnd> Exchange::converse(Endpoint& endpoint) {
   unreachable_.clear();
   Attempt attempt(order, *upstream_);
   attempt_ = &attempt;
+  if (is_grpc_call_) worker_.rehoming().enlist(*this);
   const AttemptEnd end = co_await attempt.run();
   attempt_ = nullptr;
   status_ = attempt.status();

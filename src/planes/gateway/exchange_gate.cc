@@ -39,18 +39,27 @@ io::Task<Exchange::Entry> Exchange::wait_in_queue() {
   worker_.rearm_hold();
   client_.set_observer(this);
   bool present = true;
-  while (present && !admission_) present = co_await wait_for_change();
+  while (present && !admission_ && !is_patience_over()) present = co_await wait_for_change();
   client_.set_observer(nullptr);
   held_ = worker_.clock().now() - since;
   // A client that has gone leaves without being sent: destroying the ticket, or the pass, says so.
   ticket_.reset();
   if (!present || client_gone_ || client_.is_gone()) co_return Entry::kGone;
+  if (is_patience_over()) {
+    admission_.reset();
+    co_return Entry::kLate;
+  }
   if (const HoldRefusal* const refusal = std::get_if<HoldRefusal>(&*admission_)) {
     refusal_ = *refusal;
     co_return Entry::kRefused;
   }
   pass_ = std::move(std::get<Pass>(*admission_));
   co_return Entry::kInside;
+}
+
+// Whoever asked with a deadline is not sent on behind it: it has been told by its own clock.
+Mono Exchange::patient_until() const {
+  return grpc_timeout_ ? started_ + *grpc_timeout_ : io::kNever;
 }
 
 // False when the client has gone.
@@ -60,7 +69,7 @@ io::Task<bool> Exchange::wait_for_change() {
   if (admission_) co_return true;
   if (!client_.incoming().done && ticket_->room() > 0) co_return co_await read_while_held();
   changed_.reset();
-  if (!admission_) (void)co_await changed_.wait();  // the ticket has its own deadline
+  if (!admission_) (void)co_await changed_.wait(patient_until());  // the hold's is the ticket's
   co_return !client_gone_ && !client_.is_gone();
 }
 
@@ -72,8 +81,9 @@ io::Task<bool> Exchange::read_while_held() {
     if (admission_ || ticket_->room() == 0) co_return true;
   }
   const auto most = std::min(kReadWhileHeld, static_cast<std::size_t>(ticket_->room()));
-  const BodyPiece got = co_await client_.read_body(most, io::kNever);
+  const BodyPiece got = co_await client_.read_body(most, patient_until());
   if (got.status == io::IoStatus::kCancelled) co_return admission_.has_value();
+  if (got.status == io::IoStatus::kTimeout) co_return true;
   if (!got.ok() && !client_.incoming().done) co_return false;
   first_body_ += got.bytes;
   ticket_->keep(std::ssize(got.bytes));

@@ -8,7 +8,6 @@ namespace banyan::gateway {
 
 void Exchange::on_stream() {
   pass_.become_stream();
-  is_stream_ = true;
   worker_.rehoming().enlist(*this);
 }
 
@@ -26,14 +25,38 @@ bool Exchange::leads_to(const Routing& routing, const RoutePlan& plan) const {
 
 bool Exchange::is_at_home() {
   if (upstream_ != nullptr && upstream_->endpoint().load.draining) return false;
+  if (routing_ == worker_.routing()) return true;
   const Routing& routing = *worker_.routing();
   const Route* const route = routing.table.match(facts(routing.table.has_conditions()));
   return route != nullptr && leads_to(routing, routing.plans[route->index]);
 }
 
-void Exchange::leave(int close_code) {
+bool Exchange::leave(int close_code) {
+  if (attempt_ == nullptr || !attempt_->leave(close_code)) return false;
   reason_ = "the stream was ended so that its client connects to where the route leads now";
-  if (attempt_ != nullptr) attempt_->leave(close_code);
+  return true;
+}
+
+void Exchange::settle() {
+  GrpcCall* const call = attempt_ != nullptr ? attempt_->grpc_call() : nullptr;
+  if (call == nullptr || !pass_.is_held() || !call->is_stream()) return;
+  call->keep_silent();
+  if (call->is_quiet()) pass_.become_stream();
+}
+
+void Exchange::carry_on() {
+  GrpcCall* const call = attempt_ != nullptr ? attempt_->grpc_call() : nullptr;
+  if (call == nullptr) return;
+  if (worker_.rehoming().may_stay(*this)) {
+    call->carry_on();
+    pass_.become_request();
+  } else if (call->has_waiting_message()) {
+    worker_.rehoming().hurry(*this);
+  }
+}
+
+void Exchange::on_waiting_message() {
+  if (worker_.hold().phase() == Phase::kOpen) worker_.rehoming().hurry(*this);
 }
 
 }  // namespace banyan::gateway

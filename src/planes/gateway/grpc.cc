@@ -6,6 +6,11 @@
 #include <charconv>
 
 namespace banyan::gateway {
+namespace {
+
+constexpr std::size_t kPrefix = 5;
+
+}  // namespace
 
 std::optional<Duration> grpc_timeout(std::string_view text) {
   if (text.size() < 2 || text.size() > 9) return std::nullopt;
@@ -63,6 +68,50 @@ std::string grpc_message(std::string_view text) {
       out += fmt::format("%{:02X}", static_cast<unsigned char>(c));
   }
   return out;
+}
+
+bool is_grpc_type(std::string_view content_type) {
+  constexpr std::string_view kGrpc = "application/grpc";
+  return content_type.starts_with(kGrpc) && !content_type.substr(kGrpc.size()).starts_with("-web");
+}
+
+// To the end of the message under way, or of what there is.
+std::size_t GrpcMessages::step(std::string_view bytes) {
+  std::size_t at = 0;
+  for (; prefix_ < kPrefix && at < bytes.size(); ++at, ++prefix_)
+    if (prefix_ > 0) left_ = left_ << 8 | static_cast<unsigned char>(bytes[at]);
+  if (prefix_ < kPrefix) return at;
+  const std::size_t taken = std::min<std::size_t>(left_, bytes.size() - at);
+  left_ -= static_cast<std::uint32_t>(taken);
+  if (left_ == 0) {
+    prefix_ = 0;
+    ++count_;
+  }
+  return at + taken;
+}
+
+void GrpcMessages::take(std::string_view bytes) {
+  while (!bytes.empty()) bytes.remove_prefix(step(bytes));
+}
+
+std::size_t GrpcMessages::take_rest(std::string_view bytes) {
+  return at_boundary() ? 0 : step(bytes);
+}
+
+std::size_t GrpcMessages::take_whole(std::string_view bytes) {
+  GrpcMessages ahead = *this;
+  std::size_t whole = 0;
+  bool found = at_boundary();
+  for (std::size_t at = 0; at < bytes.size();) {
+    at += ahead.step(bytes.substr(at));
+    if (!ahead.at_boundary()) continue;
+    found = true;
+    whole = at;
+    *this = ahead;
+  }
+  if (found) return whole;
+  *this = ahead;
+  return bytes.size();
 }
 
 }  // namespace banyan::gateway

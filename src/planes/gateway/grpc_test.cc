@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <string>
+
 namespace banyan::gateway {
 namespace {
 
@@ -15,6 +17,46 @@ TEST(Grpc, TimeoutsHaveAUnit) {
 
 TEST(Grpc, MessagesAreEncoded) {
   EXPECT_EQ(grpc_message("100% \n"), "100%25 %0A");
+}
+
+TEST(Grpc, WebIsAnotherTransport) {
+  for (const char* type : {"application/grpc", "application/grpc+proto", "application/grpc;x=y"})
+    EXPECT_TRUE(is_grpc_type(type)) << type;
+  for (const char* type :
+       {"application/grpc-web", "application/grpc-web+proto", "application/json"})
+    EXPECT_FALSE(is_grpc_type(type)) << type;
+}
+
+constexpr std::string_view kTwo("\0\0\0\0\3abc\0\0\0\0\0", 13);  // the second one is empty
+
+TEST(GrpcMessages, AreCountedHoweverTheyAreCut) {
+  for (std::size_t cut = 0; cut <= kTwo.size(); ++cut) {
+    GrpcMessages messages;
+    messages.take(kTwo.substr(0, cut));
+    EXPECT_EQ(messages.at_boundary(), cut == 0 || cut == 8 || cut == 13) << cut;
+    messages.take(kTwo.substr(cut));
+    EXPECT_TRUE(messages.at_boundary());
+    EXPECT_EQ(messages.count(), 2u);
+  }
+}
+
+TEST(GrpcMessages, TheRestOfAMessageEndsWithIt) {
+  GrpcMessages messages;
+  EXPECT_EQ(messages.take_rest(kTwo), 0u);
+  messages.take(kTwo.substr(0, 6));
+  EXPECT_EQ(messages.take_rest(kTwo.substr(6)), 2u);
+  EXPECT_TRUE(messages.at_boundary());
+}
+
+TEST(GrpcMessages, WholeOnesAreTakenTogether) {
+  const std::string bytes = std::string(kTwo) + std::string(kTwo.substr(0, 7));
+  GrpcMessages messages;
+  EXPECT_EQ(messages.take_whole(bytes), kTwo.size());
+  EXPECT_EQ(messages.count(), 2u);
+  EXPECT_EQ(messages.take_whole(kTwo.substr(0, 7)), 0u);  // it would not end with a message
+  messages.take(kTwo.substr(0, 6));
+  EXPECT_EQ(messages.take_whole("x"), 1u);  // all of it belongs to the one under way
+  EXPECT_FALSE(messages.at_boundary());
 }
 
 TEST(Grpc, AMissingRouteIsAMissingMethod) {

@@ -110,18 +110,19 @@ bool RouteGate::is_empty() const {
   return std::ranges::all_of(inside_, [](std::int64_t count) { return count == 0; });
 }
 
-Pass::Pass(RouteGate* gate, PassKind kind) : gate_(gate), kind_(kind) {
+Pass::Pass(RouteGate* gate, PassKind kind) : gate_(gate), kind_(kind), came_as_(kind) {
   ++gate_->count(kind_);
 }
 
 Pass::Pass(Pass&& other) noexcept
-    : gate_(std::exchange(other.gate_, nullptr)), kind_(other.kind_) {}
+    : gate_(std::exchange(other.gate_, nullptr)), kind_(other.kind_), came_as_(other.came_as_) {}
 
 Pass& Pass::operator=(Pass&& other) noexcept {
   if (this == &other) return *this;
   leave();
   gate_ = std::exchange(other.gate_, nullptr);
   kind_ = other.kind_;
+  came_as_ = other.came_as_;
   return *this;
 }
 
@@ -132,11 +133,23 @@ void Pass::leave() {
   (void)BUG(gate->count(kind_) < 0);  // reported; the count is only read
 }
 
-void Pass::become_stream() {
-  if (gate_ == nullptr || kind_ == PassKind::kStream) return;
+void Pass::turn_into(PassKind kind) {
+  if (gate_ == nullptr) return;
   --gate_->count(kind_);
-  kind_ = PassKind::kStream;
+  kind_ = kind;
   ++gate_->count(kind_);
+}
+
+void Pass::become_stream() {
+  turn_into(PassKind::kStream);
+}
+
+void Pass::become_request() {
+  turn_into(came_as_);
+}
+
+bool Pass::is_held() const {
+  return gate_ != nullptr && gate_->is_held(came_as_);
 }
 
 Ticket::~Ticket() {

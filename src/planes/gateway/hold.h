@@ -108,6 +108,10 @@ class Pass {
 
   // The response turned out to be endless (upgrade, event stream): no hold waits for it any more.
   void become_stream();
+  // The hold that did not wait for it is over; the next one does.
+  void become_request();
+  // Newcomers of its kind are kept waiting.
+  bool is_held() const;
   // Leaves now instead of in the destructor.
   void leave();
   explicit operator bool() const { return gate_ != nullptr; }
@@ -115,9 +119,11 @@ class Pass {
  private:
   friend class RouteGate;
   Pass(RouteGate* gate, PassKind kind);
+  void turn_into(PassKind kind);
 
   RouteGate* gate_ = nullptr;
   PassKind kind_ = PassKind::kWrite;
+  PassKind came_as_ = PassKind::kWrite;
 };
 
 // One route on one worker: how many of its requests are inside, and whether it is held.

@@ -404,6 +404,19 @@ TEST_F(HoldTest, StreamsAreCountedApartAndNewOnesAreHeld) {
   EXPECT_TRUE(std::holds_alternative<std::unique_ptr<Ticket>>(upgrade));
 }
 
+TEST_F(HoldTest, AStreamThatIsARequestAgainIsWaitedForAgain) {
+  Pass pass = enter();
+  EXPECT_FALSE(pass.is_held());
+  close(order(1));
+  EXPECT_TRUE(pass.is_held());
+  pass.become_stream();
+  EXPECT_TRUE(pass.is_held());  // its route is
+  EXPECT_EQ(hold.stats().in_flight, 0);
+  pass.become_request();
+  EXPECT_EQ(hold.stats().in_flight, 1);
+  EXPECT_EQ(hold.stats().streams, 0);
+}
+
 TEST_F(HoldTest, CountsSurviveANewRouteTable) {
   Pass pass = enter(1);
   const RouteTable other{{{.id = "write", .methods = {}, .host = {}, .path = "/*", .to = "c"}}};

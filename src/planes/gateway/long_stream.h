@@ -1,6 +1,7 @@
 #pragma once
 // LongStream: an answer without an end, which may have to be ended so that its client connects to
 // where its route leads by now (rehoming.h). EventRelay: an event stream. Tunnel: what follows 101.
+// GrpcCall: a call of gRPC.
 
 #include "base/clock.h"
 

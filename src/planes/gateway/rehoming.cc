@@ -5,27 +5,36 @@
 #include "planes/gateway/exchange.h"
 
 namespace banyan::gateway {
+namespace {
+
+constexpr Duration kAskAgain = 50ms;
+
+}  // namespace
 
 void Rehoming::enlist(Exchange& exchange) {
-  streams_.emplace(&exchange, io::kNever);
-  if (!is_at_home(exchange)) schedule(exchange, Duration::max());
+  const auto [entry, is_new] = streams_.emplace(&exchange, io::kNever);
+  if (!is_new) unschedule(exchange);
+  if (!may_stay(exchange)) schedule(exchange, Duration::max());
 }
 
 void Rehoming::delist(Exchange& exchange) {
+  if (streams_.empty()) return;
   unschedule(exchange);
   streams_.erase(&exchange);
 }
 
-bool Rehoming::is_at_home(Exchange& exchange) const {
-  return !dismissing_ && exchange.is_at_home();
+bool Rehoming::may_stay(Exchange& exchange) const {
+  return rules_.mode == "never" || (!dismissing_ && exchange.is_at_home());
 }
 
 void Rehoming::review(Duration at_most) {
-  if (streams_.empty()) return;
   for (auto& [exchange, due] : streams_) {
-    const bool at_home = rules_.mode == "never" || is_at_home(*exchange);
-    if (at_home) unschedule(*exchange);
-    if (!at_home && due == io::kNever) schedule(*exchange, at_most);
+    const bool stays = may_stay(*exchange);
+    if (stays && due != io::kNever) {
+      unschedule(*exchange);
+      exchange->carry_on();
+    }
+    if (!stays && due == io::kNever) schedule(*exchange, at_most);
   }
 }
 
@@ -34,14 +43,18 @@ void Rehoming::dismiss(Duration at_most) {
   review(at_most);
 }
 
-// Within the first half of `at_most`: the other half is for the goodbye.
+// Within the first half of `at_most`: the other half is for the goodbye. A call that ends by itself
+// by then need not be ended.
 void Rehoming::schedule(Exchange& exchange, Duration at_most) {
-  if (rules_.mode == "never") return;
-  const Duration after = std::min<Duration>(rules_.after, at_most / 8);
+  const bool waits = at_most != Duration::max() && exchange.is_grpc_call();
+  const Duration after = waits ? at_most / 8 * 3 : std::min<Duration>(rules_.after, at_most / 8);
   const Duration window = std::min<Duration>(rules_.window, at_most / 2 - after);
   const double place = static_cast<double>(ids_.next() >> 11) * 0x1p-53;  // 0 to 1
-  Mono& due = streams_[&exchange];
-  due = loop_.now() + after + std::chrono::duration_cast<Duration>(window * place);
+  put(exchange, loop_.now() + after + std::chrono::duration_cast<Duration>(window * place));
+}
+
+void Rehoming::put(Exchange& exchange, Mono due) {
+  streams_[&exchange] = due;
   due_.emplace(due, &exchange);
   rearm();
 }
@@ -53,6 +66,12 @@ void Rehoming::unschedule(Exchange& exchange) {
   found->second = io::kNever;
 }
 
+void Rehoming::hurry(Exchange& exchange) {
+  if (!streams_.contains(&exchange)) return;  // it has been told
+  unschedule(exchange);
+  put(exchange, loop_.now());
+}
+
 void Rehoming::rearm() {
   if (!due_.empty()) arm(due_.begin()->first);
 }
@@ -61,9 +80,12 @@ void Rehoming::on_expired() {
   while (!due_.empty() && due_.begin()->first <= loop_.now()) {
     Exchange& exchange = *due_.begin()->second;
     due_.erase(due_.begin());
+    if (!exchange.leave(rules_.close_code)) {
+      put(exchange, loop_.now() + kAskAgain);
+      continue;
+    }
     streams_.erase(&exchange);  // it is told once
     ++count_;
-    exchange.leave(rules_.close_code);
   }
   rearm();
 }

@@ -26,6 +26,7 @@ Worker::Worker(io::Loop& loop, const Clock& clock, WorkerOptions options)
       hold_timer_(*this),
       ids_(options.seed),
       rehoming_(loop, ids_),
+      settling_(loop, rehoming_),
       tap_(clock),
       stop_(loop) {
   keep_house();
@@ -41,7 +42,12 @@ void Worker::HoldTimer::rearm() {
 
 void Worker::HoldTimer::on_expired() {
   worker_.hold_.tick();
-  rearm();
+  worker_.rearm_hold();
+}
+
+void Worker::rearm_hold() {
+  hold_timer_.rearm();
+  settling_.note(hold_.phase());
 }
 
 void Worker::adopt(std::shared_ptr<const Routing> routing) {
@@ -58,6 +64,7 @@ void Worker::adopt(std::shared_ptr<const Routing> routing) {
   sweep_retired();
   hold_.adopt(routing_->table);
   rehoming_.adopt(routing_->snapshot.rehome);
+  settling_.adopt(routing_->snapshot.rehome);
   rehoming_.review();
   rearm_hold();
   adopt_access_log();

@@ -27,6 +27,7 @@
 #include "planes/gateway/rehoming.h"
 #include "planes/gateway/route_load.h"
 #include "planes/gateway/routing.h"
+#include "planes/gateway/settling.h"
 #include "planes/gateway/state_file.h"
 #include "planes/gateway/tap.h"
 #include "planes/gateway/trace_exporter.h"
@@ -84,7 +85,7 @@ class Worker {
   const Clock& clock() const { return clock_; }
   Hold& hold() { return hold_; }
   // After every call that may have queued or released a request.
-  void rearm_hold() { hold_timer_.rearm(); }
+  void rearm_hold();
   TraceExporter& traces() { return *options_.traces; }
   Rehoming& rehoming() { return rehoming_; }
   GatewayMetrics& metrics() { return metrics_; }
@@ -175,6 +176,7 @@ class Worker {
   HoldTimer hold_timer_;
   http::IdSource ids_;
   Rehoming rehoming_;
+  Settling settling_;
   GatewayMetrics metrics_;
   std::unique_ptr<AccessLog> access_log_;
   std::string access_log_path_;
