@@ -45,7 +45,8 @@ class HealthChecker {
   struct Check {
     Check(io::Loop& loop, const std::string& backend, const EndpointPlan& plan,
           spec::Health by_rule)
-        : target(loop, backend, plan), rule(std::move(by_rule)), stop(loop) {}
+        : target(loop, backend, plan, no_windows), rule(std::move(by_rule)), stop(loop) {}
+    h2::WindowBudget no_windows{0};
     Endpoint target;  // its own, beside the workers'
     spec::Health rule;
     std::string host;

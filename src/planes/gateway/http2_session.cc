@@ -10,8 +10,8 @@ constexpr std::size_t kRead = 64 * 1024;
 constexpr Duration kLingerTime = 2s;  // for the client to read the last frames while it sends
 constexpr std::size_t kLingerBytes = 1 << 20;
 
-h2::Options options_of(const LimitsSpec& limits) {
-  h2::Options options;
+h2::Options options_of(const LimitsSpec& limits, h2::WindowBudget& budget) {
+  h2::Options options{.budget = &budget};
   options.head_bytes_max = static_cast<std::size_t>(limits.head_bytes);
   return options;
 }
@@ -21,7 +21,7 @@ h2::Options options_of(const LimitsSpec& limits) {
 Http2Session::Http2Session(Worker& worker, Session& session)
     : worker_(worker),
       session_(session),
-      connection_(options_of(worker.routing()->snapshot.limits), *this),
+      connection_(options_of(worker.routing()->snapshot.limits, worker.window_budget()), *this),
       writer_(session.socket(), connection_, worker.routing()->snapshot.limits.body_idle_ms),
       all_served_(worker.loop()) {}
 

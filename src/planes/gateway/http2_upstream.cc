@@ -94,11 +94,11 @@ std::vector<h2::Field> request_fields(const http::Head& head, std::string_view s
 
 // ---- the connection
 
-Http2Link::Http2Link(io::Loop& loop, const EndpointPlan& plan)
+Http2Link::Http2Link(io::Loop& loop, const EndpointPlan& plan, h2::WindowBudget& budget)
     : loop_(loop),
       plan_(plan),
       socket_(loop),
-      connection_({.role = h2::Role::kClient}, *this),
+      connection_({.role = h2::Role::kClient, .budget = &budget}, *this),
       writer_(socket_, connection_, kPatience),
       scratch_(std::make_unique<http::Head>()),
       settled_(loop),

@@ -26,7 +26,8 @@ class Http2Upstream;
 
 class Http2Link final : public std::enable_shared_from_this<Http2Link>, private h2::Handler {
  public:
-  Http2Link(io::Loop& loop, const EndpointPlan& plan);
+  // The budget outlives it.
+  Http2Link(io::Loop& loop, const EndpointPlan& plan, h2::WindowBudget& budget);
 
   io::Task<Result<void>> connect(Mono deadline);
   // Waits for the settings of the other side.

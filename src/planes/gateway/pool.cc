@@ -15,8 +15,9 @@ constexpr Duration kTellAnother = 1s;
 
 }  // namespace
 
-Endpoint::Endpoint(io::Loop& loop, std::string backend, const EndpointPlan& plan)
-    : loop_(loop), backend_(std::move(backend)), ewma_(loop.now()) {
+Endpoint::Endpoint(io::Loop& loop, std::string backend, const EndpointPlan& plan,
+                   h2::WindowBudget& windows)
+    : loop_(loop), backend_(std::move(backend)), windows_(windows), ewma_(loop.now()) {
   adopt(plan);
 }
 
@@ -76,7 +77,7 @@ std::unexpected<Error> Endpoint::unreachable(const Error& error) {
 
 io::Task<Result<std::unique_ptr<Upstream>>> Endpoint::connect(Mono deadline) {
   if (plan_.http2) {
-    auto link = std::make_shared<Http2Link>(loop_, plan_);
+    auto link = std::make_shared<Http2Link>(loop_, plan_, windows_);
     const Result<void> linked = co_await link->connect(deadline);
     if (!linked) co_return unreachable(linked.error());
     links_.push_back(link);

@@ -18,6 +18,7 @@
 #include "planes/gateway/peak_ewma.h"
 #include "planes/gateway/routing.h"
 #include "planes/gateway/upstream.h"
+#include "wire/h2/window_tuner.h"
 
 namespace banyan::gateway {
 
@@ -35,7 +36,8 @@ class Endpoint {
   static constexpr Duration kIdleMax = 4s;
   static constexpr std::size_t kIdleConnectionsMax = 1024;
 
-  Endpoint(io::Loop& loop, std::string backend, const EndpointPlan& plan);
+  Endpoint(io::Loop& loop, std::string backend, const EndpointPlan& plan,
+           h2::WindowBudget& windows);
   ~Endpoint();
   Endpoint(const Endpoint&) = delete;
   Endpoint& operator=(const Endpoint&) = delete;
@@ -75,6 +77,7 @@ class Endpoint {
  private:
   io::Loop& loop_;
   std::string backend_;
+  h2::WindowBudget& windows_;
   EndpointPlan plan_;
   std::unique_ptr<Upstream> open_stream();
   std::unexpected<Error> unreachable(const Error& error);

@@ -19,7 +19,8 @@ class EndpointTest : public testing::Test {
   }
 
   std::unique_ptr<io::Loop> loop_ = *io::Loop::create();
-  Endpoint endpoint_{*loop_, "web", plan()};
+  h2::WindowBudget windows_{0};
+  Endpoint endpoint_{*loop_, "web", plan(), windows_};
 };
 
 TEST_F(EndpointTest, IsPassedOverAfterFailuresInARow) {

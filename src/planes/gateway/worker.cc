@@ -75,7 +75,7 @@ void Worker::adopt(std::shared_ptr<const Routing> routing) {
 Endpoint& Worker::endpoint(const std::string& backend, const EndpointPlan& plan) {
   std::unique_ptr<Endpoint>& known = endpoints_[{backend, plan.address}];
   if (known == nullptr) {
-    known = std::make_unique<Endpoint>(loop_, backend, plan);
+    known = std::make_unique<Endpoint>(loop_, backend, plan, window_budget_);
     if (known_backends_.contains(backend)) known->start_slowly();
   }
   known->adopt(plan);

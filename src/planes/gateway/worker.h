@@ -31,6 +31,7 @@
 #include "planes/gateway/state_file.h"
 #include "planes/gateway/tap.h"
 #include "planes/gateway/trace_exporter.h"
+#include "wire/h2/window_tuner.h"
 #include "wire/http/head_writer.h"
 
 namespace banyan::gateway {
@@ -89,6 +90,8 @@ class Worker {
   TraceExporter& traces() { return *options_.traces; }
   Rehoming& rehoming() { return rehoming_; }
   GatewayMetrics& metrics() { return metrics_; }
+  // Of all HTTP/2 connections, to clients and to endpoints.
+  h2::WindowBudget& window_budget() { return window_budget_; }
   // Somebody reads what `log_request` is given.
   bool logs_requests() const { return access_log_ != nullptr || tap_.is_watched(loop_.now()); }
   void log_request(const AccessEntry& entry);
@@ -120,6 +123,8 @@ class Worker {
   std::span<Backend* const> current_backends() const { return current_backends_; }
 
  private:
+  static constexpr std::int64_t kWindowBudget = 128 << 20;  // bytes
+
   // Wakes the hold when something in it is due.
   class HoldTimer final : public io::Timer {
    public:
@@ -158,6 +163,7 @@ class Worker {
   io::Loop& loop_;
   const Clock& clock_;
   WorkerOptions options_;
+  h2::WindowBudget window_budget_{kWindowBudget};
   std::shared_ptr<const Routing> routing_;
   std::map<EndpointKey, std::unique_ptr<Endpoint>> endpoints_;
   std::vector<std::unique_ptr<Endpoint>> retired_;

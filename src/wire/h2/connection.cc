@@ -84,7 +84,7 @@ struct Connection::Callbacks {
     Connection& connection = of(self);
     const auto found = connection.streams_.find(stream);
     if (found == connection.streams_.end()) return 0;
-    found->second.unconsumed += size;
+    connection.note_data(stream, found->second, size);
     connection.handler_.on_data(stream, view(bytes, size));
     return 0;
   }
@@ -109,6 +109,8 @@ int Connection::Callbacks::on_frame_recv(nghttp2_session*, const nghttp2_frame* 
     if (!ends && frame->hd.length == frame->data.padlen) connection.glitches_.add(kCostly);
   } else if (frame->hd.type == NGHTTP2_SETTINGS) {
     connection.has_peer_settings_ = true;
+  } else if (frame->hd.type == NGHTTP2_PING) {
+    if ((frame->hd.flags & NGHTTP2_FLAG_ACK) != 0) connection.finish_measurement();
   } else if (frame->hd.type == NGHTTP2_GOAWAY) {
     connection.handler_.on_goaway(frame->goaway.last_stream_id);
   } else if (frame->hd.type == NGHTTP2_RST_STREAM && connection.options_.role == Role::kServer) {
@@ -135,6 +137,7 @@ int Connection::Callbacks::on_frame_send(nghttp2_session*, const nghttp2_frame* 
 Connection::Connection(const Options& options, Handler& handler)
     : options_(options),
       handler_(handler),
+      tuner_(options.windows, options.budget),
       preface_left_(options.role == Role::kServer ? kPreface : 0) {
   nghttp2_session_callbacks* callbacks = nullptr;
   nghttp2_option* settings = nullptr;
@@ -154,7 +157,7 @@ Connection::Connection(const Options& options, Handler& handler)
   nghttp2_session_callbacks_del(callbacks);
   CHECK(made == 0);
   std::vector<nghttp2_settings_entry> entries = {
-      {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, static_cast<std::uint32_t>(options_.stream_window)},
+      {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, static_cast<std::uint32_t>(options_.windows.stream)},
       {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, static_cast<std::uint32_t>(options_.head_bytes_max)}};
   if (serves) {
     entries.push_back({NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1});
@@ -167,7 +170,8 @@ Connection::Connection(const Options& options, Handler& handler)
                                           options_.streams_max};
     nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, &bound, 1);
   }
-  nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0, options_.connection_window);
+  nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0,
+                                        options_.windows.connection);
 }
 
 Connection::~Connection() {
@@ -186,6 +190,7 @@ bool Connection::fail(ErrorCode error, std::string_view complaint) {
 
 bool Connection::feed(std::string_view bytes, Mono now) {
   if (over_) return false;
+  now_ = now;
   glitches_.forgive(now);
   while (!bytes.empty() && !over_) {
     if (preface_left_ > 0 || payload_left_ > 0) {
@@ -308,6 +313,7 @@ void Connection::note_closed(StreamId stream, std::uint32_t error) {
   const std::size_t unconsumed = found->second.unconsumed;
   const bool whole = found->second.local_done && error == NGHTTP2_NO_ERROR;
   streams_.erase(found);
+  unconsumed_ -= unconsumed;
   if (unconsumed > 0) nghttp2_session_consume_connection(session_, unconsumed);
   if (whole) glitches_.credit(kCostly);
   handler_.on_closed(stream, static_cast<ErrorCode>(error));
@@ -316,8 +322,40 @@ void Connection::note_closed(StreamId stream, std::uint32_t error) {
 void Connection::consume(StreamId stream, std::size_t bytes) {
   const auto found = streams_.find(stream);
   if (found == streams_.end() || bytes == 0) return;
-  found->second.unconsumed -= std::min(found->second.unconsumed, bytes);
+  const std::size_t taken = std::min(found->second.unconsumed, bytes);
+  found->second.unconsumed -= taken;
+  unconsumed_ -= taken;
   nghttp2_session_consume(session_, stream, bytes);
+}
+
+// ---- windows
+
+void Connection::note_data(StreamId stream, Stream& to, std::size_t bytes) {
+  to.unconsumed += bytes;
+  to.received += bytes;
+  unconsumed_ += bytes;
+  widen(stream, to);
+  if (tuner_.note_data(stream, bytes, now_))
+    nghttp2_submit_ping(session_, NGHTTP2_FLAG_NONE, nullptr);
+}
+
+// Only streams with a long body: a short one fits into the first window.
+void Connection::widen(StreamId stream, Stream& to) {
+  const std::int32_t window = tuner_.windows().stream;
+  const bool is_long = to.received * 4 >= static_cast<std::size_t>(options_.windows.stream);
+  if (!is_long || std::max(to.window, options_.windows.stream) >= window) return;
+  to.window = window;
+  nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, stream, window);
+}
+
+void Connection::finish_measurement() {
+  if (!tuner_.is_measuring()) return;
+  const auto found = streams_.find(tuner_.measured_stream());
+  const std::size_t of_stream = found == streams_.end() ? 0 : found->second.unconsumed;
+  if (!tuner_.finish({.stream = of_stream, .connection = unconsumed_}, now_)) return;
+  nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0,
+                                        tuner_.windows().connection);
+  if (found != streams_.end()) widen(found->first, found->second);
 }
 
 // ---- sending

@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "wire/h2/window_tuner.h"
 
 struct nghttp2_session;
 
@@ -51,9 +52,9 @@ struct Field {
 
 struct Options {
   Role role = Role::kServer;
-  std::uint32_t streams_max = 100;  // that the peer may have open
-  std::int32_t stream_window = 256 * 1024;
-  std::int32_t connection_window = 1024 * 1024;
+  std::uint32_t streams_max = 100;         // that the peer may have open
+  Windows windows = {};                    // at first; they grow (window_tuner.h)
+  WindowBudget* budget = nullptr;          // outlives the connection
   std::size_t head_bytes_max = 60 * 1024;  // names, values and 32 a field
   std::size_t fields_max = 100;
 };
@@ -153,6 +154,8 @@ class Connection {
     bool was_full = false;
     bool local_done = false;
     std::size_t unconsumed = 0;
+    std::size_t received = 0;
+    std::int32_t window = 0;  // 0: as the settings say
     std::vector<std::pair<std::string, std::string>> trailers;
   };
   struct FieldPlace {
@@ -173,11 +176,17 @@ class Connection {
   void note_closed(StreamId stream, std::uint32_t error);
   std::int64_t fill(StreamId stream, std::span<std::uint8_t> into, std::uint32_t& flags);
   void note_local_end(StreamId stream);
+  void note_data(StreamId stream, Stream& to, std::size_t bytes);
+  void finish_measurement();
+  void widen(StreamId stream, Stream& to);
 
   Options options_;
   Handler& handler_;
   nghttp2_session* session_ = nullptr;
   std::unordered_map<StreamId, Stream> streams_;
+  WindowTuner tuner_;
+  std::size_t unconsumed_ = 0;  // of all streams
+  Mono now_{};                  // of the last `feed`
   GlitchMeter glitches_;
   bool over_ = false;
   std::string_view complaint_;

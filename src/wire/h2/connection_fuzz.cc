@@ -1,4 +1,4 @@
-// FUZZ SOURCES: wire/h2/connection.cc
+// FUZZ SOURCES: wire/h2/connection.cc wire/h2/window_tuner.cc
 // FUZZ LINK: nghttp2
 // A server that answers whatever it understands survives any bytes, and forgets every stream.
 
@@ -44,7 +44,8 @@ struct Answerer final : banyan::h2::Handler {
 
 extern "C" int LLVMFuzzerTestOneInput(const unsigned char* bytes, std::size_t size) {
   Answerer answerer;
-  Connection connection({}, answerer);
+  banyan::h2::WindowBudget budget(1 << 20);
+  Connection connection({.budget = &budget}, answerer);
   const std::string input =
       std::string(kPreface) + std::string(reinterpret_cast<const char*>(bytes), size);
   std::string out;

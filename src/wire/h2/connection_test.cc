@@ -59,11 +59,33 @@ class Joined : public testing::Test {
     } while (!bytes.empty());
   }
 
+  // How many round trips of 50 ms a body takes that is taken as it comes.
+  int round_trips(std::size_t size) {
+    const StreamId stream = client_.request(kGet, Ends::kYes);
+    exchange();
+    server_.respond(stream, kOk, Ends::kNo);
+    server_.send(stream, std::string(size, 'x'), Ends::kYes);
+    std::size_t taken = 0;
+    int count = 0;
+    for (std::string bytes; taken < size && count < 1000; ++count, now_ += 50ms) {
+      bytes.clear();
+      server_.output(bytes, 64 << 20);
+      client_.feed(bytes, now_);
+      client_.consume(stream, told_.data[stream].size() - taken);
+      taken = told_.data[stream].size();
+      bytes.clear();
+      client_.output(bytes, 1 << 20);
+      server_.feed(bytes, now_);
+    }
+    return count;
+  }
+
   Mono now_{1s};
   Recorder asked_;
   Recorder told_;
+  WindowBudget budget_{64 << 20};
   Connection server_{{}, asked_};
-  Connection client_{{.role = Role::kClient}, told_};
+  Connection client_{{.role = Role::kClient, .budget = &budget_}, told_};
 };
 
 TEST_F(Joined, ARequestIsAnswered) {
@@ -110,6 +132,12 @@ TEST_F(Joined, ABodyWaitsForTheWindow) {
     ASSERT_GT(told_.data[stream].size(), before);
   }
   EXPECT_EQ(asked_.writable, 1);
+}
+
+TEST_F(Joined, WindowsGrowToWhatARoundTripTakes) {
+  constexpr std::size_t kBody = 32 << 20;  // 128 first windows
+  EXPECT_LT(round_trips(kBody), 30);
+  EXPECT_LT(round_trips(kBody), 15);  // the next stream begins with what was learnt
 }
 
 TEST_F(Joined, AnEarlyAnswerStopsTheUpload) {
