@@ -15,7 +15,6 @@ namespace {
 
 constexpr std::size_t kSegmentBytes = 4 << 20;
 constexpr auto kLearnEvery = 50ms;
-constexpr std::size_t kTouchedKept = 4000;
 constexpr std::size_t kAlarmsKept = 100;
 constexpr std::size_t kDdlKept = 50;
 constexpr std::size_t kShownRowBytes = 400;
@@ -148,8 +147,6 @@ void Applier::publish_progress(ApplyLanes::Committed done) {
     shared.batches_again += done.is_again ? 1 : 0;
     shared.rows += done.rows;
     shared.misfit.reset();
-    for (auto& key : done.touched) shared.touched.push_back(std::move(key));
-    while (shared.touched.size() > kTouchedKept) shared.touched.pop_front();
   });
 }
 
@@ -356,8 +353,8 @@ Result<void> Applier::take_position(pg::Lsn end, const std::stop_token& stop) {
 
 // Before anything of the batch is written.
 Result<void> Applier::touch() {
-  if (!config_.proof->is_watching()) return {};
-  TRY(const auto tables, touched_by(batch_.fragments, plans_, config_.from));
+  const auto most = config_.proof->is_watching() ? SIZE_MAX : Proof::kLastKeys;
+  TRY(const auto tables, touched_by(batch_.fragments, plans_, config_.from, most));
   return config_.proof->touch(tables);
 }
 
@@ -398,8 +395,7 @@ Result<void> Applier::write_alone() {
   note_committed({.batch = std::exchange(batch_, {}),
                   .log = log,
                   .rows = session_.take_rows(),
-                  .row_by_row = session_.take_row_by_row(),
-                  .touched = session_.take_touched()});
+                  .row_by_row = session_.take_row_by_row()});
   return {};
 }
 

@@ -66,7 +66,6 @@ struct ApplyShared {
   std::optional<Misfit> misfit;         // why applying has stopped
   std::int64_t alarms_total = 0;
   std::deque<Alarm> alarms;                 // the last ones
-  std::deque<TouchedKey> touched;           // the last ones
   std::deque<DdlNote> ddl;                  // the last changes of the schema that were met
   std::optional<DdlTransaction> ddl_stop;   // applying has stopped before it
   std::optional<DdlTransaction> ddl_ahead;  // of a large transaction that was read to its end

@@ -146,7 +146,6 @@ Result<ApplyLanes::Committed> ApplyLanes::apply(ApplySession& session, Job& job)
                    .log = log,
                    .rows = session.take_rows(),
                    .row_by_row = session.take_row_by_row(),
-                   .touched = session.take_touched(),
                    .is_beside = true,
                    .is_again = is_alone};
 }

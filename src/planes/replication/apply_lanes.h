@@ -34,7 +34,6 @@ class ApplyLanes {
     LogPositions log{};
     std::int64_t rows = 0;
     std::int64_t row_by_row = 0;
-    std::vector<TouchedKey> touched{};
     bool is_beside = false;
     bool is_again = false;  // written anew, alone
   };

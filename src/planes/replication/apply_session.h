@@ -71,7 +71,6 @@ class ApplySession {
   // Since the last call.
   std::int64_t take_row_by_row() { return std::exchange(row_by_row_, 0); }
   std::int64_t take_rows() { return writer_.take_rows(); }
-  std::vector<TouchedKey> take_touched() { return writer_.take_touched(); }
 
   pg::Connection& connection() { return connection_; }
 

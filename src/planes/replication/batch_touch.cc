@@ -42,6 +42,10 @@ Result<Collector::Place> Collector::place_of(const RelationPtr& relation) {
     columns.push_back(from_ == SideName::kOld ? relation->columns[at].name
                                               : plan->row.fields()[at].name);
   }
+  const auto& key = plan->row.key();
+  if (key.size() == 1 && is_whole_number(plan->row.fields()[key[0]].type)) {
+    touch.kind = TouchedRows::Kind::kNumber;
+  }
   const bool has_other_key = !touch.keys.empty() && touch.columns != columns;
   touch.is_all = touch.is_all || columns.empty() || has_other_key;
   touch.columns = std::move(columns);
@@ -73,10 +77,18 @@ Result<void> Collector::add(const Change& change) {
 }  // namespace
 
 Result<std::map<std::string, TableTouch>> touched_by(std::span<const Fragment> fragments,
-                                                     TablePlans& plans, SideName from) {
+                                                     TablePlans& plans, SideName from,
+                                                     std::size_t most) {
+  std::size_t changes = 0;
+  for (const auto& fragment : fragments) changes += fragment.changes.size();
+  std::size_t skipped = changes - std::min(changes, most);
   Collector collector(plans, from);
   for (const auto& fragment : fragments) {
-    for (const auto& change : fragment.changes) TRY_VOID(collector.add(change));
+    const auto here = std::min(skipped, fragment.changes.size());
+    skipped -= here;
+    for (const auto& change : std::span(fragment.changes).subspan(here)) {
+      TRY_VOID(collector.add(change));
+    }
   }
   return collector.take();
 }

@@ -9,8 +9,9 @@
 
 namespace banyan::replication {
 
-// Reads the catalogs of tables it meets for the first time.
+// Of the last `most` changes. Reads the catalogs of tables it meets for the first time.
 Result<std::map<std::string, TableTouch>> touched_by(std::span<const Fragment> fragments,
-                                                     TablePlans& plans, SideName from);
+                                                     TablePlans& plans, SideName from,
+                                                     std::size_t most);
 
 }  // namespace banyan::replication

@@ -11,7 +11,6 @@
 namespace banyan::replication {
 namespace {
 
-constexpr std::size_t kTouchedPerBatch = 200;  // a sample when there is much to catch up
 constexpr std::size_t kCopyLeast = 256;        // so many rows are copied rather than inserted
 constexpr std::size_t kCopyWrite = 1 << 16;
 constexpr std::size_t kStepsMost = 2048;
@@ -111,7 +110,6 @@ void BatchWriter::compact(std::span<const Item> items) {
     }
     if (plan.net.rows().empty()) in_use_.push_back(&plan);
     if (!plan.net.add(*item.change)) plan.is_row_wise = true;
-    note_touched(plan, *item.change);
   }
 }
 
@@ -223,7 +221,6 @@ Result<void> BatchWriter::write_row(const Item& item) {
   const auto& change = *item.change;
   TRY(const auto statement, plan.table.row.statement(change, Text::kNo));
   if (!statement.is_needed) return {};
-  note_touched(plan, change);
   TRY(const auto* name, prepared(plan, statement.shape, [&]() -> Result<std::string> {
         TRY(auto written, plan.table.row.statement(change, Text::kYes));
         return std::move(written.sql);
@@ -354,7 +351,6 @@ Result<void> BatchWriter::reset() {
   former_rows_.clear();
   failed_on_rows_ = false;
   rows_ = 0;
-  touched_.clear();
   return left;
 }
 
@@ -439,16 +435,6 @@ Result<const Change*> BatchWriter::left_to_apply(const Change& change, std::uint
     return whole(std::move(part), xid, *filter);
   }
   return &parts_.emplace_back(std::move(part));
-}
-
-void BatchWriter::note_touched(const Plan& plan, const Change& change) {
-  if (touched_.size() >= kTouchedPerBatch || plan.table.row.key_columns().empty()) return;
-  TouchedKey key{.schema = plan.table.row.table().schema,
-                 .table = plan.table.row.table().name,
-                 .columns = plan.table.row.key_columns(),
-                 .values = {}};
-  for (const auto* cell : plan.table.row.key_cells(change)) key.values.emplace_back(cell->bytes);
-  touched_.push_back(std::move(key));
 }
 
 }  // namespace banyan::replication

@@ -30,13 +30,6 @@
 
 namespace banyan::replication {
 
-struct TouchedKey {
-  std::string schema;
-  std::string table;
-  std::vector<std::string> columns;
-  std::vector<std::string> values;
-};
-
 // A change that does not fit the applying side; both versions for a person to look at. Never
 // logged.
 struct Misfit {
@@ -93,7 +86,6 @@ class BatchWriter {
 
   // Of what was written since the last call.
   std::int64_t take_rows() { return std::exchange(rows_, 0); }
-  std::vector<TouchedKey> take_touched() { return std::exchange(touched_, {}); }
 
  private:
   struct Plan {
@@ -143,7 +135,6 @@ class BatchWriter {
   // What of `change` the copy does not hold already: null, it, or a part of it kept in parts_.
   Result<const Change*> left_to_apply(const Change& change, std::uint32_t xid);
   Result<const Change*> whole(Change part, std::uint32_t xid, ChunkFilter& filter);
-  void note_touched(const Plan& plan, const Change& change);
 
   pg::Connection& session_;
   const BatchWriterConfig config_;
@@ -168,7 +159,6 @@ class BatchWriter {
   std::optional<Step> failed_;
   bool failed_on_rows_ = false;
   std::int64_t rows_ = 0;
-  std::vector<TouchedKey> touched_;
 };
 
 }  // namespace banyan::replication

@@ -23,6 +23,11 @@ struct Column {
   char identity = '\0';      // 'a' always, 'd' by default
 };
 
+// Of a type's name.
+inline bool is_whole_number(std::string_view type) {
+  return type == "smallint" || type == "integer" || type == "bigint";
+}
+
 // A table whose rows move under its name: plain, a leaf partition, or a partitioned table that the
 // mapping names (its partitions are then no tables of their own here). Permanent unless said.
 struct Table {

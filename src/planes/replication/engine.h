@@ -98,9 +98,6 @@ class Engine {
   void throttle(const ThrottleLimits& limits, const std::string& pause_reason);
   ThrottleLimits throttle_limits() const;
 
-  // Keys applied last, newest last, at most `limit` per table.
-  std::vector<TouchedKey> touched_keys(SideName active, std::size_t limit) const;
-
   // Publishes what the stream out of `from` carries, on that side.
   Result<void> publish(SideName from, pg::Connection& source) const;
   // Ends the stream out of the new side for good, and takes `tables` out of the one out of the old.

@@ -263,11 +263,6 @@ Result<void> Engine::at_point(SideName active, const std::function<Result<pg::Ls
   return running->at_point(find_point, timeout, body);
 }
 
-std::vector<TouchedKey> Engine::touched_keys(SideName active, std::size_t limit) const {
-  const Stream* running = stream(active);
-  return running == nullptr ? std::vector<TouchedKey>() : running->touched_keys(limit);
-}
-
 Result<void> Engine::remove() {
   stop();
   for (const auto from : {SideName::kOld, SideName::kNew}) TRY_VOID(remove_stream(from));

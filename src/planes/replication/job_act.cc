@@ -6,7 +6,6 @@
 #include "planes/replication/job.h"
 #include "planes/replication/job_json.h"
 #include "planes/replication/outside_log.h"
-#include "planes/replication/recent_check.h"
 #include "planes/replication/sequences.h"
 
 namespace banyan::replication {
@@ -14,7 +13,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::size_t kCheckedKeys = 200;  // per table, in the pause
 constexpr auto kCheckBudget = 50ms;
 
 Result<json> empty_answer(const Result<void>& done) {
@@ -164,11 +162,14 @@ Result<json> Job::check() {
     TRY(auto* passive, act.session(other_side(from)));
     const auto direction = config_.direction(from);
     TRY_VOID(keeper_.check_again(*active, direction));
-    TRY(const auto verdict, check_recent({*active, *passive}, direction,
-                                         engine_.touched_keys(from, kCheckedKeys), kCheckBudget));
-    auto out = to_json(verdict);
-    const auto tables = out["tables"].size();
-    return json{{"tables", tables}, {"rows", verdict.rows}, {"equal", verdict.equal}};
+    ProofPass last(proof_, from, Scope::kLast);
+    VerifierOptions options;
+    options.direction = direction;
+    options.coverage = last.coverage();
+    TRY(const auto verdict,
+        compare_until({*active, *passive}, options, SystemClock().now() + kCheckBudget));
+    return json{
+        {"tables", verdict.tables.size()}, {"rows", verdict.rows}, {"equal", verdict.equal}};
   });
 }
 

@@ -32,7 +32,7 @@ TableProof table_from(const json& kept) {
 
 // What of `touch` was not known of the table.
 TableTouch add(TableProof& table, const TableTouch& touch, Moment now) {
-  TableTouch news{.columns = touch.columns};
+  TableTouch news{.columns = touch.columns, .kind = touch.kind};
   const bool has_other_key = !table.touched.empty() && table.columns != touch.columns;
   if (touch.is_all || has_other_key) {
     news.is_all = table.touched.add_all(now);
@@ -40,27 +40,33 @@ TableTouch add(TableProof& table, const TableTouch& touch, Moment now) {
   }
   table.columns = touch.columns;
   for (const auto& key : touch.keys) {
-    if (table.touched.add(key, now)) news.keys.push_back(key);
+    if (table.touched.add(key, touch.kind, now)) news.keys.push_back(key);
   }
   // A key that cannot be told apart is not kept: the table is touched as a whole.
-  if (table.touched.is_all() && !news.keys.empty())
-    news = {.columns = {}, .keys = {}, .is_all = true};
+  if (table.touched.is_all() && !news.keys.empty()) news = {.is_all = true};
   return news;
 }
 
 json line_of(const std::string& table, const TableTouch& news) {
-  return {{"table", table}, {"columns", news.columns}, {"keys", news.keys}, {"all", news.is_all}};
+  return {{"table", table},
+          {"columns", news.columns},
+          {"numbers", news.kind == TouchedRows::Kind::kNumber},
+          {"keys", news.keys},
+          {"all", news.is_all}};
 }
 
 TableTouch touch_from(const json& line) {
-  return {.columns = line.value("columns", std::vector<std::string>()),
-          .keys = line.value("keys", std::vector<TouchedRows::Key>()),
-          .is_all = line.value("all", true)};
+  return {
+      .columns = line.value("columns", std::vector<std::string>()),
+      .kind = line.value("numbers", false) ? TouchedRows::Kind::kNumber : TouchedRows::Kind::kOther,
+      .keys = line.value("keys", std::vector<TouchedRows::Key>()),
+      .is_all = line.value("all", true)};
 }
 
 }  // namespace
 
-Proof::Proof(std::filesystem::path file) : path_(std::move(file)) {
+Proof::Proof(std::filesystem::path file, std::size_t key_bytes_most)
+    : path_(std::move(file)), key_bytes_most_(key_bytes_most) {
   state_.with([&](State& state) {
     load(state);
     rewrite(state);
@@ -93,8 +99,37 @@ void Proof::load(State& state) const {
       state.claims[line.value("claim", "")] = line.value("epoch", std::int64_t{0});
     }
     const auto table = state.tables.find(line.value("table", ""));
-    if (table != state.tables.end()) add(table->second, touch_from(line), 0);
+    if (table == state.tables.end()) continue;
+    const auto touch = touch_from(line);
+    add(table->second, touch, 0);
+    remember(state.last[table->first], touch, 0);
   }
+}
+
+void Proof::remember(LastKeys& last, const TableTouch& touch, Moment now) {
+  if (touch.keys.empty()) return;
+  if (last.columns != touch.columns || last.kind != touch.kind) last.keys.clear();
+  last.columns = touch.columns;
+  last.kind = touch.kind;
+  const auto news = std::min(kLastKeys, touch.keys.size());
+  for (auto key = touch.keys.end() - static_cast<long>(news); key != touch.keys.end(); ++key) {
+    last.keys.emplace_back(now, *key);
+  }
+  while (last.keys.size() > kLastKeys) last.keys.pop_front();
+}
+
+// Coarser rather than larger.
+Result<void> Proof::bound(State& state, Moment now) const {
+  const auto bytes = [](const auto& entry) { return entry.second.touched.key_bytes(); };
+  std::size_t all = 0;
+  for (const auto& entry : state.tables) all += bytes(entry);
+  while (all > key_bytes_most_) {
+    auto& [name, table] = *std::ranges::max_element(state.tables, {}, bytes);
+    all -= table.touched.key_bytes();
+    table.touched.add_all(now);
+    if (table.is_proven()) TRY_VOID(append(state, line_of(name, {.is_all = true})));
+  }
+  return {};
 }
 
 void Proof::rewrite(State& state) const {
@@ -157,6 +192,7 @@ Result<void> Proof::touch(const std::map<std::string, TableTouch>& tables) {
     if (state.is_stale) TRY_VOID(forget(state, "its file could not be removed"));
     const auto now = ++state.now;
     for (const auto& [name, touch] : tables) {
+      remember(state.last[name], touch, now);
       auto table = state.tables.find(name);
       if (table == state.tables.end()) {
         if (state.open.empty()) continue;
@@ -167,7 +203,7 @@ Result<void> Proof::touch(const std::map<std::string, TableTouch>& tables) {
       if (!is_news || !table->second.is_proven()) continue;
       TRY_VOID(append(state, line_of(name, news)));
     }
-    return {};
+    return bound(state, now);
   });
 }
 
@@ -187,6 +223,7 @@ void Proof::close(Moment begun, const std::map<std::string, TableFinding>& findi
       if (!found.is_equal) table.differed = begun;
       if (!found.is_equal) continue;
       table.touched.settle(begun);
+      std::erase_if(state.last[name].keys, [&](const auto& key) { return key.first < begun; });
       if (found.is_whole) table.rows = found.rows;
       table.position = position;
       table.at_ms = to_ms(SystemClock().wall().time_since_epoch());
@@ -203,6 +240,19 @@ std::optional<TableProof> Proof::table(const std::string& name) const {
     const auto found = state.tables.find(name);
     if (found == state.tables.end() || !found->second.is_proven()) return std::nullopt;
     return found->second;
+  });
+}
+
+Proof::LastTouched Proof::last_touched(const std::string& name) const {
+  return state_.with([&](const State& state) {
+    LastTouched found;
+    const auto last = state.last.find(name);
+    if (last == state.last.end()) return found;
+    found.columns = last->second.columns;
+    for (const auto& [moment, key] : last->second.keys) {
+      found.touched.add(key, last->second.kind, moment);
+    }
+    return found;
   });
 }
 

@@ -10,8 +10,12 @@
 // Kept in one file that is written ahead: a row is on disk as touched before the transaction that
 // writes it commits, so after a kill at any moment nothing touched is believed. A lost file means
 // that nothing is proven, as does a disk without room for it. Tables are named as on the old side,
-// whichever direction a stream or a comparison has. Any thread.
+// whichever direction a stream or a comparison has.
+//
+// Of every table, proven or not, the keys touched last are known: what the pause of a switch looks
+// at. Any thread.
 
+#include <deque>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json_fwd.hpp>
@@ -29,7 +33,8 @@ namespace banyan::replication {
 // Rows of one table that are about to be written.
 struct TableTouch {
   std::vector<std::string> columns{};  // of the key, on the old side
-  std::vector<TouchedRows::Key> keys{};
+  TouchedRows::Kind kind = TouchedRows::Kind::kOther;
+  std::vector<TouchedRows::Key> keys{};  // the last ones at the end
   bool is_all = false;
 };
 
@@ -62,7 +67,11 @@ struct TableFinding {
 
 class Proof {
  public:
-  explicit Proof(std::filesystem::path file);
+  static constexpr std::size_t kLastKeys = 200;             // of a table
+  static constexpr std::size_t kKeyBytesMost = 32U << 20U;  // of all touched keys
+
+  // Beyond `key_bytes_most` the table with the most touched keys counts as touched wholly.
+  explicit Proof(std::filesystem::path file, std::size_t key_bytes_most = kKeyBytesMost);
   ~Proof();
   Proof(const Proof&) = delete;
   Proof& operator=(const Proof&) = delete;
@@ -70,7 +79,7 @@ class Proof {
   // An applier has claimed the progress of this stream: when it is not the next one after the last,
   // others have applied in between, and nothing is proven.
   Result<void> claimed(const std::string& stream, std::int64_t epoch);
-  // True while it matters what is touched.
+  // True while every key that is touched matters, not only the last ones.
   bool is_watching() const;
   // Before the rows are written.
   Result<void> touch(const std::map<std::string, TableTouch>& tables);
@@ -83,14 +92,26 @@ class Proof {
   // Only what is proven.
   std::optional<TableProof> table(const std::string& name) const;
   std::map<std::string, ProofStanding> standing() const;
+  // What was touched last of a table and not settled since.
+  struct LastTouched {
+    std::vector<std::string> columns{};
+    TouchedRows touched{};
+  };
+  LastTouched last_touched(const std::string& name) const;
 
   // The last act whose opening is proven.
   std::int64_t epoch() const;
   void set_epoch(std::int64_t epoch);
 
  private:
+  struct LastKeys {
+    std::vector<std::string> columns;
+    TouchedRows::Kind kind = TouchedRows::Kind::kOther;
+    std::deque<std::pair<Moment, TouchedRows::Key>> keys;
+  };
   struct State {
     std::map<std::string, TableProof> tables;  // not proven ones only while a comparison is open
+    std::map<std::string, LastKeys> last;
     std::map<std::string, std::int64_t> claims;
     std::int64_t epoch = 0;
     Moment now = 0;
@@ -100,6 +121,8 @@ class Proof {
     bool is_stale = false;  // the file says more than is true, and must go before anything else
   };
   void load(State& state) const;
+  static void remember(LastKeys& last, const TableTouch& touch, Moment now);
+  Result<void> bound(State& state, Moment now) const;
   // The file is there with this line too, or not at all.
   Result<void> append(State& state, const nlohmann::json& line) const;
   Result<void> forget(State& state, std::string_view why) const;
@@ -107,6 +130,7 @@ class Proof {
   void rewrite(State& state) const;
 
   const std::filesystem::path path_;
+  const std::size_t key_bytes_most_;
   mutable Guarded<State> state_;
 };
 

@@ -49,12 +49,22 @@ Coverage ProofPass::coverage() {
 }
 
 std::vector<ComparedTable> ProofPass::parts(const ComparedTable& table) {
+  if (scope_ == Scope::kLast) return last_parts(table);
   if (scope_ == Scope::kAll || !table.passive) return {table};
   const auto& old_side = old_of(table);
   const auto known = proof_.table(name_of(old_side));
   if (!known || known->shape != shape_of(table, from_)) return {table};
   partly_.with([&](auto& partly) { partly.insert(name_of(old_side)); });
-  return touched_parts(table, old_side, known->columns, known->touched);
+  return touched_parts(table, old_side, known->columns, known->touched)
+      .value_or(std::vector{table});
+}
+
+std::vector<ComparedTable> ProofPass::last_parts(const ComparedTable& table) const {
+  if (!table.passive) return {};
+  const auto& old_side = old_of(table);
+  const auto last = proof_.last_touched(name_of(old_side));
+  return touched_parts(table, old_side, last.columns, last.touched)
+      .value_or(std::vector<ComparedTable>());
 }
 
 void ProofPass::note(const ComparedTable& table, const TableVerdict& verdict) {

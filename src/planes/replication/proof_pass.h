@@ -5,7 +5,8 @@
 //     └────────────────────────── destroyed: nothing is learned ◄──┘
 //
 // With kUnproven only what the proof does not hold is read: tables without a proof (or that have
-// changed their shape since) wholly, of the others the touched rows.
+// changed their shape since) wholly, of the others the touched rows. With kLast only what was
+// written last of it, as far as its keys are known; of that nothing is learned: it is not begun.
 
 #include "base/guarded.h"
 #include "planes/replication/proof.h"
@@ -13,7 +14,7 @@
 
 namespace banyan::replication {
 
-enum class Scope : std::uint8_t { kAll, kUnproven };
+enum class Scope : std::uint8_t { kAll, kUnproven, kLast };
 
 class ProofPass {
  public:
@@ -31,6 +32,7 @@ class ProofPass {
  private:
   using Findings = std::map<std::string, TableFinding>;
   std::vector<ComparedTable> parts(const ComparedTable& table);
+  std::vector<ComparedTable> last_parts(const ComparedTable& table) const;
   void note(const ComparedTable& table, const TableVerdict& verdict);
   void settle(const Findings& findings);
   const VerifiedTable& old_of(const ComparedTable& table) const;

@@ -24,9 +24,9 @@ class ProofTest : public testing::Test {
   }
   std::filesystem::path file() const { return folder_ / "proof.jsonl"; }
   // As a role that was killed finds it.
-  Proof& reopen() {
+  Proof& reopen(std::size_t key_bytes_most = Proof::kKeyBytesMost) {
     proof_.reset();
-    proof_ = std::make_unique<Proof>(file());
+    proof_ = std::make_unique<Proof>(file(), key_bytes_most);
     return *proof_;
   }
   void prove(const std::string& table, std::int64_t rows = 100) {
@@ -36,8 +36,13 @@ class ProofTest : public testing::Test {
     return {.is_equal = true, .is_whole = true, .shape = kShape, .rows = rows};
   }
   void touch(const std::string& table, const std::string& key) {
-    ASSERT_TRUE(proof_->touch({{table, {.columns = {"id"}, .keys = {{key}}}}}));
+    ASSERT_TRUE(proof_->touch(
+        {{table, {.columns = {"id"}, .kind = TouchedRows::Kind::kNumber, .keys = {{key}}}}}));
   }
+  void touch_word(const std::string& table, const std::string& key) {
+    ASSERT_TRUE(proof_->touch({{table, {.columns = {"word"}, .keys = {{key}}}}}));
+  }
+  std::vector<TouchedRows::Key> last() { return *proof_->last_touched("public.t").touched.keys(); }
   TouchedRows::Range touched() {
     const auto ranges = proof_->table("public.t")->touched.ranges();
     return ranges.empty() ? TouchedRows::Range{0, 0} : ranges.front();
@@ -143,6 +148,38 @@ TEST_F(ProofTest, AnotherKeyThanBeforeMeansEveryRow) {
   ASSERT_TRUE(proof_->touch({{"public.t", {.columns = {"other"}, .keys = {{"7"}}}}}));
   EXPECT_TRUE(proof_->table("public.t")->touched.is_all());
   EXPECT_TRUE(reopen().table("public.t")->touched.is_all());
+}
+
+TEST_F(ProofTest, TooManyTouchedKeysMeanEveryRowOfTheTableThatHasMost) {
+  reopen(2000);
+  prove("public.t");
+  prove("public.other");
+  touch_word("public.other", "a");
+  for (int key = 0; key < 30; key++) touch_word("public.t", std::to_string(key));
+  for (const bool is_reopened : {false, true}) {
+    EXPECT_TRUE(proof_->table("public.t")->touched.is_all()) << is_reopened;
+    EXPECT_EQ(proof_->table("public.other")->touched.keys()->size(), 1U) << is_reopened;
+    reopen(2000);
+  }
+}
+
+TEST_F(ProofTest, TheLastKeysAreKnownOfWhatIsNotProvenToo) {
+  touch("public.t", "7");
+  EXPECT_EQ(last(), (std::vector<TouchedRows::Key>{{"7"}}));
+  for (std::size_t key = 0; key < 2 * Proof::kLastKeys; key++)
+    touch("public.t", std::to_string(key));
+  EXPECT_EQ(last().size(), Proof::kLastKeys);
+  EXPECT_EQ(last().back(), TouchedRows::Key{std::to_string(2 * Proof::kLastKeys - 1)});
+}
+
+TEST_F(ProofTest, OfTheLastKeysOnlyThoseThatAreNotSettledAreTold) {
+  touch("public.t", "7");
+  const auto begun = proof_->open();
+  touch("public.t", "8");
+  proof_->close(begun, {{"public.t", equal(100)}}, "0/10");
+  EXPECT_EQ(last(), (std::vector<TouchedRows::Key>{{"8"}}));
+  touch_word("public.t", "of another key");
+  EXPECT_EQ(last(), (std::vector<TouchedRows::Key>{{"of another key"}}));
 }
 
 TEST_F(ProofTest, OthersWhoAppliedInBetweenLeaveNothingProven) {

@@ -214,11 +214,4 @@ Result<RowStatement> RowPlan::remove(const Change& change, Text text) const {
   return out;
 }
 
-std::vector<const pg::Cell*> RowPlan::key_cells(const Change& change) const {
-  const auto& values = change.operation == Operation::kDelete ? change.old_row : change.row;
-  std::vector<const pg::Cell*> cells;
-  for (const std::size_t i : key_) cells.push_back(&values[i]);
-  return cells;
-}
-
 }  // namespace banyan::replication

@@ -42,8 +42,6 @@ class RowPlan {
   // Fails when the table here lacks a column of the relation.
   static Result<RowPlan> create(const Relation& relation, Table table, const TableMapping& mapping);
   Result<RowStatement> statement(const Change& change, Text text) const;
-  // The cells of the key of the row a change leaves (or removes), for the list of touched keys.
-  std::vector<const pg::Cell*> key_cells(const Change& change) const;
   const std::vector<std::string>& key_columns() const { return key_names_; }
   const Table& table() const { return table_; }
   // By position in the relation.

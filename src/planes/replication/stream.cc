@@ -1,7 +1,5 @@
 #include "planes/replication/stream.h"
-
 #include <algorithm>
-#include <condition_variable>
 
 #include "base/fail_point.h"
 
@@ -166,18 +164,6 @@ Result<void> Stream::stand_and_run(pg::Lsn point, Duration timeout,
       shared_.with([&](const ApplyShared& shared) { return shared.last_commit < point; });
   if (!is_exact) return failure(Code::kConflict, "the stream has passed the point", Retry::kSafe);
   return body();
-}
-
-std::vector<TouchedKey> Stream::touched_keys(std::size_t limit) const {
-  std::vector<TouchedKey> keys;
-  std::map<std::string, std::size_t> counts;
-  shared_.with([&](const ApplyShared& shared) {
-    for (auto key = shared.touched.rbegin(); key != shared.touched.rend(); ++key) {
-      if (++counts[key->schema + "." + key->table] <= limit) keys.push_back(*key);
-    }
-  });
-  std::ranges::reverse(keys);
-  return keys;
 }
 
 }  // namespace banyan::replication

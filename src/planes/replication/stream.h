@@ -78,7 +78,6 @@ class Stream {
   // nothing is applied, so the stream has not passed it. One at a time.
   Result<void> at_point(const std::function<Result<pg::Lsn>()>& find_point, Duration timeout,
                         const std::function<Result<void>()>& body);
-  std::vector<TouchedKey> touched_keys(std::size_t limit) const;
   // The change of the schema before which applying has stopped.
   std::optional<DdlTransaction> ddl_stop() const;
   // The source has to keep too much of its log: tell it that what is fsynced here is safe.

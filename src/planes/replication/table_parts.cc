@@ -4,10 +4,13 @@
 
 #include <algorithm>
 
+#include "planes/replication/catalog.h"
+
 namespace banyan::replication {
 namespace {
 
 constexpr std::size_t kConditionsAtOnce = 200;
+constexpr std::size_t kKeysInList = 1000;
 constexpr std::int64_t kRowsOfPart = 100'000;
 constexpr std::int64_t kPartsMost = 10'000;
 
@@ -20,10 +23,6 @@ from (select min({0}) as least, max({0}) as most from {1}) k,
 where c.oid = {2} and s.attname = {3} and k.least is not null and not s.inherited)sql";
 
 using Conditions = std::vector<std::pair<std::string, std::string>>;  // of either side
-
-bool is_whole_number(const std::string& type) {
-  return type == "smallint" || type == "integer" || type == "bigint";
-}
 
 std::vector<const VerifiedColumn*> key_of(const VerifiedTable& table) {
   std::vector<const VerifiedColumn*> key;
@@ -86,6 +85,22 @@ std::optional<std::vector<std::size_t>> places_of_key(const VerifiedTable& side,
   return places.size() == columns.size() ? std::optional(places) : std::nullopt;
 }
 
+// Of a key with one column: lists of values, each found by one descent of the key's index.
+Conditions of_values(const ComparedTable& table, const std::vector<TouchedRows::Key>& keys) {
+  Conditions conditions;
+  for (std::size_t from = 0; from < keys.size(); from += kKeysInList) {
+    std::string list;
+    for (auto at = from; at < std::min(keys.size(), from + kKeysInList); at++) {
+      list += (at == from ? "" : ", ") + pg::quote_literal(keys[at].front());
+    }
+    const auto condition = [&](const VerifiedTable& side) {
+      return fmt::format("{} in ({})", side.key()[0], list);
+    };
+    conditions.emplace_back(condition(table.active), condition(*table.passive));
+  }
+  return conditions;
+}
+
 Conditions of_keys(const ComparedTable& table, const std::vector<TouchedRows::Key>& keys,
                    const std::vector<std::size_t>& places) {
   Conditions conditions;
@@ -115,18 +130,20 @@ Conditions between(const ComparedTable& table, const std::vector<std::int64_t>& 
 
 }  // namespace
 
-std::vector<ComparedTable> touched_parts(const ComparedTable& table, const VerifiedTable& old_side,
-                                         const std::vector<std::string>& columns,
-                                         const TouchedRows& touched) {
-  if (touched.empty()) return {};
+std::optional<std::vector<ComparedTable>> touched_parts(const ComparedTable& table,
+                                                        const VerifiedTable& old_side,
+                                                        const std::vector<std::string>& columns,
+                                                        const TouchedRows& touched) {
+  if (touched.empty()) return std::vector<ComparedTable>();
   const auto places = places_of_key(old_side, columns);
-  if (!places || touched.is_all()) return {table};
+  if (!places || touched.is_all()) return std::nullopt;
   const auto ranges = touched.ranges();
   if (!ranges.empty() && has_number_key(table)) {
     return parts_where(table, of_ranges(table, ranges), kConditionsAtOnce);
   }
   const auto keys = touched.keys();
-  if (!keys) return {table};
+  if (!keys) return std::nullopt;
+  if (places->size() == 1) return parts_where(table, of_values(table, *keys), 1);
   return parts_where(table, of_keys(table, *keys, *places), kConditionsAtOnce);
 }
 

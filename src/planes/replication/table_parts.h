@@ -6,11 +6,12 @@
 
 namespace banyan::replication {
 
-// The rows that were touched; nothing when none was, the table itself when they cannot be told in
-// SQL. `columns` are those of the touched keys, on `old_side` (one side of the table).
-std::vector<ComparedTable> touched_parts(const ComparedTable& table, const VerifiedTable& old_side,
-                                         const std::vector<std::string>& columns,
-                                         const TouchedRows& touched);
+// The rows that were touched; nothing when they cannot be told in SQL. `columns` are those of the
+// touched keys, on `old_side` (one side of the table).
+std::optional<std::vector<ComparedTable>> touched_parts(const ComparedTable& table,
+                                                        const VerifiedTable& old_side,
+                                                        const std::vector<std::string>& columns,
+                                                        const TouchedRows& touched);
 
 // All rows, in ranges of some 100k rows; the table itself when its key is not a whole number, or
 // its rows do not lie in the key's order.

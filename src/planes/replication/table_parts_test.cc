@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "planes/replication/catalog.h"
 #include "planes/replication/sample_tables.h"
 
 namespace banyan::replication {
@@ -9,9 +10,11 @@ namespace {
 
 std::vector<ComparedTable> parts_of(const ComparedTable& table,
                                     const std::vector<std::string>& keys) {
+  const auto kind = is_whole_number(table.active.columns[0].type) ? TouchedRows::Kind::kNumber
+                                                                  : TouchedRows::Kind::kOther;
   TouchedRows touched;
-  for (const auto& key : keys) touched.add({key}, 1);
-  return touched_parts(table, table.active, {"id"}, touched);
+  for (const auto& key : keys) touched.add({key}, kind, 1);
+  return *touched_parts(table, table.active, {"id"}, touched);
 }
 
 TEST(TouchedParts, NothingTouchedIsNothingToCompare) {
@@ -29,19 +32,30 @@ TEST(TouchedParts, NumbersAreAskedForByRange) {
 TEST(TouchedParts, TextsThatLookLikeNumbersAreNoRanges) {
   const auto parts = parts_of(both("text"), {"7"});
   ASSERT_EQ(parts.size(), 1U);
-  EXPECT_EQ(parts[0].active.where, R"(("id" = '7'))");
+  EXPECT_EQ(parts[0].active.where, R"("id" in ('7'))");
   std::vector<std::string> many;
   for (int key = 0; key < 20'000; key++) many.push_back(std::to_string(key));
-  ASSERT_EQ(parts_of(both("text"), many).size(), 1U);
-  EXPECT_EQ(parts_of(both("text"), many)[0].active.where, "") << "the whole table";
+  EXPECT_EQ(parts_of(both("text"), many).size(), 20U) << "lists of a thousand";
 }
 
-TEST(TouchedParts, AnotherKeyThanTheTablesMeansTheWholeTable) {
+TEST(TouchedParts, AnotherKeyThanTheTablesCannotBeTold) {
   TouchedRows touched;
-  touched.add({"7"}, 1);
+  touched.add({"7"}, TouchedRows::Kind::kNumber, 1);
   const auto table = both("integer");
-  EXPECT_EQ(touched_parts(table, table.active, {"v"}, touched)[0].active.where, "");
-  EXPECT_EQ(touched_parts(table, table.active, {"id", "v"}, touched)[0].active.where, "");
+  EXPECT_FALSE(touched_parts(table, table.active, {"v"}, touched));
+  EXPECT_FALSE(touched_parts(table, table.active, {"id", "v"}, touched));
+  touched.add_all(1);
+  EXPECT_FALSE(touched_parts(table, table.active, {"id"}, touched));
+}
+
+TEST(TouchedParts, KeysOfSeveralColumnsAreAskedForOneByOne) {
+  auto table = both("text");
+  for (auto* side : {&table.active, &*table.passive}) side->columns[1].is_key = true;
+  TouchedRows touched;
+  touched.add({"1", "it's"}, TouchedRows::Kind::kOther, 1);
+  const auto parts = *touched_parts(table, table.active, {"v", "id"}, touched);
+  ASSERT_EQ(parts.size(), 1U);
+  EXPECT_EQ(parts[0].active.where, R"(("id" = 'it''s' and "v" = '1'))");
 }
 
 TEST(TouchedParts, OtherKeysAreAskedForOneByOneWithinTheMappedRows) {
@@ -49,8 +63,8 @@ TEST(TouchedParts, OtherKeysAreAskedForOneByOneWithinTheMappedRows) {
   table.active.where = "tenant = 7";
   const auto parts = parts_of(table, {"a"});
   ASSERT_EQ(parts.size(), 1U);
-  EXPECT_EQ(parts[0].active.where, R"((tenant = 7) and (("id" = 'a')))");
-  EXPECT_EQ(parts[0].passive->where, R"(("id" = 'a'))");
+  EXPECT_EQ(parts[0].active.where, R"((tenant = 7) and ("id" in ('a')))");
+  EXPECT_EQ(parts[0].passive->where, R"("id" in ('a'))");
 }
 
 TEST(TouchedParts, ManyKeysAreSeveralParts) {

@@ -2,14 +2,13 @@
 // TouchedRows: which rows of one table were written since it was last compared. Never fewer than
 // were, and bounded. Pure.
 //
-//   keys, one by one ──too many──► whole numbers: ranges of 2^n keys, n growing
-//                                  others: every row
+//   whole numbers: one by one ──too many──► ranges of 2^n keys, n growing
+//   other keys:    one by one ──too many, by whoever bounds key_bytes()──► every row
 //
 // Each entry knows the moment of its last touch, so a comparison that began while rows were written
 // settles only what was touched before it began.
 
 #include <cstdint>
-#include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
@@ -26,11 +25,11 @@ class TouchedRows {
  public:
   using Key = std::vector<std::string>;                 // texts of the key's columns
   using Range = std::pair<std::int64_t, std::int64_t>;  // both ends included
-  static constexpr std::size_t kMost = 16'384;          // keys or ranges
-  static constexpr std::size_t kKeyBytesMost = 256;     // a longer key means every row
+  enum class Kind : std::uint8_t { kNumber, kOther };   // what the table's key is
+  static constexpr std::size_t kRangesMost = 16'384;
 
   // True when this was not known before.
-  bool add(const Key& key, Moment now);
+  bool add(const Key& key, Kind kind, Moment now);
   bool add_all(Moment now);
   // Forgets what was not touched since `moment`.
   void settle(Moment moment);
@@ -43,6 +42,8 @@ class TouchedRows {
   std::optional<std::vector<Key>> keys() const;
   // Of keys that are whole numbers; ascending, apart from one another.
   std::vector<Range> ranges() const;
+  // About what the keys that are no numbers take in memory.
+  std::size_t key_bytes() const { return key_bytes_; }
 
   nlohmann::json to_json() const;
   // What was last touched before any moment.
@@ -50,10 +51,12 @@ class TouchedRows {
 
  private:
   bool add_number(std::int64_t number, Moment now);
+  bool add_other(const Key& key, Moment now);
   void widen();
 
   std::optional<Moment> all_;
-  std::map<Key, Moment> keys_;
+  std::unordered_map<std::string, Moment> keys_;  // the parts end with a zero byte each
+  std::size_t key_bytes_ = 0;
   std::unordered_map<std::int64_t, Moment> ranges_;  // by number / 2^shift
   int shift_ = 0;
 };

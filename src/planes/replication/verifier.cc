@@ -401,6 +401,19 @@ Result<bool> compare_more(std::vector<SessionPair>& pairs, const VerifierOptions
 
 }  // namespace
 
+Result<Verdict> compare_until(SessionPairRef sides, const VerifierOptions& options, Mono until) {
+  TRY(const auto tables, compared_tables(sides, options.direction));
+  Verdict verdict;
+  for (const auto& table : tables) {
+    if (SystemClock().now() > until) break;
+    TRY(auto found, compare_covered(sides, table, options));
+    verdict.rows += found.rows;
+    verdict.equal = verdict.equal && found.equal;
+    if (found.rows > 0 || !found.equal) verdict.tables.push_back(std::move(found));
+  }
+  return verdict;
+}
+
 Result<Verdict> compare_all(std::vector<SessionPair>& pairs, const VerifierOptions& options) {
   Verdict verdict;
   TRY(const bool is_all, compare_more(pairs, options, Mono::max(), verdict));

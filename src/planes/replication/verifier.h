@@ -94,6 +94,10 @@ struct SessionPair {
 // Compares all tables, each pair of sessions one at a time.
 Result<Verdict> compare_all(std::vector<SessionPair>& pairs, const VerifierOptions& options);
 
+// Compares what is covered over two sessions that see the same, table after table; none is begun
+// after `until`. Tells only of tables of which there was something.
+Result<Verdict> compare_until(SessionPairRef sides, const VerifierOptions& options, Mono until);
+
 // A session of the verifier; the second sees an exported snapshot.
 Result<pg::Connection> open_pinned(const std::string& url);
 Result<pg::Connection> open_at(const std::string& url, const std::string& snapshot);
