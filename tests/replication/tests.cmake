@@ -5,7 +5,7 @@ foreach(name run_cases fence_attacks switch_cycles kill_and_resume verify_finds 
 endforeach()
 
 # The act and its proof.
-foreach(name repair proof after_the_switch worked_example split_by_the_verbs)
+foreach(name repair proof slices after_the_switch worked_example split_by_the_verbs)
   add_test(NAME replication_${name}
            COMMAND /usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/replication/${name}.py $<TARGET_FILE:banyan>)
   set_tests_properties(replication_${name} PROPERTIES TIMEOUT 900 LABELS integration)

@@ -114,12 +114,6 @@ Result<void> Act::change_row(SideName side, const ArbiterRow& before, const Arbi
                       fmt::format("changing the arbiter row of the {} side", side_name(side)));
 }
 
-Result<void> Act::set_triggers(SideName side, FenceMode mode) {
-  TRY(auto* db, session(side));
-  TRY(const auto fenced, fenced_tables(*db, tables(side)));
-  return db->exec(fence_sql(fenced, migration_, mode));
-}
-
 Error Act::refused(std::string_view verb, Epoch epoch, const ArbiterRow& row) const {
   return Error(Code::kConflict,
                fmt::format("cannot {} migration {} with epoch {}: it is {} with epoch {}", verb,
@@ -130,7 +124,7 @@ Error Act::refused(std::string_view verb, Epoch epoch, const ArbiterRow& row) co
 void Act::cancel_autovacuum(SideName side) {
   auto db = session(side);
   if (!db) return;
-  auto fenced = fenced_tables(**db, tables(side));
+  auto fenced = fenced_tables(**db, out_of(side).from);
   if (!fenced || fenced->empty()) return;
   // Best effort: without pg_signal_backend we wait for the worker to give way by itself.
   (void)(*db)->query(fmt::format(
@@ -142,7 +136,7 @@ void Act::cancel_autovacuum(SideName side) {
 std::string Act::blockers(SideName side) {
   auto db = session(side);
   if (!db) return "unknown";
-  auto fenced = fenced_tables(**db, tables(side));
+  auto fenced = fenced_tables(**db, out_of(side).from);
   if (!fenced) return "unknown";
   auto rows = (*db)->query(fmt::format(kBlockers, oid_list(*fenced)));
   std::string list;
@@ -161,10 +155,10 @@ Result<void> Act::fence_in_transaction(SideName active, Epoch epoch) {
   // The row first: its lock lets one coordinator at a time to the tables.
   TRY_VOID(change_row(active, before, *after));
   TRY_VOID(fail_point("fence.row_changed"));
-  TRY_VOID(set_triggers(active, FenceMode::kAlways));
-  TRY_VOID(fail_point("fence.triggers_set"));
   TRY(auto* db, session(active));
-  TRY_VOID(close_sequences(*db, migration_, tables(active)));
+  TRY_VOID(set_fence(*db, migration_, out_of(active), FenceMode::kAlways));
+  TRY_VOID(fail_point("fence.triggers_set"));
+  TRY_VOID(close_sequences(*db, migration_, out_of(active)));
   TRY_VOID(fail_point("fence.sequences_closed"));
   return without_rows(db->query_one("insert into banyan.barrier(name, epoch) values ($1, $2)",
                                     {migration_, number(epoch)}));
@@ -249,8 +243,8 @@ Result<void> Act::open_in_transaction(SideName side, Epoch epoch) {
   if (*after == before) return {};
   TRY_VOID(change_row(side, before, *after));
   TRY_VOID(fail_point("open.row_changed"));
-  TRY_VOID(set_triggers(side, FenceMode::kDisabled));
   TRY(auto* db, session(side));
+  TRY_VOID(set_fence(*db, migration_, out_of(side), FenceMode::kDisabled));
   TRY_VOID(give_back_sequences(*db, migration_));
   TRY_VOID(fail_point("open.triggers_set"));
   // Nothing an application writes can commit before this position: the tables are still ours.
@@ -275,7 +269,7 @@ Result<void> Act::abort_in_transaction(SideName side, Epoch epoch) {
   TRY(auto* db, session(side));
   TRY_VOID(give_back_sequences(*db, migration_));
   TRY_VOID(fail_point("abort.row_changed"));
-  return set_triggers(side, FenceMode::kDisabled);
+  return set_fence(*db, migration_, out_of(side), FenceMode::kDisabled);
 }
 
 Error Act::handed_over(Epoch epoch) const {

@@ -21,7 +21,7 @@
 
 #include "base/clock.h"
 #include "planes/replication/act_rules.h"
-#include "planes/replication/mapping.h"
+#include "planes/replication/fence.h"
 
 namespace banyan::replication {
 
@@ -35,7 +35,10 @@ class Act {
  public:
   // `forward` is the direction from the old side to the new one.
   Act(std::string migration, Sides sides, Direction forward)
-      : migration_(std::move(migration)), sides_(std::move(sides)), forward_(std::move(forward)) {}
+      : migration_(std::move(migration)),
+        sides_(std::move(sides)),
+        forward_(std::move(forward)),
+        backward_{forward_.to, forward_.from, forward_.mapping.reversed()} {}
 
   Result<Standing> state();
   // The position of the barrier in the active side's log (all of it lies before).
@@ -55,8 +58,8 @@ class Act {
   Result<pg::Connection*> session(SideName side);
 
  private:
-  const TableNames& tables(SideName side) const {
-    return side == SideName::kOld ? forward_.from : forward_.to;
+  const Direction& out_of(SideName side) const {
+    return side == SideName::kOld ? forward_ : backward_;
   }
   Result<ArbiterRow> row(SideName side);
   Result<ArbiterRow> fresh_row(SideName side);
@@ -67,7 +70,6 @@ class Act {
   Result<void> abort_in_transaction(SideName side, Epoch epoch);
   // Sets the row to `after` provided it is still `before`.
   Result<void> change_row(SideName side, const ArbiterRow& before, const ArbiterRow& after);
-  Result<void> set_triggers(SideName side, FenceMode mode);
   Result<void> in_transaction(SideName side, const std::string& settings, auto&& body);
   Error handed_over(Epoch epoch) const;
   Error refused(std::string_view verb, Epoch epoch, const ArbiterRow& row) const;
@@ -77,6 +79,7 @@ class Act {
   std::string migration_;
   Sides sides_;
   Direction forward_;
+  Direction backward_;
   std::optional<SideName> transaction_;  // on which side one is open
   std::optional<pg::Connection> old_session_;
   std::optional<pg::Connection> new_session_;

@@ -6,6 +6,7 @@
 
 #include "base/fail_point.h"
 #include "base/log.h"
+#include "planes/replication/fence.h"
 
 namespace banyan::replication {
 namespace {

@@ -46,6 +46,9 @@ create table if not exists banyan.shared_slot(
 create table if not exists banyan.shared_table(
   share text not null, migration text not null, table_name text not null, entry text not null,
   primary key (share, migration, table_name));
+create table if not exists banyan.sequence_part(
+  sequence text not null, name text not null, part int not null,
+  primary key (sequence, part), unique (sequence, name));
 create table if not exists banyan.sequence_rights(
   name text not null, sequence text not null, grantee text not null, privilege text not null,
   is_grantable boolean not null);
@@ -56,8 +59,9 @@ begin
              where s.name = tg_argv[0] and s.nonce = current_setting('banyan.apply', true)) then
     return null;
   end if;
-  raise exception 'table %.% is closed for writing: its data is moving or has moved',
-    tg_table_schema, tg_table_name using errcode = '25006',
+  raise exception '%table %.% is closed for writing: its data is moving or has moved',
+    case tg_level when 'ROW' then 'this row of ' else '' end, tg_table_schema, tg_table_name
+    using errcode = '25006',
     hint = 'Migration ' || tg_argv[0] || ' of Banyan decides which database is written.';
 end $fence$;
 grant usage on schema banyan to public;
@@ -107,34 +111,6 @@ std::string listed_tables(const TableNames& tables) {
   return fmt::format("c.oid = any (array[{}]::pg_catalog.regclass[])", list);
 }
 
-Result<TableNames> still_there(pg::Connection& db, TableNames tables) {
-  TableNames left;
-  for (auto& table : tables) {
-    TRY(const auto rows, db.query("select pg_catalog.to_regclass($1)", {table}));
-    if (!rows.is_null(0, 0)) left.push_back(std::move(table));
-  }
-  return left;
-}
-
-std::string_view mode_words(FenceMode mode) {
-  switch (mode) {
-    case FenceMode::kDisabled:
-      return "disable trigger";
-    case FenceMode::kEnabled:
-      return "enable trigger";
-    case FenceMode::kAlways:
-      return "enable always trigger";
-  }
-  return "";
-}
-
-std::string create_trigger(const FencedTable& table, const std::string& migration) {
-  return fmt::format(
-      "create trigger banyan_fence before insert or update or delete or truncate on {} "
-      "for each statement execute procedure banyan.fence({});",
-      table.qualified, pg::quote_literal(migration));
-}
-
 }  // namespace
 
 std::string_view side_name(SideName side) {
@@ -162,15 +138,6 @@ Result<void> create_control_schema(pg::Connection& db, const std::string& migrat
   return {};
 }
 
-Result<void> pass_fence(pg::Connection& db, const std::string& migration) {
-  TRY(const auto rows,
-      db.query("select pg_catalog.set_config('banyan.apply', nonce, false) from banyan.secret "
-               "where name = $1",
-               {migration}));
-  if (rows.size() == 1) return {};
-  return failure(Code::kNotFound, fmt::format("no secret of migration {} here", migration));
-}
-
 Result<std::vector<FencedTable>> fenced_tables(pg::Connection& db, const TableNames& tables) {
   const auto which = tables.empty() ? std::string(kEveryUserTable) : listed_tables(tables);
   const auto root = db.server_version() >= 130000 ? kRoot : "null";
@@ -192,44 +159,7 @@ std::string oid_list(const std::vector<FencedTable>& tables) {
   return list;
 }
 
-std::string fence_sql(const std::vector<FencedTable>& tables, const std::string& migration,
-                      FenceMode mode) {
-  std::string sql;
-  for (const auto& table : tables) {
-    if (!table.has_trigger) sql += create_trigger(table, migration);
-    sql += fmt::format("alter table {} {} banyan_fence;", table.qualified, mode_words(mode));
-  }
-  return sql.empty() ? "select 1" : sql;
-}
-
-Result<void> add_missing_fences(pg::Connection& db, const std::string& migration,
-                                const TableNames& tables, FenceMode mode) {
-  TRY(auto missing, fenced_tables(db, tables));
-  std::erase_if(missing, [](const FencedTable& table) { return table.has_trigger; });
-  if (missing.empty()) return {};
-  // A short wait per attempt: a queued ALTER TABLE holds up every writer behind it.
-  const auto sql = "set lock_timeout = '2s';" + fence_sql(missing, migration, mode);
-  auto done = db.exec(sql);
-  (void)db.exec("set lock_timeout = 0");  // a dead session is reported by the next call
-  return with_context(std::move(done), "creating the fence triggers");
-}
-
-Result<void> drop_fences(pg::Connection& db, const TableNames& tables) {
-  TRY(const auto left, still_there(db, tables));
-  if (left.empty() && !tables.empty()) return {};
-  TRY(const auto fenced, fenced_tables(db, left));
-  std::string sql;
-  for (const auto& table : fenced) {
-    if (!table.has_trigger) continue;
-    sql += fmt::format("drop trigger if exists banyan_fence on {};", table.qualified);
-  }
-  if (sql.empty()) return {};
-  return db.exec(sql);
-}
-
-Result<void> drop_control_schema(pg::Connection& db, const std::string& migration,
-                                 const TableNames& tables) {
-  TRY_VOID(drop_fences(db, tables));
+Result<void> drop_control_schema(pg::Connection& db, const std::string& migration) {
   TRY_VOID(db.query("delete from banyan.migration where name = $1", {migration}));
   TRY(const auto made, db.query("select to_regclass('banyan.made')"));
   if (!made.is_null(0, 0))

@@ -14,16 +14,10 @@
 //   applied_chunks  on the applying side: chunks of the copy that are durably there
 //   refetched_rows  on the applying side: rows that were copied again by themselves (row_refetch.h)
 //   sequence_rights on a fenced side: what sequence_rights.h has to give back
+//   sequence_part   on the old side: which slice of a table draws from which part of its sequence
 //   shared_slot, shared_table  on the old side: what splits share there, see shared_slot.h
 //   made            on the new side: what we created there, see made_objects.h
 //   relation_map    on the applying side: which table each published table is written to
-//
-// The fence is a BEFORE statement trigger `banyan_fence` on every moved table. Its function raises
-// 25006 unless the session knows the secret: `pass_fence` sets banyan.apply to the nonce. The nonce
-// is not in the function's source (which everyone may read) but in a table of its owner, read by
-// the function as SECURITY DEFINER. A session that opened its snapshot before the nonce existed is
-// refused, never let through. So our apply sessions need no role of their own and no
-// session_replication_role, and pass ALWAYS triggers too.
 
 #include <string>
 #include <vector>
@@ -43,17 +37,10 @@ inline SideName other_side(SideName side) {
 // The tables of a migration, as "schema.table"; empty means every user table of the database.
 using TableNames = std::vector<std::string>;
 
-// How the fence triggers of a side stand.
-enum class FenceMode : std::uint8_t {
-  kDisabled,  // applications write here
-  kEnabled,   // fires for ordinary sessions: the passive side before its first opening
-  kAlways,    // fires for replica-role sessions too: a side that was active
-};
-
 struct FencedTable {
   std::uint32_t oid = 0;
   std::string qualified;     // quoted, ready for SQL
-  bool has_trigger = false;  // exists already, in whatever mode
+  bool has_trigger = false;  // its fence (fence.h) is there, in whatever mode
   bool is_partitioned = false;
   std::string root;  // of a partition: the topmost table above it, quoted; from 13 on
 };
@@ -61,29 +48,13 @@ struct FencedTable {
 // Creates or completes schema `banyan` and this migration's rows.
 Result<void> create_control_schema(pg::Connection& db, const std::string& migration, SideName side);
 
-// Lets this session write fenced tables of this side (SET for the session, not the transaction).
-Result<void> pass_fence(pg::Connection& db, const std::string& migration);
-
 // The moved tables with all partitions, inheritance children and parents, in oid order: everything
 // through which one of their rows can be written.
 Result<std::vector<FencedTable>> fenced_tables(pg::Connection& db, const TableNames& tables);
 // "16384,16390", for an array literal.
 std::string oid_list(const std::vector<FencedTable>& tables);
 
-// Statements that bring the triggers of `tables` into `mode`, creating those that are missing.
-// Joined by semicolons: one round trip, to be run inside the caller's transaction.
-std::string fence_sql(const std::vector<FencedTable>& tables, const std::string& migration,
-                      FenceMode mode);
-
-// Creates missing triggers, in `mode`, leaving existing ones as they are. Own transaction.
-Result<void> add_missing_fences(pg::Connection& db, const std::string& migration,
-                                const TableNames& tables, FenceMode mode);
-
-// Drops the triggers of these tables, as far as they are there.
-Result<void> drop_fences(pg::Connection& db, const TableNames& tables);
-
-// Drops the triggers and this migration's rows; the schema too when no migration is left in it.
-Result<void> drop_control_schema(pg::Connection& db, const std::string& migration,
-                                 const TableNames& tables);
+// Drops this migration's rows; the schema too when no migration is left in it.
+Result<void> drop_control_schema(pg::Connection& db, const std::string& migration);
 
 }  // namespace banyan::replication

@@ -13,7 +13,7 @@ namespace {
 // Internal triggers are those of foreign keys, whose touches are known.
 constexpr const char* kUsersAct = R"sql(
 select exists (select 1 from pg_catalog.pg_trigger t where t.tgrelid = c.oid and not t.tgisinternal
-               and t.tgname <> 'banyan_fence' and t.tgenabled = any ($2::"char"[]))
+               and t.tgname !~ '^banyan_fence' and t.tgenabled = any ($2::"char"[]))
     or exists (select 1 from pg_catalog.pg_rewrite r where r.ev_class = c.oid
                and r.ev_enabled = any ($2::"char"[]))
 from pg_catalog.pg_class c where c.oid = $1::oid)sql";

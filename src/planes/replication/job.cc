@@ -206,10 +206,11 @@ SchemaCopy Job::schema_copy() const {
 // From the first moment on nobody but us writes to the new side's tables, until it is opened.
 Result<void> Job::fence_target(pg::Connection& target) const {
   if (has_copies()) {
-    TRY_VOID(add_missing_fences(target, config_.name, config_.mapping.names_there(config_.copies),
+    TRY_VOID(add_missing_fences(target, config_.name,
+                                config_.direction(SideName::kNew, config_.copies),
                                 FenceMode::kAlways));
   }
-  return add_missing_fences(target, config_.name, config_.tables_of(SideName::kNew),
+  return add_missing_fences(target, config_.name, config_.direction(SideName::kNew),
                             FenceMode::kEnabled);
 }
 
@@ -271,7 +272,8 @@ Result<void> Job::remove_from(SideName side) {
     TRY_VOID(drop_row_constraints(db, config_.mapping));
     fenced.insert(fenced.end(), config_.copies.begin(), config_.copies.end());
   }
-  return drop_control_schema(db, config_.name, config_.direction(side, fenced).from);
+  TRY_VOID(drop_fences(db, config_.name, config_.direction(side, fenced).from));
+  return drop_control_schema(db, config_.name);
 }
 
 void Job::end_for_good(const std::string& how) {
@@ -302,7 +304,7 @@ Result<json> Job::cancel() {
 // The rest of the old database goes on: whoever still reads what moved must hear of it.
 Result<void> Job::close_split() {
   TRY(auto left, pg::Connection::open(config_.sides.old_url));
-  return close_moved(left, config_.tables);
+  return close_moved(left, config_.direction(SideName::kOld).whole());
 }
 
 // Crash-safe by repetition: the configuration changes last, and each step finds what is done.
@@ -311,7 +313,7 @@ Result<json> Job::complete_but_copies() {
   TRY_VOID(close_split());
   TRY(auto target, pg::Connection::open(config_.sides.new_url));
   TRY_VOID(drop_row_constraints(target, config_.mapping));
-  TRY_VOID(drop_fences(target, config_.tables_of(SideName::kNew)));
+  TRY_VOID(drop_fences(target, config_.name, config_.tables_of(SideName::kNew)));
   std::ifstream file(directory_ / "config.json");
   auto config = json::parse(file, nullptr, false);
   if (config.is_discarded()) return failure(Code::kInternal, "the configuration is not readable");

@@ -46,7 +46,7 @@ Result<SequenceReport> Job::carry() {
     Result<SequenceReport> report = SequenceReport{};
     if (!closed) report = std::unexpected(closed.error());
     if (closed && !closed->empty()) {
-      report = carry_sequences(*active, *passive, config_.direction(from));
+      report = carry_sequences(*active, *passive, config_.name, config_.direction(from));
     }
     auto ended = passive->exec(report ? "commit" : "rollback");
     if (report && !ended) report = std::unexpected(std::move(ended).error());
@@ -69,8 +69,9 @@ Result<json> Job::prepare() {
     TRY(auto* there, act.session(other_side(active)));
     const auto direction = config_.direction(active);
     TRY_VOID(keeper_.check(*here, *there, direction));
-    TRY_VOID(add_missing_fences(*here, config_.name, direction.from, FenceMode::kDisabled));
-    return add_missing_fences(*there, config_.name, direction.to, FenceMode::kEnabled);
+    TRY_VOID(add_missing_fences(*here, config_.name, direction, FenceMode::kDisabled));
+    return add_missing_fences(*there, config_.name, config_.direction(other_side(active)),
+                              FenceMode::kEnabled);
   }));
   TRY_VOID(act_.with([&](Act& act) -> Result<void> {
     TRY(const auto now, act.state());

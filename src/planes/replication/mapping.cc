@@ -167,6 +167,24 @@ TableNames Mapping::names_there(const TableNames& tables) const {
   return there;
 }
 
+TableNames Direction::slices() const {
+  TableNames names;
+  for (const auto& table : mapping.tables()) {
+    if (!table.where.empty()) names.push_back(table.source_name());
+  }
+  return names;
+}
+
+TableNames Direction::whole() const {
+  TableNames names = from;
+  std::erase_if(names, [this](const std::string& written) {
+    const auto name = parse_table_name(written);
+    const auto* mapped = mapping.find(name.schema, name.table);
+    return mapped != nullptr && !mapped->where.empty();
+  });
+  return names;
+}
+
 TableName parse_table_name(std::string_view written) {
   auto first = take_identifier(written);
   if (!written.starts_with('.')) return {"public", std::move(first)};

@@ -66,6 +66,10 @@ struct Direction {
   TableNames from;  // on the side the rows come from; empty: all
   TableNames to;
   Mapping mapping;
+
+  // Tables of this side of which only some rows move; those of `from` that move whole.
+  TableNames slices() const;
+  TableNames whole() const;
 };
 
 // "schema.table" as SQL writes it, without its quotes.

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "planes/replication/catalog.h"
+#include "planes/replication/fence.h"
 
 namespace banyan::replication {
 namespace {
@@ -120,8 +121,9 @@ Trouble bad_condition(pg::Connection& source, const TableMapping& mapping, const
   }
   auto asked = source.exec(
       fmt::format("begin; alter table only {0} replica identity full; create publication "
-                  "banyan_preflight for table only {0} where ({1}); rollback",
-                  table.qualified(), mapping.where));
+                  "banyan_preflight for table only {0} where ({1}); {2} rollback",
+                  table.qualified(), mapping.where,
+                  row_test_sql("pg_temp.banyan_preflight", table.columns, mapping.where)));
   if (!asked) (void)source.exec("rollback");  // the failure itself is reported
   if (asked) return {};
   return {{fmt::format("where: {} is no condition to filter by: {}", mapping.where,
@@ -250,10 +252,12 @@ Trouble made_by_hand(pg::Connection& target, const TableMapping& mapping, const 
 
 Trouble kept_rows(const TableMapping& mapping, const Table&) {
   if (mapping.where.empty()) return {};
-  return {{"is fenced as a whole, also for rows outside the condition; until the migration is "
-           "completed the new side refuses rows outside it (constraint banyan_rows), as they could "
-           "not go back"},
-          ""};
+  return {
+      {"only the rows of the condition are fenced (TRUNCATE whole), the others stay writable; both "
+       "sides then draw from their sequences, the new one from far ahead; until the migration "
+       "is completed the new side refuses rows outside the condition (constraint banyan_rows), "
+       "as they could not go back"},
+      ""};
 }
 
 Finding unknown_tables(pg::Connection& source, const TableNames& tables, const Mapping& mapping,

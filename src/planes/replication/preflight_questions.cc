@@ -168,7 +168,7 @@ constexpr Question kQuestions[] = {
          ' fires always: it would act twice', 'alter table ' || t.tgrelid::regclass ||
          ' enable trigger ' || quote_ident(t.tgname) || ';'
        from pg_trigger t where t.tgrelid = any ({tables}) and t.tgenabled in ('A', 'R')
-         and not t.tgisinternal and t.tgname <> 'banyan_fence')sql"},
+         and not t.tgisinternal and t.tgname !~ '^banyan_fence')sql"},
     {kSource, kInfo, "event_triggers", "No event trigger interferes",
      R"sql(select 'event trigger ' || quote_ident(evtname), '' from pg_event_trigger
        where evtenabled <> 'D' and evtname !~ '^banyan_')sql"},

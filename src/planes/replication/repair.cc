@@ -10,6 +10,7 @@
 #include "base/fail_point.h"
 #include "base/log.h"
 #include "planes/replication/catalog.h"
+#include "planes/replication/fence.h"
 #include "wire/pg/replication.h"
 
 namespace banyan::replication {

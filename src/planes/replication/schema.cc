@@ -289,7 +289,7 @@ Result<std::vector<SchemaItem>> SchemaCopy::load(const std::string& section) con
   text << file.rdbuf();
   auto items = split_dump(text.str());
   std::erase_if(items, [this](const SchemaItem& item) {
-    const bool own_trigger = item.type == "TRIGGER" && item.name.ends_with(" banyan_fence");
+    const bool own_trigger = item.type == "TRIGGER" && item.name.contains(" banyan_fence");
     const bool own_comment =
         item.type == "COMMENT" && item.schema == "-" && item.name == "SCHEMA public";
     const bool own_watch = item.type == "EVENT TRIGGER" && item.name.starts_with("banyan_");

@@ -91,7 +91,7 @@ Result<void> SchemaKeeper::create_tables(pg::Connection& target,
                      .family = SchemaCopyOptions::Family::kExact,
                      .fence = [&](pg::Connection& there) {
                        return add_missing_fences(there, config_.name,
-                                                 config_.mapping.names_there(names),
+                                                 config_.direction(SideName::kNew, names),
                                                  FenceMode::kEnabled);
                      }});
   TRY_VOID(schema.bring_pre_data(""));
@@ -143,7 +143,7 @@ Result<void> SchemaKeeper::copy_new_tables(pg::Connection& source, pg::Connectio
   if (left.empty()) return {};
   std::vector<Table> joining;
   for (const auto* table : left) joining.push_back(*table);
-  TRY_VOID(add_missing_fences(target, config_.name, config_.mapping.names_there(names),
+  TRY_VOID(add_missing_fences(target, config_.name, config_.direction(SideName::kNew, names),
                               FenceMode::kEnabled));
   return engine_.without_stream(SideName::kOld,
                                 [&] { return publish_and_copy(source, target, joining); });

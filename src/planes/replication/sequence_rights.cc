@@ -51,8 +51,11 @@ Result<void> run_each(pg::Connection& db, const std::string& query) {
 }  // namespace
 
 Result<void> close_sequences(pg::Connection& db, const std::string& migration,
-                             const TableNames& tables) {
-  return run_each(db, fmt::format(kTake, pg::quote_literal(migration), sequence_condition(tables)));
+                             const Direction& out) {
+  auto closed = sequence_condition(out.from);
+  const auto slices = out.slices();
+  if (!slices.empty()) closed += " and not " + sequence_condition(slices);
+  return run_each(db, fmt::format(kTake, pg::quote_literal(migration), closed));
 }
 
 Result<void> give_back_sequences(pg::Connection& db, const std::string& migration) {

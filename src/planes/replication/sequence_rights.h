@@ -6,13 +6,14 @@
 // Superusers draw on, and so does our own role and the owner when our role is none: it must set the
 // sequences. A value drawn behind the fence is a gap, never a duplicate.
 
-#include "planes/replication/control_schema.h"
+#include "planes/replication/mapping.h"
 
 namespace banyan::replication {
 
-// Inside the caller's transaction. Nothing when they are closed already.
+// Inside the caller's transaction. Nothing when they are closed already. Sequences of tables of
+// which only some rows move stay: the others go on drawing.
 Result<void> close_sequences(pg::Connection& db, const std::string& migration,
-                             const TableNames& tables);
+                             const Direction& out);
 Result<void> give_back_sequences(pg::Connection& db, const std::string& migration);
 
 }  // namespace banyan::replication

@@ -57,6 +57,26 @@ TEST(SequenceFix, WithoutRoomBeforeTheEndTheExactValueIsSet) {
   EXPECT_EQ(sequence_fix(active, sequence(1, true), 100)->last_value, INT64_MAX - 1);
 }
 
+TEST(SequenceApart, EachSliceHasAPartOfWhatIsLeft) {
+  auto active = sequence(1000, true);
+  active.max_value = 2001;
+  EXPECT_EQ(sequence_apart(active, 1, 1).last_value, 1501);
+  EXPECT_EQ(sequence_apart(active, 1, 2).last_value, 1751);
+  EXPECT_EQ(sequence_apart(active, 1801, 1).last_value, 1901) << "rows of an earlier slice";
+  EXPECT_EQ(sequence_apart(active, 1, 62).last_value, 2001);
+  EXPECT_TRUE(sequence_apart(sequence(1, false), 1, 1).is_called);
+}
+
+TEST(SequenceApart, LargeNumbersStaySmallEnoughForScripts) {
+  constexpr std::int64_t kStep = std::int64_t{1} << 40;
+  EXPECT_EQ(sequence_apart(sequence(5, true), 0, 1).last_value, 5 + kStep);
+  EXPECT_EQ(sequence_apart(sequence(5, true), 0, 3).last_value, 5 + 3 * kStep);
+  auto falling = sequence(-5, true);
+  falling.increment = -1;
+  falling.min_value = INT64_MIN;
+  EXPECT_EQ(sequence_apart(falling, 0, 1).last_value, -5 - kStep);
+}
+
 TEST(SequenceFix, ACyclingSequenceIsMadeEqual) {
   auto active = sequence(3, true);
   active.cycles = true;

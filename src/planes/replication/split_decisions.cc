@@ -20,7 +20,7 @@ union all
 select 'TRIGGER ' || n.nspname || '.' || c.relname || ' ' || g.tgname
 from pg_catalog.pg_trigger g join pg_catalog.pg_class c on c.oid = g.tgrelid
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-where not g.tgisinternal and g.tgname <> 'banyan_fence' and c.oid = any ('{{{0}}}'::oid[])
+where not g.tgisinternal and g.tgname !~ '^banyan_fence' and c.oid = any ('{{{0}}}'::oid[])
 )sql";
 
 std::string ways_of(const Crossing& crossing) {

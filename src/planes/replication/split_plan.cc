@@ -62,7 +62,7 @@ select g.tgname || ' on ' || o.display,
   case when o.moves then 'TRIGGER ' || o.display || ' ' || g.tgname else '' end, ''
 from pg_catalog.pg_trigger g join t o on o.oid = g.tgrelid
 join pg_catalog.pg_proc p on p.oid = g.tgfoid join t on p.prosrc ~* t.pattern
-where not g.tgisinternal and g.tgname <> 'banyan_fence' and t.moves <> o.moves
+where not g.tgisinternal and g.tgname !~ '^banyan_fence' and t.moves <> o.moves
 group by g.tgname, o.display, o.qualified, o.moves, p.oid order by 1)sql";
 
 constexpr std::string_view kPolicies = R"sql(

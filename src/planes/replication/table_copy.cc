@@ -10,6 +10,7 @@
 #include "base/fail_point.h"
 #include "base/log.h"
 #include "planes/replication/copy_plan.h"
+#include "planes/replication/fence.h"
 #include "planes/replication/row_refetch.h"
 #include "planes/replication/source_snapshot.h"
 
