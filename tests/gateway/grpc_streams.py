@@ -309,15 +309,16 @@ async def a_held_call_ends_at_its_own_deadline(gateway):
 async def a_silent_client_is_no_slow_one(gateway):
     """Neither the least rate of a body nor its idle time means a stream between two messages."""
     async with Server("old") as old, Caller(gateway) as caller:
-        await put(gateway, old, limits={"body_grace_ms": 100, "body_idle_ms": 100, "stream_idle_ms": 600})
-        echo, watch = caller.echo(), caller.down("Watch")
+        await put(gateway, old, limits={"body_grace_ms": 100, "body_idle_ms": 100, "response_ms": 100, "stream_idle_ms": 800})
+        echo, late, watch = caller.echo(), caller.echo(), caller.down("Watch")
+        await inside(old, 3)
         assert await said(echo, b"1") == b"old 1"
         for _ in range(25):
             assert await watch.read() == b"old"
-        assert await said(echo, b"2") == b"old 2"
+        assert await said(echo, b"2") == b"old 2" and await said(late, b"3") == b"old 3"
         old.go.set()
         assert (await ended(watch))[1] == OK
-        assert await ended(echo) == ([], UNAVAILABLE)  # at last it is idle
+        assert await ended(echo) == await ended(late) == ([], UNAVAILABLE)  # at last they are idle
 
 
 async def a_backend_that_dies_between_messages_is_unavailable(gateway):

@@ -227,13 +227,15 @@ bool Attempt::edit_head() {
   return parsed.outcome == http::Outcome::kComplete;
 }
 
-// While the request's body still arrives its answer is not late.
+// While the request's body still arrives, or may do so on a call's stream, its answer is not late.
 io::Task<Upstream::HeadEnd> Attempt::receive_head() {
   while (true) {
     const std::uint64_t uploaded = client_.incoming().bytes;
     const Upstream::HeadEnd end =
         co_await upstream_.receive_head(worker_.head(), after(order_.response_time));
-    const bool goes_on = uploads() && client_.incoming().bytes > uploaded;
+    const bool may_be_silent = call_ && call_->was_active_within(limits_.stream_idle_ms) &&
+                               worker_.loop().now() < order_.response_until;
+    const bool goes_on = uploads() && (may_be_silent || client_.incoming().bytes > uploaded);
     if (end != Upstream::HeadEnd::kLate || !goes_on) co_return end;
   }
 }

@@ -67,6 +67,7 @@ struct AttemptOrder {
   bool is_upgrade = false;
   bool is_grpc = false;
   Duration response_time{};          // until the answer begins
+  Mono response_until = io::kNever;  // the same for all tries, by the client or the route
   std::int64_t body_bytes_max = 0;   // of the request; 0: no limit
   const RouteSpec* edits = nullptr;  // the rules by which the answer's head is changed
   std::string_view authority = {};   // of the client's request, for those rules

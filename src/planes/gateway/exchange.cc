@@ -99,7 +99,7 @@ void Exchange::cancel() {
 
 io::Task<Answered> Exchange::run() {
   const Answered answered = co_await answer();
-  worker_.rehoming().delist(*this);
+  if (enlisted_) worker_.rehoming().delist(*this);
   route_place_.leave();
   place_.leave();
   pass_.leave();
@@ -167,6 +167,12 @@ std::int64_t Exchange::retries_max() const {
 std::int64_t Exchange::body_bytes_max() const {
   const std::int64_t own = route_->spec.rules.limits.body_bytes;
   return own != 0 ? own : limits().body_bytes;
+}
+
+// Of all tries together.
+Mono Exchange::response_until() const {
+  const auto& timeout = route_->spec.rules.timeout;
+  return std::min(patient_until(), timeout ? started_ + held_ + *timeout : io::kNever);
 }
 
 // Of the next try: its own bound, and what the tries before it left.

@@ -87,6 +87,7 @@ class Exchange final : private ClientObserver, private AttemptOwner {
   std::int64_t retries_max() const;
   std::int64_t body_bytes_max() const;
   Duration response_time() const;
+  Mono response_until() const;
   std::optional<Problem> body_problem() const;
   std::optional<Problem> desync_problem();
   io::Task<Answered> reply(Problem problem);
@@ -124,6 +125,7 @@ class Exchange final : private ClientObserver, private AttemptOwner {
   io::Task<bool> connect(Endpoint& endpoint);
 
   void on_client_activity() override;
+  void enlist();
   void on_stream() override;
   void on_waiting_message() override;
   bool leads_to(const Routing& routing, const RoutePlan& plan) const;
@@ -177,6 +179,7 @@ class Exchange final : private ClientObserver, private AttemptOwner {
   // The attempts.
   std::unique_ptr<Upstream> upstream_;
   Attempt* attempt_ = nullptr;
+  bool enlisted_ = false;  // with Rehoming
   std::vector<Endpoint*> tried_;
   Endpoint* again_ = nullptr;  // the next attempt goes there, on a new connection
   bool repeatable_ = false;    // the attempt that died may be made again without doing it twice

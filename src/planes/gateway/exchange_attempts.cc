@@ -105,6 +105,7 @@ io::Task<AttemptEnd> Exchange::converse(Endpoint& endpoint) {
                            .is_upgrade = is_upgrade_,
                            .is_grpc = is_grpc_call_,
                            .response_time = response_time(),
+                           .response_until = response_until(),
                            .body_bytes_max = body_bytes_max(),
                            .edits = plan().edits_response ? &route_->spec : nullptr,
                            .authority = authority(),
@@ -114,7 +115,7 @@ io::Task<AttemptEnd> Exchange::converse(Endpoint& endpoint) {
   unreachable_.clear();
   Attempt attempt(order, *upstream_);
   attempt_ = &attempt;
-  if (is_grpc_call_) worker_.rehoming().enlist(*this);
+  if (is_grpc_call_) enlist();
   const AttemptEnd end = co_await attempt.run();
   attempt_ = nullptr;
   status_ = attempt.status();

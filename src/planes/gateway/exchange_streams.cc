@@ -6,9 +6,14 @@
 
 namespace banyan::gateway {
 
+void Exchange::enlist() {
+  enlisted_ = true;
+  worker_.rehoming().enlist(*this);
+}
+
 void Exchange::on_stream() {
   pass_.become_stream();
-  worker_.rehoming().enlist(*this);
+  enlist();
 }
 
 // Some request like this one, by the routing in force, may be sent to the endpoint it is at.

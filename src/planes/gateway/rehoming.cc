@@ -18,7 +18,6 @@ void Rehoming::enlist(Exchange& exchange) {
 }
 
 void Rehoming::delist(Exchange& exchange) {
-  if (streams_.empty()) return;
   unschedule(exchange);
   streams_.erase(&exchange);
 }
