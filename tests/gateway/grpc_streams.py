@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 
 import grpc
 import grpc.aio
@@ -13,6 +14,7 @@ from harness import GUARD_S, main, snapshot, until
 
 HOLD = {"routes": ["*"], "max_requests": 1000, "max_bytes": 1 << 20, "max_ms": 60_000}
 REHOME = {"after": 0, "window": 300, "settle": 100, "unanswered": 5_000}
+SWITCHES = int(os.environ.get("SWITCHES", "12"))
 OK, UNAVAILABLE = grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE
 
 
@@ -21,6 +23,7 @@ class Server:
 
     def __init__(self, name):
         self.name, self.heard, self.inside, self.go = name.encode(), [], 0, asyncio.Event()
+        self.fenced, self.too_late = False, []
 
     async def __aenter__(self):
         self.server = grpc.aio.server(handlers=[self])
@@ -50,7 +53,7 @@ class Server:
     async def echo(self, requests, context):
         with self.counted():
             async for request in requests:
-                self.heard.append(request)
+                (self.too_late if self.fenced else self.heard).append(request)
                 yield self.name + b" " + request
 
     async def sum(self, requests, context):
@@ -252,6 +255,53 @@ async def echo_is_silent(gateway, server, epoch):
     return b"%d" % epoch not in server.heard
 
 
+async def talk(gateway, name, acknowledged, over):
+    """One message after the other on a stream, on the next stream when it ends; ends with a whole one."""
+    async with Caller(gateway) as caller:
+        stream = caller.echo()
+        for number in range(1_000_000):
+            message = b"%d-%d" % (name, number)
+            while True:
+                with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError):
+                    await stream.write(message)
+                    if (answer := await stream.read()) is not grpc.aio.EOF:
+                        break
+                assert await stream.code() == UNAVAILABLE, await stream.details()
+                stream = caller.echo()
+            acknowledged.append(answer.split()[1])
+            if over.is_set():
+                return
+            await asyncio.sleep(random.random() * 0.02)
+
+
+async def every_message_is_said_once_through_many_switches(gateway):
+    """Clients repeat what was not acknowledged: nothing may have been heard twice, nor behind the fence."""
+    async with Server("one") as one, Server("two") as two:
+        await put(gateway, one)
+        acknowledged, over = [], asyncio.Event()
+        talks = [asyncio.create_task(talk(gateway, name, acknowledged, over)) for name in range(8)]
+        here, there = one, two
+        for epoch in range(10, 10 + SWITCHES):
+            told = len(acknowledged)
+
+            async def talking():
+                return len(acknowledged) > told + 20
+            await until(talking, "some messages")
+            await gateway.verb("hold.close", epoch=epoch, **HOLD)
+            if random.random() < 0.3:
+                await open_to(gateway, here, epoch)  # given up, perhaps before it was quiet
+                continue
+            await in_flight(gateway, 0)
+            await gateway.verb("hold.commit", epoch=epoch)
+            here.fenced, there.fenced = True, False
+            await open_to(gateway, there, epoch)
+            here, there = there, here
+        over.set()
+        await asyncio.gather(*talks)
+        assert not one.too_late and not two.too_late, (one.too_late, two.too_late)
+        assert sorted(one.heard + two.heard) == sorted(acknowledged)
+
+
 async def a_subscription_without_news_is_a_stream_in_the_end(gateway):
     async with Server("old") as old, Server("new") as new, Caller(gateway) as caller:
         await put(gateway, old, rehome={"unanswered": 300})
@@ -369,7 +419,8 @@ async def a_gateway_that_stops_says_goodbye_at_its_bound(gateway):
 
 if __name__ == "__main__":
     main([streams_follow_their_route_and_the_others_stay, a_hold_waits_for_unary_calls_and_not_for_streams,
-          a_hold_that_is_given_up_changes_nothing, a_subscription_without_news_is_a_stream_in_the_end,
-          a_message_under_way_is_carried_to_its_end, a_held_call_ends_at_its_own_deadline,
-          a_silent_client_is_no_slow_one, a_backend_that_dies_between_messages_is_unavailable,
-          an_echo_goes_on_through_a_drain_to_its_half_close, a_gateway_that_stops_says_goodbye_at_its_bound])
+          a_hold_that_is_given_up_changes_nothing, every_message_is_said_once_through_many_switches,
+          a_subscription_without_news_is_a_stream_in_the_end, a_message_under_way_is_carried_to_its_end,
+          a_held_call_ends_at_its_own_deadline, a_silent_client_is_no_slow_one,
+          a_backend_that_dies_between_messages_is_unavailable, an_echo_goes_on_through_a_drain_to_its_half_close,
+          a_gateway_that_stops_says_goodbye_at_its_bound])
