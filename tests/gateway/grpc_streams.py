@@ -15,6 +15,7 @@ from harness import GUARD_S, main, snapshot, until
 HOLD = {"routes": ["*"], "max_requests": 1000, "max_bytes": 1 << 20, "max_ms": 60_000}
 REHOME = {"after": 0, "window": 300, "settle": 100, "unanswered": 5_000}
 SWITCHES = int(os.environ.get("SWITCHES", "12"))
+BIG = 2_000_000
 OK, UNAVAILABLE = grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE
 
 
@@ -36,9 +37,10 @@ class Server:
         await self.server.stop(0)
 
     def service(self, details):
+        unary = grpc.unary_unary_rpc_method_handler
         kinds = {"Echo": grpc.stream_stream_rpc_method_handler, "Sum": grpc.stream_unary_rpc_method_handler,
                  "Watch": grpc.unary_stream_rpc_method_handler, "Wait": grpc.unary_stream_rpc_method_handler,
-                 "Slow": grpc.unary_unary_rpc_method_handler, "Who": grpc.unary_unary_rpc_method_handler}
+                 "Big": unary, "Slow": unary, "Who": unary}
         name = details.method.rsplit("/", 1)[1]
         return kinds[name](getattr(self, name.lower())) if name in kinds else None
 
@@ -78,6 +80,9 @@ class Server:
             await self.go.wait()
             self.heard.append(request)
             return self.name
+
+    async def big(self, request, context):
+        return bytes(BIG)
 
     async def who(self, request, context):
         return self.name
@@ -341,6 +346,27 @@ async def a_message_under_way_is_carried_to_its_end(gateway):
         assert (await client.answer(who)).body == b"\0\0\0\0\3new"
 
 
+async def an_answer_that_is_read_slowly_is_whole(gateway):
+    async with Server("old") as old, Server("new") as new, contextlib.AsyncExitStack() as stack:
+        await put(gateway, old)
+        client = await stack.enter_async_context(H2Client(gateway.port, consume=False))
+        caller = await stack.enter_async_context(Caller(gateway))
+        big = await client.begin("POST", "/live/Big", [("content-type", "application/grpc"), ("te", "trailers")], end=False)
+        await client.send_body(big, bytes(5))
+        answer, echo = client.answers[big], caller.echo()
+        await client.until(lambda: len(answer.body) == 65535, "a first window")
+        assert await said(echo, b"1") == b"old 1"
+        await gateway.verb("hold.close", epoch=10, **HOLD)
+        await in_flight(gateway, 0)
+        await switch(gateway, new, 10)
+        assert await ended(echo) == ([], UNAVAILABLE)
+        client.h2.increment_flow_control_window(BIG)
+        client.h2.increment_flow_control_window(BIG, big)
+        await client.flush()
+        await client.answer(big)
+        assert len(answer.body) == BIG + 5 and ("grpc-status", "0") in answer.trailers, (len(answer.body), answer.trailers)
+
+
 async def a_held_call_ends_at_its_own_deadline(gateway):
     async with Server("old") as old, contextlib.AsyncExitStack() as stack:
         await put(gateway, old)
@@ -359,7 +385,8 @@ async def a_held_call_ends_at_its_own_deadline(gateway):
 async def a_silent_client_is_no_slow_one(gateway):
     """Neither the least rate of a body nor its idle time means a stream between two messages."""
     async with Server("old") as old, Caller(gateway) as caller:
-        await put(gateway, old, limits={"body_grace_ms": 100, "body_idle_ms": 100, "response_ms": 100, "stream_idle_ms": 800})
+        limits = {"body_grace_ms": 100, "body_idle_ms": 100, "response_ms": 100, "stream_idle_ms": 800}
+        await put(gateway, old, limits=limits)
         echo, late, watch = caller.echo(), caller.echo(), caller.down("Watch")
         await inside(old, 3)
         assert await said(echo, b"1") == b"old 1"
@@ -421,6 +448,6 @@ if __name__ == "__main__":
     main([streams_follow_their_route_and_the_others_stay, a_hold_waits_for_unary_calls_and_not_for_streams,
           a_hold_that_is_given_up_changes_nothing, every_message_is_said_once_through_many_switches,
           a_subscription_without_news_is_a_stream_in_the_end, a_message_under_way_is_carried_to_its_end,
-          a_held_call_ends_at_its_own_deadline, a_silent_client_is_no_slow_one,
+          an_answer_that_is_read_slowly_is_whole, a_held_call_ends_at_its_own_deadline, a_silent_client_is_no_slow_one,
           a_backend_that_dies_between_messages_is_unavailable, an_echo_goes_on_through_a_drain_to_its_half_close,
           a_gateway_that_stops_says_goodbye_at_its_bound])

@@ -127,11 +127,15 @@ bool GrpcCall::is_stream() const {
   return answered_ || last_up_ + times_.unanswered <= now();
 }
 
-// Behind what may be the only message of an answer its end is waited for.
 bool GrpcCall::is_quiet() const {
-  const bool ends_soon = answered_ && !request_open_ && down_.count() < 2;
-  const Mono since = ends_soon ? std::max(last_up_, last_down_) : last_up_;
-  return (up_.at_boundary() || !request_open_) && since + times_.settle <= now();
+  return (up_.at_boundary() || !request_open_) && last_up_ + times_.settle <= now();
+}
+
+// The only message of a unary answer, as far as can be told, or its end is still to come.
+bool GrpcCall::ends_soon() const {
+  if (!answered_ || request_open_ || down_.count() > 1) return false;
+  const bool inside_first = down_.count() == 0 && !down_.at_boundary();
+  return inside_first || last_down_ + times_.settle > now();
 }
 
 void GrpcCall::carry_on() {
@@ -141,7 +145,7 @@ void GrpcCall::carry_on() {
 }
 
 bool GrpcCall::may_leave() {
-  if (!is_stream()) return false;
+  if (!is_stream() || ends_soon()) return false;
   silent_ = true;
   if (leave_until_ == io::kNever) leave_until_ = now() + kLeaveTime;
   return is_quiet() || leave_until_ <= now();

@@ -11,7 +11,7 @@
 // and the last one went up `settle` ago, so what it caused has been answered or is not waited for.
 // A call ends between two messages, and every message that came from the backend reaches the
 // client first. A call with a request that is whole and no answer is a unary one, which is never
-// touched, until it has been unanswered for so long that it must be waiting for news.
+// touched, nor is one whose only message is on its way down, until it has been unanswered for so long that it must be waiting for news.
 
 #include <string_view>
 
@@ -74,6 +74,7 @@ class GrpcCall final : public LongStream {
   io::Task<io::IoResult> pass_up(std::string_view bytes);
   io::Task<bool> pass_down(std::string_view bytes);
   io::Task<bool> end();
+  bool ends_soon() const;
   Mono now() const { return loop_.now(); }
 
   io::Loop& loop_;
