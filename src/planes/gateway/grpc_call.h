@@ -10,8 +10,8 @@
 // (HTTP/2's flow control) and here (one piece of it); answers go on. Quiet: no message is under way
 // and the last one went up `settle` ago, so what it caused has been answered or is not waited for.
 // A call ends between two messages, and every message that came from the backend reaches the
-// client first. A call with a request that is whole and no answer is a unary one, which is never
-// touched, nor is one whose only message is on its way down, until it has been unanswered for so long that it must be waiting for news.
+// client first. A unary call is never touched: its request is whole, and it has no answer, or one
+// message on its way down. Without an answer for `unanswered` it must be waiting for news.
 
 #include <string_view>
 
