@@ -1,4 +1,4 @@
-foreach(name run_cases fence_attacks switch_cycles kill_and_resume verify_finds carry copy_modes ddl ddl_in_stream without_superuser preflight table_split split_decisions moved_rows endings partitions begins_anew)
+foreach(name run_cases fence_attacks switch_cycles kill_and_resume verify_finds carry copy_modes ddl ddl_in_stream ddl_back kitchen_sink without_superuser preflight table_split split_decisions moved_rows endings partitions begins_anew)
   add_test(NAME replication_${name}
            COMMAND /usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/replication/${name}.py $<TARGET_FILE:banyan>)
   set_tests_properties(replication_${name} PROPERTIES TIMEOUT 900 LABELS integration)

@@ -101,6 +101,14 @@ Result<void> claim_part(pg::Connection& db, const std::string& stream, int part,
   return {};
 }
 
+Result<void> mark_as_ours(pg::Connection& db, const std::string& stream) {
+  TRY_VOID(
+      db.query_one("update banyan.progress set changed_at = clock_timestamp() "
+                   "where stream = $1 and part = 0",
+                   {stream}));
+  return {};
+}
+
 std::string mark_sql() {
   return "update banyan.progress set changed_at = clock_timestamp() "
          "where stream = $1 and part = $2::int and epoch = $3::bigint";

@@ -55,6 +55,10 @@ Result<Claim> claim_progress(pg::Connection& db, const std::string& stream);
 Result<void> claim_part(pg::Connection& db, const std::string& stream, int part,
                         std::int64_t epoch);
 
+// Marks this transaction as ours, as its first change, for the stream that flows the other way;
+// locks the progress until its end.
+Result<void> mark_as_ours(pg::Connection& db, const std::string& stream);
+
 // The statements of an applying transaction. The first marks the transaction as ours for the stream
 // that flows the other way, and locks the part's row; the second moves the progress. One row each.
 std::string mark_sql();  // $1 stream, $2 part, $3 epoch

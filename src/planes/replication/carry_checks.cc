@@ -2,9 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "planes/replication/extension_rows.h"
 #include "planes/replication/outside_log.h"
 #include "planes/replication/pg_client.h"
 #include "planes/replication/roles.h"
+#include "planes/replication/schema.h"
 
 namespace banyan::replication {
 namespace {
@@ -38,7 +42,7 @@ Finding check_roles(pg::Connection& source, pg::Connection& target) {
   std::string grants;
   for (const auto& role : *missing) {
     names += (names.empty() ? "" : ", ") + role.name;
-    creates += role.create + "\n";
+    creates += role.create() + "\n";
     if (!role.grants.empty()) grants += role.grants + "\n";
   }
   if (!names.empty()) {
@@ -72,6 +76,25 @@ Finding check_database(pg::Connection& source, pg::Connection& target) {
   return found(
       "carry.database", Severity::kShould, "Our role may set the target database's settings",
       fix.empty() || may ? "" : "the database's settings, comment or grants are not carried", fix);
+}
+
+// Settings of the database, and of roles in it, that only a superuser may set.
+Finding check_settings(pg::Connection& source, pg::Connection& target) {
+  std::string trouble;
+  const auto set = source.query(
+      "select distinct split_part(s.entry, '=', 1) from pg_catalog.pg_db_role_setting d cross join "
+      "lateral unnest(d.setconfig) s(entry) where d.setdatabase = (select oid from "
+      "pg_catalog.pg_database where datname = current_database()) order by 1");
+  for (std::size_t row = 0; set && row < set->size() && !is_superuser(target); row++) {
+    const auto name = set->str(row, 0);
+    if (!has(target, "select 1 from pg_catalog.pg_settings where name = $1 and context <> 'user'",
+             name))
+      continue;
+    trouble += (trouble.empty() ? "" : ", ") + name;
+  }
+  if (!trouble.empty()) trouble = "only a superuser may set on the target: " + trouble;
+  return found("carry.settings", Severity::kShould, "Our role may set every setting in use",
+               trouble);
 }
 
 Finding check_event_triggers(pg::Connection& source, pg::Connection& target) {
@@ -158,19 +181,46 @@ Finding check_locale(pg::Connection& source, pg::Connection& target) {
                    : "");
 }
 
-Finding check_access_methods(pg::Connection& source, pg::Connection& target) {
-  std::string trouble;
-  auto used = source.query(
-      "select distinct a.amname from pg_catalog.pg_class c join pg_catalog.pg_am a on a.oid = "
-      "c.relam "
-      "where c.relkind in ('r', 'm') and a.amname <> 'heap'");
-  for (std::size_t row = 0; used && row < used->size(); row++) {
-    if (has(target, "select 1 from pg_catalog.pg_am where amname = $1", used->str(row, 0)))
-      continue;
-    trouble += (trouble.empty() ? "" : ", ") + used->str(row, 0);
-  }
-  return found("carry.access_methods", Severity::kShould, "Tables are stored as heaps",
-               trouble.empty() ? "" : "stored in another way, will be heaps: " + trouble);
+// Everything that the server lets only superusers make. Members of extensions come with them.
+constexpr std::string_view kForSuperusers = R"sql(
+select pg_catalog.pg_describe_object(o.classid, o.objid, 0) || ': only a superuser may create it',
+  ''
+from (
+    select 'pg_opclass'::regclass::oid classid, oid objid from pg_catalog.pg_opclass
+  union all select 'pg_opfamily'::regclass, oid from pg_catalog.pg_opfamily
+  union all select 'pg_type'::regclass, t.oid from pg_catalog.pg_type t where t.typtype = 'b'
+      and not exists (select 1 from pg_catalog.pg_type e where e.typarray = t.oid)
+  union all select 'pg_cast'::regclass, oid from pg_catalog.pg_cast where castmethod = 'b'
+  union all select 'pg_ts_parser'::regclass, oid from pg_catalog.pg_ts_parser
+  union all select 'pg_ts_template'::regclass, oid from pg_catalog.pg_ts_template
+  union all select 'pg_am'::regclass, oid from pg_catalog.pg_am
+  union all select 'pg_language'::regclass, oid from pg_catalog.pg_language
+  union all select 'pg_foreign_data_wrapper'::regclass, oid
+      from pg_catalog.pg_foreign_data_wrapper) o
+where o.objid >= 16384 and not exists (select 1 from pg_catalog.pg_depend d where d.classid =
+  o.classid and d.objid = o.objid and d.deptype in ('e', 'i')) order by 1)sql";
+
+// Writing is refused there as reading is here.
+Finding check_row_security(pg::Connection& source, pg::Connection& target) {
+  constexpr auto kTitle = "Our role may write past row security on the target";
+  const bool may =
+      has(target,
+          "select 1 from pg_catalog.pg_roles where rolname = current_user and (rolbypassrls or "
+          "rolsuper) and $1 = ''",
+          "");
+  if (may) return found("carry.row_security", Severity::kMust, kTitle, "");
+  return ask(source, "carry.row_security", Severity::kMust, kTitle,
+             fmt::format("select oid::regclass || ' forces row security', 'alter role ' || {} || ' "
+                         "bypassrls; -- on the target' from pg_catalog.pg_class where "
+                         "relrowsecurity and relforcerowsecurity",
+                         pg::quote_literal(our_role(target))));
+}
+
+Finding check_superuser_objects(pg::Connection& source, pg::Connection& target) {
+  constexpr auto kTitle = "Our role may create every kind of object in use";
+  if (is_superuser(target)) return found("carry.superuser_objects", Severity::kMust, kTitle, "");
+  return ask(source, "carry.superuser_objects", Severity::kMust, kTitle,
+             std::string(kForSuperusers));
 }
 
 Finding check_untrusted_code(pg::Connection& source, pg::Connection& target) {
@@ -186,31 +236,165 @@ Finding check_untrusted_code(pg::Connection& source, pg::Connection& target) {
       "n.nspname not in ('information_schema', 'banyan') and (not l.lanpltrusted and "
       "l.lanname <> 'sql' or p.proleakproof) and not exists (select 1 from "
       "pg_catalog.pg_depend d where d.classid = 'pg_catalog.pg_proc'::regclass and d.objid = "
-      "p.oid and d.deptype = 'e')");
+      "p.oid and d.deptype in ('e', 'i')) and not exists (select 1 from pg_catalog.pg_aggregate a "
+      "where a.aggfnoid = p.oid)");
+}
+
+std::string listed(const std::vector<std::string>& names) {
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
+Finding check_tablespaces(pg::Connection& source, pg::Connection& target) {
+  constexpr auto kTitle = "The target has the tablespaces in use, for our role";
+  const auto missing = missing_tablespaces(source, target);
+  if (!missing) {
+    return found("carry.tablespaces", Severity::kInfo, kTitle,
+                 "could not be asked: " + missing.error().message());
+  }
+  std::string fix;
+  for (const auto& name : *missing) {
+    fix += fmt::format(
+        "-- create tablespace {0} location '...';\n"
+        "grant create on tablespace {0} to current_user;\n",
+        pg::quote_ident(name));
+  }
+  return found(
+      "carry.tablespaces", Severity::kInfo, kTitle,
+      missing->empty() ? "" : listed(*missing) + ": all objects move to the default tablespace",
+      fix);
+}
+
+Finding check_security_labels(pg::Connection& source, pg::Connection& target) {
+  constexpr auto kTitle = "The target knows the providers of security labels";
+  const auto missing = missing_label_providers(source, target);
+  if (!missing) {
+    return found("carry.security_labels", Severity::kShould, kTitle,
+                 "could not be asked: " + missing.error().message());
+  }
+  if (missing->empty()) {
+    return ask(source, "carry.security_labels", Severity::kShould, kTitle,
+               "select 'label of ' || objtype || ' ' || objname || ' is not carried: set it on the "
+               "target', 'security label for ' || quote_ident(provider) || ' on ' || objtype || ' '"
+               " || objname || ' is ' || quote_literal(label) || ';' from pg_catalog.pg_seclabels "
+               "where objtype in ('role', 'tablespace')");
+  }
+  return found("carry.security_labels", Severity::kShould, kTitle,
+               "no label is carried: the target has not loaded " + listed(*missing),
+               "-- load it there: alter system set shared_preload_libraries = ...; restart\n");
+}
+
+Finding check_role_differences(pg::Connection& source, pg::Connection& target) {
+  constexpr auto kTitle = "Roles that both sides have are alike";
+  const auto differing = differing_roles(source, target);
+  if (!differing) {
+    return found("carry.role_differences", Severity::kShould, kTitle,
+                 "could not be asked: " + differing.error().message());
+  }
+  std::string trouble;
+  std::string fix;
+  for (const auto& role : *differing) {
+    trouble += fmt::format("{}{} is on the source: {} {}", trouble.empty() ? "" : "; ", role.name,
+                           role.attributes, role.grants);
+    fix += role.alter() + "\n";
+  }
+  return found("carry.role_differences", Severity::kShould, kTitle, trouble, fix);
+}
+
+// A restore says which rights differ from a new database's.
+Finding check_target_privileges(pg::Connection& target) {
+  return ask(
+      target, "carry.target_default_privileges", Severity::kShould,
+      "The target gives new objects no rights of its own",
+      fmt::format("select what || ' apply to what is made there', undo from ({}) p(id, what, "
+                  "undo) where pg_catalog.to_regclass('banyan.migration') is null",
+                  default_privileges_sql()));
+}
+
+Finding check_database_owner(pg::Connection& source, pg::Connection& target) {
+  const std::string sql =
+      "select pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(datdba)), "
+      "pg_catalog.quote_ident(datname) from pg_catalog.pg_database where datname = "
+      "current_database()";
+  const auto here = source.query(sql);
+  const auto there = target.query(sql);
+  const bool differs = here && there && here->text(0, 0) != there->text(0, 0);
+  return found(
+      "carry.database_owner", Severity::kInfo, "Both databases belong to the same role",
+      differs
+          ? fmt::format("{} on the source, {} on the target", here->text(0, 0), there->text(0, 0))
+          : "",
+      differs ? fmt::format("alter database {} owner to {};\n", there->text(0, 1), here->text(0, 0))
+              : "");
+}
+
+// What of an extension's rows our role cannot read here, or write there.
+std::string extension_trouble(pg::Connection& source, pg::Connection& target,
+                              const ExtensionTable& table, std::string& fix) {
+  const auto may = [](pg::Connection& db, const std::string& name, std::string_view rights) {
+    const auto rows = db.query(
+        fmt::format("select pg_catalog.bool_and(pg_catalog.has_table_privilege(c.oid, r)) from "
+                    "pg_catalog.pg_class c, unnest(array[{}]) r where c.oid = "
+                    "pg_catalog.to_regclass($1)",
+                    rights),
+        {name});
+    return rows && rows->boolean(0, 0);
+  };
+  if (!may(source, table.qualified, "'select'")) {
+    fix += fmt::format("grant select on {} to {}; -- on the source\n", table.qualified,
+                       our_role(source));
+    return "cannot be read by our role";
+  }
+  const auto digest = extension_rows_digest(source, table);
+  if (!digest) return digest.error().message();
+  if (*digest == "0 " || is_superuser(target)) return "";
+  constexpr auto kRights = "'select', 'insert', 'delete'";
+  if (may(target, table.qualified, table.is_sequence ? "'select', 'update'" : kRights)) return "";
+  fix +=
+      fmt::format("create extension if not exists {}; grant select, {} on {} to {};\n",
+                  pg::quote_ident(table.extension), table.is_sequence ? "update" : "insert, delete",
+                  table.qualified, our_role(target));
+  return "cannot be written by our role on the target";
+}
+
+Finding check_extension_rows_rights(pg::Connection& source, pg::Connection& target,
+                                    const TableNames& tables) {
+  constexpr auto kTitle = "Rows of yours in tables of extensions can be carried";
+  const auto config = extension_tables(source, tables);
+  if (!config) {
+    return found("carry.extension_rows", Severity::kMust, kTitle,
+                 "could not be asked: " + config.error().message());
+  }
+  std::string trouble;
+  std::string fix;
+  for (const auto& table : *config) {
+    const auto one = extension_trouble(source, target, table, fix);
+    if (one.empty()) continue;
+    trouble += fmt::format("{}{} (extension {}) {}", trouble.empty() ? "" : "; ", table.qualified,
+                           table.extension, one);
+  }
+  return found("carry.extension_rows", Severity::kMust, kTitle, trouble, fix);
 }
 
 std::vector<Finding> check_left_out(pg::Connection& source) {
   return {
-      ask(source, "carry.tablespaces", Severity::kInfo, "Everything is in the default tablespace",
-          "select 'tablespace ' || quote_ident(spcname) || ': its objects move to the default "
-          "one', "
-          "'' from pg_catalog.pg_tablespace where oid in (select reltablespace from "
-          "pg_catalog.pg_class) and spcname !~ '^pg_'"),
-      ask(source, "carry.security_labels", Severity::kShould, "There are no security labels",
-          "select count(*) || ' security labels are not carried', '' from "
-          "pg_catalog.pg_seclabels where provider <> '' having count(*) > 0"),
       ask(source, "carry.publications", Severity::kShould, "Nobody else reads the source's log",
           "select 'publication ' || quote_ident(pubname) || ' is not carried: create it on the "
           "target when its subscribers move', '' from pg_catalog.pg_publication where pubname !~ "
           "'^banyan_'"),
-      ask(source, "carry.extension_config", Severity::kShould,
-          "Extensions keep no rows of yours in tables of their own",
-          "select 'rows of ' || t.oid::regclass || ' (extension ' || e.extname || ') are not "
-          "carried',"
-          " '' from pg_catalog.pg_extension e, unnest(e.extconfig, e.extcondition) c(id, "
-          "condition) join pg_catalog.pg_class t on t.oid = c.id where t.relkind = 'r' and "
-          "pg_catalog.query_to_xml(pg_catalog.format('select from %s %s limit 1', "
-          "t.oid::regclass, c.condition), false, true, '')::text <> ''"),
+      ask(source, "carry.subscriptions", Severity::kShould,
+          "Nothing else is replicated into the source",
+          "select 'subscription ' || quote_ident(subname) || ' is not carried: what it brings must "
+          "come to the target after the switch', 'alter subscription ' || quote_ident(subname) || "
+          "' disable; -- in the switch' from pg_catalog.pg_subscription where subdbid = (select "
+          "oid from pg_catalog.pg_database where datname = current_database())"),
+      ask(source, "carry.user_mappings", Severity::kShould,
+          "The options of user mappings can be read",
+          "select 'user mapping of ' || usename || ' for server ' || srvname || ': its options are "
+          "hidden from our role and not carried', 'alter user mapping for ' || case umuser when 0 "
+          "then 'public' else quote_ident(usename) end || ' server ' || quote_ident(srvname) || ' "
+          "options (add user ''...'', add password ''...''); -- on the target' from "
+          "pg_catalog.pg_user_mappings where umoptions is null and not (select rolsuper from "
+          "pg_catalog.pg_roles where rolname = current_user)"),
   };
 }
 
@@ -260,17 +444,25 @@ std::vector<Finding> carry_checks(pg::Connection& source, pg::Connection& target
   findings.push_back(check_roles(source, target));
   findings.push_back(check_owners(source, target));
   findings.push_back(check_database(source, target));
+  findings.push_back(check_settings(source, target));
   findings.push_back(check_event_triggers(source, target));
   findings.push_back(check_extensions(source, target));
   findings.push_back(check_extension_versions(source, target));
   findings.push_back(check_collations(source, target));
   findings.push_back(check_locale(source, target));
-  findings.push_back(check_access_methods(source, target));
   findings.push_back(check_untrusted_code(source, target));
+  findings.push_back(check_superuser_objects(source, target));
+  findings.push_back(check_row_security(source, target));
+  findings.push_back(check_role_differences(source, target));
+  findings.push_back(check_database_owner(source, target));
+  findings.push_back(check_tablespaces(source, target));
+  findings.push_back(check_security_labels(source, target));
+  findings.push_back(check_extension_rows_rights(source, target, tables));
   for (auto& finding : check_left_out(source)) findings.push_back(std::move(finding));
   findings.push_back(check_large_objects(source, tables));
   findings.push_back(check_unlogged(source));
   findings.push_back(check_target_objects(target));
+  findings.push_back(check_target_privileges(target));
   return findings;
 }
 

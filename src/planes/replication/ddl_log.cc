@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "planes/replication/roles.h"
 #include "planes/replication/schema_watch.h"
 
 namespace banyan::replication {
@@ -34,6 +35,11 @@ returns table(id oid, relation text) language sql set search_path = pg_catalog a
       and not a.attisdropped and touched in (t.oid, t.typelem))
     else false end
 $ddl$;
+create or replace function banyan.is_frozen() returns boolean language sql
+set search_path = pg_catalog as $ddl$
+  select current_setting('banyan.allow_ddl', true) is distinct from 'on'
+    and exists (select 1 from banyan.migration m where m.state in ('running', 'fenced'))
+$ddl$;
 create or replace function banyan.note_ddl() returns event_trigger language plpgsql
 security definer set search_path = pg_catalog as $ddl$
 declare
@@ -43,7 +49,7 @@ begin
   for touched in select c.classid, c.objid, c.object_identity, c.command_tag
       from pg_event_trigger_ddl_commands() c where c.schema_name is distinct from 'banyan'
       and c.schema_name is distinct from 'pg_temp' loop
-    if {0} and current_setting('banyan.allow_ddl', true) is distinct from 'on'
+    if {0} and banyan.is_frozen()
         and touched.command_tag ~ '^(CREATE|ALTER) (TABLE|TYPE|DOMAIN)' then
       raise exception 'schema changes wait: the database is being moved (%)',
         touched.object_identity
@@ -65,8 +71,7 @@ begin
   for gone in select * from pg_event_trigger_dropped_objects() o
       where (o.original or o.object_type in ('table', 'table column'))
       and not o.is_temporary and o.schema_name is distinct from 'banyan' loop
-    if {0} and current_setting('banyan.allow_ddl', true) is distinct from 'on'
-        and gone.object_type in ('table', 'table column', 'type') then
+    if {0} and banyan.is_frozen() and gone.object_type in ('table', 'table column', 'type') then
       raise exception 'schema changes wait: the database is being moved (%)', gone.object_identity
         using errcode = '25006', hint = 'To do it all the same: set banyan.allow_ddl = on';
     end if;
@@ -95,17 +100,21 @@ Result<DdlPolicy> parse_ddl_policy(std::string_view name) {
                  fmt::format("ddl is stop, freeze or apply_safe, not {}", name));
 }
 
-Result<void> log_ddl(pg::Connection& source, DdlPolicy policy) {
-  const bool may = source.parameter("is_superuser") == "on";
-  if (!may && policy != DdlPolicy::kFreeze) return {};
-  if (!may) {
+DdlPolicy permitted(const pg::Connection& db, DdlPolicy policy) {
+  const bool is_wish = policy == DdlPolicy::kFreeze && !is_superuser(db);
+  return is_wish ? DdlPolicy::kStop : policy;
+}
+
+Result<void> log_ddl(pg::Connection& db, DdlPolicy policy) {
+  if (permitted(db, policy) != policy) {
     return std::unexpected(
         Error(Code::kConflict, "ddl: freeze needs a superuser on the source, for an event trigger")
             .with_remedy("1. Connect as a superuser. 2. Choose ddl: stop or apply_safe."));
   }
-  const auto shape = shape_sql(source.server_version(), "c.oid = touched");
+  if (!is_superuser(db)) return {};
+  const auto shape = shape_sql(db.server_version(), "c.oid = touched");
   const auto* freezes = policy == DdlPolicy::kFreeze ? "true" : "false";
-  return with_context(source.exec(fmt::format(kDdlLog, freezes, shape)),
+  return with_context(db.exec(fmt::format(kDdlLog, freezes, shape)),
                       "keeping a log of schema changes");
 }
 

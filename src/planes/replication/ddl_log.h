@@ -1,8 +1,8 @@
 #pragma once
-// The log of schema changes: statements in the source's banyan.ddl_log, written by event triggers
-// in the transaction that makes the change, and published. So the stream brings each at its exact
-// place, with the shape in which it left the table, read from the catalogs at that moment.
-// Needs a superuser on the source: only such a role may create event triggers.
+// The log of schema changes: statements in banyan.ddl_log of a followed side, written by event
+// triggers in the transaction that makes the change, and published. So the stream brings each at
+// its exact place, with the shape in which it left the table, read from the catalogs at that
+// moment. Needs a superuser there: only such a role may create event triggers.
 // https://www.postgresql.org/docs/current/event-triggers.html
 
 #include <cstdint>
@@ -40,9 +40,13 @@ struct DdlTransaction {
   std::vector<DdlEntry> entries;
 };
 
-// Keeps the log as far as permitted; with kFreeze such statements fail unless the session says
-// `set banyan.allow_ddl = on`. kFreeze without the right is an error.
-Result<void> log_ddl(pg::Connection& source, DdlPolicy policy);
+// Keeps the log as far as permitted; with kFreeze such statements fail, while applications write
+// this side, unless the session says `set banyan.allow_ddl = on`. kFreeze without the right is an
+// error.
+Result<void> log_ddl(pg::Connection& db, DdlPolicy policy);
+
+// The policy as far as this role can keep it: a freeze without the right only stops.
+DdlPolicy permitted(const pg::Connection& db, DdlPolicy policy);
 
 // Whether this publication brings the log, and the triggers write it.
 Result<bool> is_ddl_in_stream(pg::Connection& source, const std::string& publication);

@@ -86,8 +86,8 @@ class Engine {
   // Runs `body` while nothing of the stream out of `from` is applied, then lets it go on, with what
   // the copies of tables have left to filter. After a failure it stays stopped.
   Result<void> without_stream(SideName from, const std::function<Result<void>()>& body);
-  // The schemas differ: the stream out of the old side stops until they do not. start() looks anew.
-  void set_schema_error(std::optional<Error> error);
+  // The schemas differ: the stream out of `from` stops until they do not. start() looks anew.
+  void set_schema_error(SideName from, std::optional<Error> error);
 
   // The change of the schema before which the stream out of `from` has stopped.
   std::optional<DdlTransaction> ddl_stop(SideName from) const;

@@ -21,7 +21,7 @@ struct Engine::Shared {
     std::optional<Error> error;
     bool is_running = false;
     bool has_caught_up = false;
-    std::optional<Error> schema_error;
+    std::array<std::optional<Error>, 2> schema_errors;  // by the side that is followed
   };
   mutable Guarded<Report> report;
   mutable Guarded<CopyProgress> tables;

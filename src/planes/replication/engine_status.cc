@@ -180,7 +180,10 @@ nlohmann::json Engine::status(SideName active) const {
     json["state"] = report.state;
     error = report.error;
     has_caught_up = report.has_caught_up;
-    schema_error = report.schema_error;
+    schema_error = report.schema_errors[static_cast<std::size_t>(active)];
+    if (!schema_error && !config_.copies.empty()) {
+      schema_error = report.schema_errors[static_cast<std::size_t>(SideName::kOld)];
+    }
   });
   add_copy(json);
   const Stream* forward = stream(active);

@@ -211,16 +211,17 @@ pg::Lsn Engine::position(SideName from) const {
   return running == nullptr ? pg::Lsn() : running->position();
 }
 
-void Engine::set_schema_error(std::optional<Error> error) {
+void Engine::set_schema_error(SideName from, std::optional<Error> error) {
   const bool is_wrong = error.has_value();
   const bool was_wrong = shared_->report.with([&](Shared::Report& report) {
-    return std::exchange(report.schema_error, std::move(error)).has_value();
+    auto& known = report.schema_errors[static_cast<std::size_t>(from)];
+    return std::exchange(known, std::move(error)).has_value();
   });
-  Stream* forward = stream(SideName::kOld);
-  if (forward == nullptr) return;
-  if (is_wrong) forward->stop();
-  const bool has_failed = forward->status().state == StreamState::kFailed;
-  if (was_wrong && !is_wrong && !has_failed) forward->start();
+  Stream* running = stream(from);
+  if (running == nullptr) return;
+  if (is_wrong) running->stop();
+  const bool has_failed = running->status().state == StreamState::kFailed;
+  if (was_wrong && !is_wrong && !has_failed) running->start();
 }
 
 Result<void> Engine::prepare_opposite() {
@@ -243,17 +244,25 @@ Result<void> Engine::prepare_opposite() {
 
 Result<void> Engine::make_opposite() {
   TRY(auto source, connect(url(SideName::kNew)));
+  TRY_VOID(log_ddl(source, permitted(source, config_.ddl)));
+  TRY(const auto tables, read_tables(source, config_.direction(SideName::kNew)));
   TRY_VOID(publish(SideName::kNew, source));
   TRY(const auto start, make_slot(url(SideName::kNew), stem(SideName::kNew), pg::Snapshot::kNone));
   TRY_VOID(fail_point("opposite.slot_made"));
   TRY(auto target, connect(url(SideName::kOld)));
-  return write_stream(target, {.stream = stream_name(config_.name, SideName::kNew),
-                               .slot = start.slot.slot,
-                               .system_id = start.slot.system_id,
-                               .timeline = start.slot.timeline,
-                               .stage = "following",
-                               .snapshot = "",
-                               .start = start.point});
+  const auto name = stream_name(config_.name, SideName::kNew);
+  // Together: a table that is not marked is one that joined later.
+  TRY_VOID(target.exec("begin"));
+  auto written = write_stream(target, {.stream = name,
+                                       .slot = start.slot.slot,
+                                       .system_id = start.slot.system_id,
+                                       .timeline = start.slot.timeline,
+                                       .stage = "following",
+                                       .snapshot = "",
+                                       .start = start.point});
+  if (written) written = mark_copied(target, name, tables);
+  auto ended = target.exec(written ? "commit" : "rollback");
+  return written ? std::move(ended) : std::move(written);
 }
 
 Result<void> Engine::at_point(SideName active, const std::function<Result<pg::Lsn>()>& find_point,

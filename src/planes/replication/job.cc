@@ -51,7 +51,8 @@ Job::Job(EngineConfig config, std::filesystem::path directory, std::shared_ptr<F
       observer_(config_.name, config_.sides, config_.direction(SideName::kOld)),
       proof_(directory_ / "proof.jsonl"),
       engine_(config_, schema_steps(), proof_, std::move(shared)),
-      keeper_(config_, engine_, directory_),
+      keeper_(config_, engine_, directory_, SideName::kOld),
+      back_keeper_(config_, engine_, directory_, SideName::kNew),
       census_(config_.app_listen) {
   std::ifstream file(directory_ / "ended");
   std::string how;
@@ -135,7 +136,8 @@ Result<void> Job::keep_schema() {
   TRY(const auto now, observer_.with([](Act& act) { return act.state(); }));
   if (now.act == ActState::kFenced) return {};
   if (now.active == SideName::kOld) return keeper_.look(config_.carried(SideName::kOld));
-  return has_copies() ? keeper_.look(config_.copies) : Result<void>();
+  if (has_copies()) TRY_VOID(keeper_.look(config_.copies));
+  return config_.is_copies_only ? Result<void>() : back_keeper_.look(config_.tables);
 }
 
 // Looks at the side that applications write; after a switch it begins anew with the other one.

@@ -76,6 +76,7 @@ class Job {
   struct OutsideLog {
     CarriedObjects large_objects;
     CarriedObjects unlogged;
+    CarriedObjects extension_tables;
   };
   Result<void> create_schemas();
   Result<OutsideLog> carry_outside_log();
@@ -84,6 +85,7 @@ class Job {
   Result<void> restore_pre_data(const std::string& snapshot);
   Result<void> restore_post_data();
   Result<void> make_role();
+  SchemaKeeper& keeper(SideName from) { return from == SideName::kOld ? keeper_ : back_keeper_; }
   Result<SideName> source_side(Act& act);
   Result<SequenceReport> carry();
   void run(const std::stop_token& stop);
@@ -124,7 +126,8 @@ class Job {
   Guarded<Act> observer_;  // for what must not wait behind a verb of the act
   Proof proof_;
   Engine engine_;
-  SchemaKeeper keeper_;
+  SchemaKeeper keeper_;           // while the old side is followed
+  SchemaKeeper back_keeper_;      // after the switch
   Guarded<std::string> ended_;    // "cancelled", "completed" or empty
   Guarded<std::string> trouble_;  // why the preparation does not succeed yet
   Census census_;

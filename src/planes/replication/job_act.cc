@@ -3,8 +3,10 @@
 
 #include "base/fail_point.h"
 #include "base/log.h"
+#include "planes/replication/extension_rows.h"
 #include "planes/replication/job.h"
 #include "planes/replication/job_json.h"
+#include "planes/replication/made_objects.h"
 #include "planes/replication/outside_log.h"
 #include "planes/replication/sequences.h"
 
@@ -68,7 +70,7 @@ Result<json> Job::prepare() {
     TRY(auto* here, act.session(active));
     TRY(auto* there, act.session(other_side(active)));
     const auto direction = config_.direction(active);
-    TRY_VOID(keeper_.check(*here, *there, direction));
+    TRY_VOID(keeper(active).check(*here, *there, direction));
     TRY_VOID(add_missing_fences(*here, config_.name, direction, FenceMode::kDisabled));
     return add_missing_fences(*there, config_.name, config_.direction(other_side(active)),
                               FenceMode::kEnabled);
@@ -112,7 +114,9 @@ Result<json> Job::sequences() {
               {"fixed", report.fixed},
               {"large_objects", outside.large_objects.count},
               {"large_objects_changed", outside.large_objects.changed},
-              {"unlogged_tables", outside.unlogged.count}};
+              {"unlogged_tables", outside.unlogged.count},
+              {"extension_tables", outside.extension_tables.count},
+              {"extension_tables_changed", outside.extension_tables.changed}};
 }
 
 // Final only while the active side is fenced; before, a rehearsal that leaves less to do. Large
@@ -129,7 +133,11 @@ Result<Job::OutsideLog> Job::carry_outside_log() {
     auto done = [&]() -> Result<void> {
       if (config_.tables.empty()) {
         TRY(report.large_objects, carry_large_objects(*active, *passive));
+        const bool are_ours = now.active == SideName::kOld && report.large_objects.count > 0;
+        if (are_ours) TRY_VOID(note_large_objects(*passive, config_.name));
       }
+      TRY(report.extension_tables,
+          carry_extension_rows(*active, *passive, config_.tables_of(now.active)));
       if (now.act != ActState::kFenced) return {};
       TRY(report.unlogged, carry_unlogged(*active, *passive, config_.tables_of(now.active)));
       return {};
@@ -162,7 +170,8 @@ Result<json> Job::check() {
     TRY(auto* active, act.session(from));
     TRY(auto* passive, act.session(other_side(from)));
     const auto direction = config_.direction(from);
-    TRY_VOID(keeper_.check_again(*active, direction));
+    TRY_VOID(keeper(from).check_again(*active, direction));
+    TRY_VOID(check_extension_rows(*active, *passive, direction.from));
     ProofPass last(proof_, from, Scope::kLast);
     VerifierOptions options;
     options.direction = direction;

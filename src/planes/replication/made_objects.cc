@@ -4,8 +4,14 @@
 
 #include <algorithm>
 
+#include "planes/replication/roles.h"
+
 namespace banyan::replication {
 namespace {
+
+constexpr std::string_view kTable =
+    "create table if not exists banyan.made(migration text, classid oid, objid oid, primary key "
+    "(migration, classid, objid));\n";
 
 // Every object that a pg_dump creates by itself; {0} filters by the catalog row's xmin. What
 // belongs to another object (a row type, an identity's sequence, a member of an extension) goes
@@ -29,7 +35,16 @@ select o.classid, o.objid from (
   union all select 'pg_foreign_server'::regclass, oid, xmin from pg_catalog.pg_foreign_server
   union all select 'pg_foreign_data_wrapper'::regclass, oid, xmin
       from pg_catalog.pg_foreign_data_wrapper
+  union all select 'pg_user_mapping'::regclass, u.umid, s.xmin from pg_catalog.pg_user_mappings u
+      join pg_catalog.pg_foreign_server s on s.oid = u.srvid
   union all select 'pg_collation'::regclass, oid, xmin from pg_catalog.pg_collation
+  union all select 'pg_transform'::regclass, oid, xmin from pg_catalog.pg_transform
+  union all select 'pg_language'::regclass, oid, xmin from pg_catalog.pg_language
+  union all select 'pg_am'::regclass, oid, xmin from pg_catalog.pg_am
+  union all select 'pg_event_trigger'::regclass, oid, xmin from pg_catalog.pg_event_trigger
+  union all select 'pg_default_acl'::regclass, oid, xmin from pg_catalog.pg_default_acl
+  union all select 'pg_ts_parser'::regclass, oid, xmin from pg_catalog.pg_ts_parser
+  union all select 'pg_ts_template'::regclass, oid, xmin from pg_catalog.pg_ts_template
   union all select 'pg_ts_dict'::regclass, oid, xmin from pg_catalog.pg_ts_dict
   union all select 'pg_ts_config'::regclass, oid, xmin from pg_catalog.pg_ts_config) o
 where {} and not exists (select 1 from pg_catalog.pg_depend d
@@ -39,11 +54,25 @@ where {} and not exists (select 1 from pg_catalog.pg_depend d
 
 // What was made and is still there, newest first; what joined is noted as "migration/...".
 constexpr std::string_view kMade = R"sql(
-select m.classid, m.objid, replace(i.type, 'foreign-data', 'foreign data'), i.identity
+select m.classid, m.objid, replace(i.type, 'foreign-data', 'foreign data'),
+  case i.type when 'user mapping' then (select 'for ' || case when u.umuser = 0 then 'public' else
+    quote_ident(u.usename) end || ' server ' || quote_ident(u.srvname)
+    from pg_catalog.pg_user_mappings u where u.umid = m.objid)
+    when 'transform' then replace(i.identity, ' on language ', ' language ')
+    else i.identity end
 from banyan.made m, pg_catalog.pg_identify_object(m.classid, m.objid, 0) i
 where (m.migration = $1 or strpos(m.migration, $1 || '/') = 1) and i.identity is not null
 order by m.objid desc
 )sql";
+
+// A base type and the functions that read and write it need each other. Whether nobody else needs
+// any of them: then the type takes them along.
+constexpr std::string_view kStandsAlone = R"sql(
+select t.typtype = 'b' and not exists (select 1 from pg_catalog.pg_depend d
+    where d.refobjid = any (o.own) and d.objid <> all (o.own))
+from pg_catalog.pg_type t cross join lateral (select array[t.oid, t.typarray, t.typinput,
+  t.typoutput, t.typreceive, t.typsend, t.typmodin, t.typmodout, t.typanalyze] as own) o
+where t.oid = $1::oid)sql";
 
 constexpr std::string_view kUnfenced = R"sql(
 select 1 from pg_catalog.pg_class c where c.oid = {} and c.relkind = 'r' and not exists (
@@ -92,10 +121,25 @@ Result<bool> may_hold_others_rows(pg::Connection& target, const MadeObject& obje
   return !rows.empty();
 }
 
+Result<std::string> drop_statement(pg::Connection& target, const MadeObject& object) {
+  if (object.type == "large object")
+    return fmt::format("select pg_catalog.lo_unlink({})", object.oid);
+  const auto drop = fmt::format("drop {} if exists {}", object.type, object.identity);
+  if (object.type == "user mapping") return drop;
+  if (object.type == "default acl") {
+    TRY(const auto rows,
+        target.query(fmt::format("{} where d.oid = {}", default_privileges_sql(), object.oid)));
+    return rows.empty() ? "select 1" : rows.str(0, 2);
+  }
+  if (object.type != "type") return drop + " restrict";
+  TRY(const auto rows, target.query(std::string(kStandsAlone), {std::to_string(object.oid)}));
+  return drop + (!rows.empty() && rows.boolean(0, 0) ? " cascade" : " restrict");
+}
+
 Result<void> drop_in_savepoint(pg::Connection& target, MadeObject& object) {
   TRY_VOID(target.exec("savepoint one"));
-  const auto done =
-      target.exec(fmt::format("drop {} if exists {} restrict", object.type, object.identity));
+  TRY(const auto statement, drop_statement(target, object));
+  const auto done = target.exec(statement);
   object.why = done ? "" : done.error().message();
   return target.exec(done ? "release savepoint one" : "rollback to savepoint one");
 }
@@ -160,9 +204,7 @@ Result<MadeReport> drop_in_transaction(pg::Connection& target, const std::string
 }  // namespace
 
 std::string begin_noting_sql() {
-  return "create table if not exists banyan.made(migration text, classid oid, objid oid, "
-         "primary key (migration, classid, objid));\n"
-         "create temp table banyan_before on commit drop as " +
+  return std::string(kTable) + "create temp table banyan_before on commit drop as " +
          fmt::format(kObjects, "true") + ";\n";
 }
 
@@ -172,6 +214,14 @@ std::string end_noting_sql(const std::string& migration) {
       "select * from pg_temp.banyan_before) made on conflict do nothing;\n",
       pg::quote_literal(migration),
       fmt::format(kObjects, "o.x = (pg_catalog.txid_current() % 4294967296)::text::xid"));
+}
+
+Result<void> note_large_objects(pg::Connection& target, const std::string& migration) {
+  return target.exec(fmt::format(
+      "set local client_min_messages = warning; {}insert into banyan.made select {}, "
+      "'pg_catalog.pg_largeobject'::regclass, oid from pg_catalog.pg_largeobject_metadata on "
+      "conflict do nothing",
+      kTable, pg::quote_literal(migration)));
 }
 
 Result<MadeReport> drop_made_objects(pg::Connection& target, const std::string& migration) {

@@ -19,6 +19,9 @@ namespace banyan::replication {
 std::string begin_noting_sql();
 std::string end_noting_sql(const std::string& migration);
 
+// Notes every large object there is: after they were made those of the other side.
+Result<void> note_large_objects(pg::Connection& target, const std::string& migration);
+
 struct KeptObject {
   std::string name;  // "table public.orders"
   std::string why;

@@ -117,20 +117,26 @@ std::string column_list(const Table& table) {
 
 Result<void> copy_rows(pg::Connection& active, pg::Connection& passive, const Table& table) {
   const auto what = table.qualified() + column_list(table);
-  TRY_VOID(active.copy_out_begin(fmt::format("copy {} to stdout", what)));
-  TRY_VOID(passive.copy_in_begin(fmt::format("copy {} from stdin", what)));
-  while (true) {
-    TRY(const auto piece, active.copy_out_next());
-    if (!piece) break;
-    TRY_VOID(passive.copy_in_write(*piece));
-  }
-  TRY(const auto written, passive.copy_in_end());
-  if (written == active.copy_rows()) return {};
-  return failure(Code::kCorruption, fmt::format("{}: {} rows were read but {} written",
-                                                table.display(), active.copy_rows(), written));
+  return copy_through(active, passive, fmt::format("copy {} to stdout", what),
+                      fmt::format("copy {} from stdin", what));
 }
 
 }  // namespace
+
+Result<void> copy_through(pg::Connection& from, pg::Connection& to, const std::string& out_sql,
+                          const std::string& in_sql) {
+  TRY_VOID(from.copy_out_begin(out_sql));
+  TRY_VOID(to.copy_in_begin(in_sql));
+  while (true) {
+    TRY(const auto piece, from.copy_out_next());
+    if (!piece) break;
+    TRY_VOID(to.copy_in_write(*piece));
+  }
+  TRY(const auto written, to.copy_in_end());
+  if (written == from.copy_rows()) return {};
+  return failure(Code::kCorruption,
+                 fmt::format("{} rows were read but {} written", from.copy_rows(), written));
+}
 
 Result<CarriedObjects> carry_large_objects(pg::Connection& active, pg::Connection& passive) {
   TRY(const auto here, with_context(read_large_objects(active), "reading large objects"));

@@ -17,6 +17,10 @@ namespace banyan::replication {
 constexpr std::int64_t kLargeObjectBytesMax = 200LL << 20;
 constexpr std::int64_t kUnloggedBytesMax = 64LL << 20;
 
+// COPY of one session into another, counted on both ends.
+Result<void> copy_through(pg::Connection& from, pg::Connection& to, const std::string& out_sql,
+                          const std::string& in_sql);
+
 struct CarriedObjects {
   std::size_t count = 0;    // on the active side
   std::size_t changed = 0;  // written or removed on the passive side

@@ -102,11 +102,12 @@ constexpr Question kQuestions[] = {
          'grant ' || quote_ident(r.rolname) || ' to ' || quote_ident(current_user) || ';'
        from pg_class c join pg_roles r on r.oid = c.relowner
        where c.oid = any ({tables}) and not pg_has_role(c.relowner, 'usage'))sql"},
-    {kSource, kInfo, "row_security", "Row security does not hide rows from us",
+    {kSource, kMust, "row_security", "Row security does not hide rows from us",
      R"sql(select c.oid::regclass || ' forces row security', 'alter role ' ||
          quote_ident(current_user) || ' bypassrls;'
        from pg_class c join pg_roles r on r.rolname = current_user
-       where c.oid = any ({tables}) and c.relforcerowsecurity and not r.rolbypassrls
+       where c.oid = any ({tables}) and c.relrowsecurity and c.relforcerowsecurity
+         and not r.rolbypassrls
          and not r.rolsuper)sql"},
     {kSource, kInfo, "sees_sessions", "We see who is connected, for the writer census",
      R"sql(select 'addresses of other roles'' sessions are hidden from ' || current_user,

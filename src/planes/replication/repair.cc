@@ -9,6 +9,7 @@
 
 #include "base/fail_point.h"
 #include "base/log.h"
+#include "planes/replication/apply_progress.h"
 #include "planes/replication/catalog.h"
 #include "planes/replication/fence.h"
 #include "wire/pg/replication.h"
@@ -168,10 +169,7 @@ Result<pg::Connection> open_writer(const RepairPlan& plan) {
   }
   TRY_VOID(find_extension_operators(db));
   TRY_VOID(db.exec("set synchronous_commit = on; begin"));
-  TRY_VOID(
-      db.query_one("update banyan.progress set changed_at = pg_catalog.clock_timestamp() "
-                   "where stream = $1 and part = 0",
-                   {plan.stream}));
+  TRY_VOID(mark_as_ours(db, plan.stream));
   return db;
 }
 

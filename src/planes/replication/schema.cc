@@ -55,6 +55,9 @@ SchemaItem item_of(std::string_view line) {
   item.name = std::string(line.substr(kHeader.size(), type_at - kHeader.size()));
   item.type = header_field(line, "; Type: ");
   item.schema = header_field(line, "; Schema: ");
+  item.tablespace = header_field(line, "; Tablespace: ");
+  // Each role has its own, of one name.
+  if (item.type == "DEFAULT ACL") item.name += " OF " + header_field(line, "; Owner: ");
   return item;
 }
 
@@ -99,10 +102,27 @@ bool is_index_phase(const SchemaItem& item) {
 
 // What a table's definition may use and a dump of single tables leaves out.
 bool is_needed_by_tables(const SchemaItem& item) {
-  static const std::set<std::string_view> kKinds = {
-      "SCHEMA",         "EXTENSION",       "TYPE",      "SHELL TYPE", "DOMAIN",
-      "COLLATION",      "FUNCTION",        "PROCEDURE", "AGGREGATE",  "OPERATOR",
-      "OPERATOR CLASS", "OPERATOR FAMILY", "CAST"};
+  static const std::set<std::string_view> kKinds = {"SCHEMA",
+                                                    "EXTENSION",
+                                                    "TYPE",
+                                                    "SHELL TYPE",
+                                                    "DOMAIN",
+                                                    "COLLATION",
+                                                    "FUNCTION",
+                                                    "PROCEDURE",
+                                                    "AGGREGATE",
+                                                    "OPERATOR",
+                                                    "OPERATOR CLASS",
+                                                    "OPERATOR FAMILY",
+                                                    "CAST",
+                                                    "TRANSFORM",
+                                                    "ACCESS METHOD",
+                                                    "CONVERSION",
+                                                    "PROCEDURAL LANGUAGE",
+                                                    "TEXT SEARCH PARSER",
+                                                    "TEXT SEARCH TEMPLATE",
+                                                    "TEXT SEARCH DICTIONARY",
+                                                    "TEXT SEARCH CONFIGURATION"};
   const bool exists_anyway = item.type == "SCHEMA" && item.name == "public";
   return kKinds.contains(item.type) && !exists_anyway;
 }
@@ -157,6 +177,22 @@ bool is_key(const SchemaItem& item) {
   return primary || (is_index_phase(item) && item.sql.contains(" REPLICA IDENTITY USING INDEX "));
 }
 
+Result<std::vector<std::string>> missing_tablespaces(pg::Connection& source,
+                                                     pg::Connection& target) {
+  TRY(const auto used,
+      source.query("select spcname from pg_catalog.pg_tablespace where spcname !~ '^pg_' and oid "
+                   "in (select reltablespace from pg_catalog.pg_class) order by 1"));
+  std::vector<std::string> missing;
+  for (std::size_t row = 0; row < used.size(); row++) {
+    TRY(const auto usable,
+        target.query("select 1 from pg_catalog.pg_tablespace where spcname = $1 and "
+                     "pg_catalog.has_tablespace_privilege(oid, 'create')",
+                     {used.param(row, 0)}));
+    if (usable.empty()) missing.push_back(used.str(row, 0));
+  }
+  return missing;
+}
+
 std::string SchemaCopy::path(const std::string& section) const {
   return options_.directory + "/" + section + ".sql";
 }
@@ -170,8 +206,9 @@ Result<std::vector<std::string>> SchemaCopy::dump_arguments(pg::Connection& sour
                                                             Objects which) const {
   std::vector<std::string> arguments = {"--schema-only",     "--exclude-schema=banyan",
                                         "--no-publications", "--no-subscriptions",
-                                        "--no-tablespaces",  "--no-security-labels",
                                         "--encoding=UTF8",   "--lock-wait-timeout=30000"};
+  if (!keeps_tablespaces_) arguments.push_back("--no-tablespaces");
+  if (!keeps_labels_) arguments.push_back("--no-security-labels");
   if (!keeps_owners_) {
     arguments.push_back("--no-owner");
     arguments.push_back("--no-acl");
@@ -216,6 +253,10 @@ Result<void> SchemaCopy::dump(const std::string& snapshot, Owners owners) {
   TRY_VOID(with_context(carry_roles(source, target), "reading the roles"));
   TRY(const bool may_keep, can_keep_owners(source, target));
   keeps_owners_ = owners == Owners::kKeep && may_keep;
+  TRY(const auto elsewhere, missing_tablespaces(source, target));
+  keeps_tablespaces_ = elsewhere.empty();
+  TRY(const auto unlabelled, missing_label_providers(source, target));
+  keeps_labels_ = unlabelled.empty();
   TRY(const auto absent, absent_there(target, options_.mapping));
   excluded_.clear();
   for (const auto& table : options_.mapping.tables()) {
@@ -288,14 +329,18 @@ Result<std::vector<SchemaItem>> SchemaCopy::load(const std::string& section) con
   std::ostringstream text;
   text << file.rdbuf();
   auto items = split_dump(text.str());
-  std::erase_if(items, [this](const SchemaItem& item) {
+  TRY(auto target, open_target());
+  const bool is_super = is_superuser(target);
+  std::erase_if(items, [&](const SchemaItem& item) {
     const bool own_trigger = item.type == "TRIGGER" && item.name.contains(" banyan_fence");
     const bool own_comment =
         item.type == "COMMENT" && item.schema == "-" && item.name == "SCHEMA public";
     const bool own_watch = item.type == "EVENT TRIGGER" && item.name.starts_with("banyan_");
+    // An extension that an administrator made is his to comment on.
+    const bool others_comment = item.type == "COMMENT" && item.name.starts_with("EXTENSION ");
     const bool left_out =
         std::ranges::find(options_.left_out, mark_of(item)) != options_.left_out.end();
-    return own_trigger || own_comment || own_watch || left_out;
+    return own_trigger || own_comment || own_watch || left_out || (others_comment && !is_super);
   });
   return items;
 }
@@ -344,10 +389,11 @@ bool SchemaCopy::may_be_left_out(const SchemaItem& item, const Error& error) con
 
 Result<void> SchemaCopy::restore_in_transaction(pg::Connection& target,
                                                 const SchemaItem& item) const {
-  TRY_VOID(target.exec(fmt::format("begin; insert into banyan.schema_item values ({}, {});\n{}\n",
-                                   pg::quote_literal(options_.migration),
-                                   pg::quote_literal(mark_of(item)),
-                                   under_old_names(shaped_, item.sql))));
+  TRY_VOID(target.exec(
+      fmt::format("begin; insert into banyan.schema_item values ({}, {}); set "
+                  "local default_tablespace = {};\n{}\n",
+                  pg::quote_literal(options_.migration), pg::quote_literal(mark_of(item)),
+                  pg::quote_literal(item.tablespace), under_old_names(shaped_, item.sql))));
   if (item.type == kTables) TRY_VOID(options_.fence(target));
   return target.exec("commit");
 }
@@ -409,13 +455,31 @@ Result<void> SchemaCopy::restore_pre_data() {
   return restore_types();
 }
 
+// A parent that is there has its keys: attached, the partition would get them at once, under other
+// names than its own are about to be made with. So it is attached behind them, and keeps its own.
+Result<bool> SchemaCopy::is_attached_late(pg::Connection& target, const SchemaItem& item) const {
+  if (item.type != "TABLE ATTACH") return false;
+  constexpr std::string_view kBefore = "ALTER TABLE ONLY ";
+  const auto from = item.sql.find(kBefore);
+  const auto to = item.sql.find(" ATTACH PARTITION ");
+  if (from == std::string::npos || to == std::string::npos) return false;
+  const auto parent = item.sql.substr(from + kBefore.size(), to - from - kBefore.size());
+  TRY(const auto found, target.query("select pg_catalog.to_regclass($1) is not null", {parent}));
+  return found.boolean(0, 0);
+}
+
 Result<void> SchemaCopy::restore_tables() {
   TRY(const auto items, load("pre-data"));
   // One transaction: the objects depend on one another, and nothing is worth keeping of a half.
   SchemaItem all{"pre-data", kTables, "", ""};
+  attached_late_.clear();
+  TRY(auto target, open_target());
   for (const auto& item : items) {
     const bool exists_anyway = item.type == "SCHEMA" && item.name == "public";
-    if (!exists_anyway) all.sql += item.sql;
+    if (exists_anyway) continue;
+    TRY(const bool is_late, is_attached_late(target, item));
+    if (is_late) attached_late_.push_back(item);
+    if (!is_late) all.sql += item.sql;
   }
   TRY(const auto made, tables_made());
   all.sql += shape_sql(made);
@@ -453,6 +517,7 @@ Result<void> SchemaCopy::build_indexes() {
   TRY(const auto items, post_data());
   TRY_VOID(restore_in_parallel(
       only(items, [](const SchemaItem& item) { return is_index_phase(item) && !is_key(item); })));
+  TRY_VOID(restore(attached_late_));
   return restore(only(items, [](const SchemaItem& item) { return item.type == "INDEX ATTACH"; }));
 }
 
@@ -480,10 +545,15 @@ Result<void> SchemaCopy::restore_foreign_keys(const std::vector<SchemaItem>& ite
 Result<void> SchemaCopy::finish() {
   TRY(const auto items, post_data());
   TRY_VOID(restore_foreign_keys(only(items, is_foreign_key)));
-  TRY_VOID(restore(only(items, [](const SchemaItem& item) {
+  auto rest = only(items, [](const SchemaItem& item) {
     const bool before = is_index_phase(item) || is_foreign_key(item) || item.type == "INDEX ATTACH";
     return !before && item.type != "SETTINGS";
-  })));
+  });
+  for (auto& item : rest) {
+    const bool stands_alone = item.type == "EVENT TRIGGER" || item.type == "DEFAULT ACL";
+    if (stands_alone) item = noted(std::move(item));
+  }
+  TRY_VOID(restore(rest));
   TRY(auto target, open_target());
   TRY(auto source, pg::Connection::open(options_.source_url));
   TRY_VOID(refresh_materialized_views(source, target));

@@ -8,7 +8,7 @@
 // and run again. bring_pre_data() alone begins anew: its snapshot is another one, so it takes back
 // what it made before, and dumps again. Publications, subscriptions and our own schema and triggers
 // are left out; owners and grants too when the target lacks one of the roles (or we may not set
-// them).
+// them); tablespaces, and security labels, when it lacks one of them.
 
 #include <functional>
 #include <string>
@@ -24,6 +24,7 @@ struct SchemaItem {
   std::string type;  // "CONSTRAINT"
   std::string schema;
   std::string sql;
+  std::string tablespace{};  // empty: the default one
 };
 
 // Splits the text of a plain pg_dump at its "-- Name: ...; Type: ...;" headers; psql's own commands
@@ -31,6 +32,10 @@ struct SchemaItem {
 std::vector<SchemaItem> split_dump(std::string_view dump);
 // Whether applying changes needs it: primary keys and replica identity indexes.
 bool is_key(const SchemaItem& item);
+
+// Tablespaces of the source's objects that the target lacks, or where our role may not create.
+Result<std::vector<std::string>> missing_tablespaces(pg::Connection& source,
+                                                     pg::Connection& target);
 
 struct SchemaCopyOptions {
   // Whether partitions, parents and children come along with the listed tables.
@@ -71,6 +76,7 @@ class SchemaCopy {
   Result<void> carry_database() const;
   Result<void> restore_types();
   Result<void> restore_tables();
+  Result<bool> is_attached_late(pg::Connection& target, const SchemaItem& item) const;
   Result<void> dump_section(const std::string& tool, const std::string& section,
                             const std::string& snapshot) const;
   Result<std::vector<SchemaItem>> load(const std::string& section) const;
@@ -90,8 +96,11 @@ class SchemaCopy {
 
   SchemaCopyOptions options_;
   bool keeps_owners_ = false;
-  std::vector<std::string> excluded_;  // mapped tables that are there already
-  std::vector<TableMapping> shaped_;   // mapped tables that we made; known after the tables
+  bool keeps_tablespaces_ = false;
+  bool keeps_labels_ = false;
+  std::vector<std::string> excluded_;      // mapped tables that are there already
+  std::vector<TableMapping> shaped_;       // mapped tables that we made; known after the tables
+  std::vector<SchemaItem> attached_late_;  // partitions that join a table which has its keys
 };
 
 }  // namespace banyan::replication

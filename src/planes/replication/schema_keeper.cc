@@ -5,14 +5,18 @@
 #include <algorithm>
 #include <functional>
 
+#include "base/fail_point.h"
 #include "base/log.h"
 #include "planes/replication/apply_progress.h"
 #include "planes/replication/catalog.h"
 #include "planes/replication/ddl_gate.h"
+#include "planes/replication/made_objects.h"
 #include "planes/replication/table_copy.h"
 
 namespace banyan::replication {
 namespace {
+
+const std::string kJoined = "JOINED";  // the mark of a join that is finished
 
 // A snapshot that has seen nothing but what every database begins with.
 constexpr std::string_view kNothingSeen = "3:3:";
@@ -75,29 +79,52 @@ Result<void> SchemaKeeper::create_tables(pg::Connection& target,
     names.push_back(one.repair);
     // Whatever was copied into a table of that name is gone with it.
     TRY_VOID(target.query("delete from banyan.applied_chunks where stream = $1 and table_name = $2",
-                          {stream_name(config_.name, SideName::kOld), one.object}));
+                          {stream(), one.object}));
     all += one.object + " ";
   }
   if (names.empty()) return {};
   log_info("new tables join the migration", {{"tables", all}});
-  const auto mark = fmt::format("{:x}", std::hash<std::string>()(all));
-  SchemaCopy schema({.migration = config_.name + "/" + mark,
-                     .source_url = config_.sides.old_url,
-                     .target_url = config_.sides.new_url,
+  return join(names, fmt::format("{}/{:x}", config_.name, std::hash<std::string>()(all)));
+}
+
+// A join that was interrupted is begun anew: the table may lack its keys, or its parent.
+Result<void> SchemaKeeper::take_back_unfinished(pg::Connection& target) const {
+  TRY(const auto known, target.query("select pg_catalog.to_regclass('banyan.made') is null or "
+                                     "pg_catalog.to_regclass('banyan.schema_item') is null"));
+  if (known.boolean(0, 0)) return {};
+  TRY(const auto marks,
+      target.query("select distinct migration from banyan.made m where strpos(migration, $1) = 1 "
+                   "and not exists (select 1 from banyan.schema_item i where i.migration = "
+                   "m.migration and i.item = $2)",
+                   {config_.name + "/", kJoined}));
+  for (std::size_t row = 0; row < marks.size(); row++) {
+    TRY_VOID(drop_made_objects(target, marks.str(row, 0)));
+  }
+  return {};
+}
+
+Result<void> SchemaKeeper::join(const TableNames& names, const std::string& mark) const {
+  SchemaCopy schema({.migration = mark,
+                     .source_url = config_.sides.of(from_),
+                     .target_url = config_.sides.of(other_side(from_)),
                      .tables = names,
-                     .directory = directory_ / "joined" / mark,
+                     .directory = directory_ / "joined" / std::filesystem::path(mark).filename(),
                      .jobs = 1,
                      .left_out = config_.left_out,
                      .family = SchemaCopyOptions::Family::kExact,
                      .fence = [&](pg::Connection& there) {
                        return add_missing_fences(there, config_.name,
-                                                 config_.direction(SideName::kNew, names),
-                                                 FenceMode::kEnabled);
+                                                 config_.direction(other_side(from_), names),
+                                                 passive_fence());
                      }});
   TRY_VOID(schema.bring_pre_data(""));
+  TRY_VOID(fail_point("join.tables_made"));
   TRY_VOID(schema.build_keys());
   TRY_VOID(schema.build_indexes());
-  return schema.finish();
+  TRY_VOID(schema.finish());
+  TRY(auto target, connect(config_.sides.of(other_side(from_))));
+  TRY_VOID(target.query("insert into banyan.schema_item values ($1, $2)", {mark, kJoined}));
+  return {};
 }
 
 // The lock waits for transactions that write these tables: what they wrote is not in the stream,
@@ -110,54 +137,63 @@ Result<void> SchemaKeeper::publish_and_copy(pg::Connection& source, pg::Connecti
   }
   TRY_VOID(source.exec(fmt::format(
       "begin; set local lock_timeout = '3s'; lock table {} in share row exclusive mode", list)));
-  auto published = engine_.publish(SideName::kOld, source);
+  auto published = engine_.publish(from_, source);
   auto ended = source.exec(published ? "commit" : "rollback");
   if (!published) return published;
   TRY_VOID(std::move(ended));
-  const auto stream = stream_name(config_.name, SideName::kOld);
-  TRY(const auto record, read_stream(target, stream));
+  TRY(const auto record, read_stream(target, stream()));
   if (!record) return failure(Code::kConflict, "the stream's record is gone");
+  TRY(const auto back, read_stream(source, stream_name(config_.name, other_side(from_))));
   Guarded<CopyProgress> progress;
-  return copy_tables(
+  TRY_VOID(copy_tables(
       {.migration = config_.name,
-       .stream = stream,
-       .source_url = config_.sides.old_url,
-       .target_url = config_.sides.new_url,
+       .stream = stream(),
+       .source_url = config_.sides.of(from_),
+       .target_url = config_.sides.of(other_side(from_)),
        .tables = tables,
        .jobs = config_.jobs,
        .mode = CopyMode::kTable,
        .chunk_bytes = config_.chunk_bytes,
        .exported_snapshot = "",
        .slot_snapshot = record->snapshot.empty() ? std::string(kNothingSeen) : record->snapshot,
-       .mapping = config_.mapping,
-       .throttle = nullptr},
-      progress, {});
+       .mapping = config_.direction(from_).mapping,
+       .throttle = nullptr,
+       .has_way_back = back.has_value()},
+      progress, {}));
+  return back ? carry_back(source, target, tables) : Result<void>();
+}
+
+// In the stream the other way too: nobody but us writes to them there yet.
+Result<void> SchemaKeeper::carry_back(pg::Connection& source, pg::Connection& target,
+                                      const std::vector<Table>& tables) const {
+  TRY_VOID(fail_point("join.copied"));
+  TRY_VOID(engine_.publish(other_side(from_), target));
+  return mark_copied(source, stream_name(config_.name, other_side(from_)), tables);
 }
 
 Result<void> SchemaKeeper::copy_new_tables(pg::Connection& source, pg::Connection& target,
                                            const TableNames& names) {
-  TRY(const auto tables, read_tables(source, config_.direction(SideName::kOld, names)));
+  const auto direction = config_.direction(from_, names);
+  TRY(const auto tables, read_tables(source, direction));
   Guarded<CopyProgress> progress;
-  TRY(const auto left,
-      load_copied(target, stream_name(config_.name, SideName::kOld), tables, progress));
+  TRY(const auto left, load_copied(target, stream(), tables, progress));
   if (left.empty()) return {};
   std::vector<Table> joining;
   for (const auto* table : left) joining.push_back(*table);
-  TRY_VOID(add_missing_fences(target, config_.name, config_.direction(SideName::kNew, names),
-                              FenceMode::kEnabled));
-  return engine_.without_stream(SideName::kOld,
-                                [&] { return publish_and_copy(source, target, joining); });
+  TRY_VOID(add_missing_fences(target, config_.name, config_.direction(other_side(from_), names),
+                              passive_fence()));
+  return engine_.without_stream(from_, [&] { return publish_and_copy(source, target, joining); });
 }
 
 Result<SchemaKeeper::Look> SchemaKeeper::begin_look(const TableNames& tables) const {
-  TRY(auto source, connect(config_.sides.old_url));
-  TRY(auto target, connect(config_.sides.new_url));
+  TRY(auto source, connect(config_.sides.of(from_)));
+  TRY(auto target, connect(config_.sides.of(other_side(from_))));
   TRY(const bool is_streamed, is_ddl_in_stream(source, "banyan_" + config_.name));
   return Look{.source = std::move(source),
               .target = std::move(target),
-              .direction = config_.direction(SideName::kOld, tables),
+              .direction = config_.direction(from_, tables),
               .is_streamed = is_streamed,
-              .passed = engine_.position(SideName::kOld)};
+              .passed = engine_.position(from_)};
 }
 
 // What the stream brings at its place is not acted on before: a difference counts when the stream
@@ -182,10 +218,10 @@ Result<SchemaKeeper::Found> SchemaKeeper::repeat(Look& look) const {
 
 // The change at which the stream stopped may have been made on the new side, or undone.
 Result<void> SchemaKeeper::go_on(const Direction& direction) const {
-  const auto stop = engine_.ddl_stop(SideName::kOld);
+  const auto stop = engine_.ddl_stop(from_);
   if (!stop) return {};
-  const DdlGate gate({.from_url = config_.sides.old_url,
-                      .to_url = config_.sides.new_url,
+  const DdlGate gate({.from_url = config_.sides.of(from_),
+                      .to_url = config_.sides.of(other_side(from_)),
                       .direction = direction,
                       .policy = config_.ddl});
   TRY(const bool passes, gate.would_pass(*stop));
@@ -195,8 +231,9 @@ Result<void> SchemaKeeper::go_on(const Direction& direction) const {
 
 Result<void> SchemaKeeper::look(const TableNames& tables) {
   TRY(auto look, begin_look(tables));
-  TRY(const auto record, read_stream(look.target, stream_name(config_.name, SideName::kOld)));
+  TRY(const auto record, read_stream(look.target, stream()));
   if (!record || record->stage != "following") return {};
+  TRY_VOID(take_back_unfinished(look.target));
   TRY(auto all, compare_schemas(look.source, look.target, look.direction));
   has_differed_ = has_differed_ || !all.empty();
   TRY(const auto now, log_position(look.source));
@@ -205,17 +242,31 @@ Result<void> SchemaKeeper::look(const TableNames& tables) {
   TRY(auto left, repeat(look));
   erase_harmless(left);
   if (!left.empty()) {
-    engine_.set_schema_error(stopped(look.source, left));
+    engine_.set_schema_error(from_, stopped(look.source, left));
     return {};
   }
   TRY_VOID(with_context(copy_new_tables(look.source, look.target, tables), "joining new tables"));
-  engine_.set_schema_error(std::nullopt);
+  engine_.set_schema_error(from_, std::nullopt);
   TRY_VOID(go_on(look.direction));
   erase_harmless(all);
   if (!all.empty()) return {};
   // The stream may have met the change before we did.
-  if (std::exchange(has_differed_, false) && engine_.has_failed(SideName::kOld)) engine_.start();
+  if (std::exchange(has_differed_, false) && engine_.has_failed(from_)) engine_.start();
   return {};
+}
+
+Result<void> SchemaKeeper::refuse_unjoined(pg::Connection& active, pg::Connection& passive,
+                                           const Direction& direction) const {
+  TRY(const auto tables, read_tables(active, direction));
+  Guarded<CopyProgress> progress;
+  TRY(const auto left, load_copied(passive, stream(), tables, progress));
+  if (left.empty()) return {};
+  return std::unexpected(
+      Error(Code::kConflict, fmt::format("table {} is joining the migration, its rows are not "
+                                         "copied yet",
+                                         left.front()->display()))
+          .with_remedy("1. Wait: it joins by itself within the next half minute. 2. When it does "
+                       "not, the status says why."));
 }
 
 Result<void> SchemaKeeper::check(pg::Connection& active, pg::Connection& passive,
@@ -224,7 +275,7 @@ Result<void> SchemaKeeper::check(pg::Connection& active, pg::Connection& passive
   TRY(auto found, compare_schemas(active, passive, direction));
   std::erase_if(found, [](const SchemaDifference& one) { return !one.stops(); });
   if (!found.empty()) return std::unexpected(changed(list_of(found)));
-  return {};
+  return refuse_unjoined(active, passive, direction);
 }
 
 Result<void> SchemaKeeper::check_again(pg::Connection& active, const Direction& direction) {

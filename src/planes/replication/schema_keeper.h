@@ -1,5 +1,6 @@
 #pragma once
-// SchemaKeeper: keeps the new side's schema in step with the old one's while a migration follows.
+// SchemaKeeper: keeps the passive side's schema in step with the one that is followed, `from`: the
+// new side's with the old one's while a migration follows, the other way round after the switch.
 // A look compares both catalogs (SchemaWatch) and acts as the policy says: new tables and
 // partitions are always joined (created, published, copied under a fresh snapshot, whose text keeps
 // the stream from applying twice); other changes are repeated with apply_safe, where that is safe;
@@ -22,11 +23,12 @@ namespace banyan::replication {
 
 class SchemaKeeper {
  public:
-  SchemaKeeper(const EngineConfig& config, Engine& engine, std::filesystem::path directory)
-      : config_(config), engine_(engine), directory_(std::move(directory)) {}
+  SchemaKeeper(const EngineConfig& config, Engine& engine, std::filesystem::path directory,
+               SideName from)
+      : config_(config), engine_(engine), directory_(std::move(directory)), from_(from) {}
 
-  // At the tables that the stream out of the old side writes now. Fails when the databases cannot
-  // be asked; what a person must decide becomes the engine's error.
+  // At the tables (the old side's names) that the stream writes now. Fails when the databases
+  // cannot be asked; what a person must decide becomes the engine's error.
   Result<void> look(const TableNames& tables);
 
   // Before a fence: kConflict when rows could not be carried rightly. Remembers what it saw.
@@ -37,8 +39,14 @@ class SchemaKeeper {
  private:
   Result<void> create_tables(pg::Connection& target,
                              const std::vector<SchemaDifference>& found) const;
+  Result<void> take_back_unfinished(pg::Connection& target) const;
+  Result<void> join(const TableNames& names, const std::string& mark) const;
   Result<void> copy_new_tables(pg::Connection& source, pg::Connection& target,
                                const TableNames& names);
+  Result<void> carry_back(pg::Connection& source, pg::Connection& target,
+                          const std::vector<Table>& tables) const;
+  Result<void> refuse_unjoined(pg::Connection& active, pg::Connection& passive,
+                               const Direction& direction) const;
   Result<void> publish_and_copy(pg::Connection& source, pg::Connection& target,
                                 const std::vector<Table>& tables) const;
   using Found = std::vector<SchemaDifference>;
@@ -58,11 +66,17 @@ class SchemaKeeper {
   static Result<Found> left_by_stream(Look& look);
   Result<Found> repeat(Look& look) const;
   Result<void> go_on(const Direction& direction) const;
+  std::string stream() const { return stream_name(config_.name, from_); }
+  // How a table's fence stands there: a side that was written before is closed to everybody.
+  FenceMode passive_fence() const {
+    return from_ == SideName::kOld ? FenceMode::kEnabled : FenceMode::kAlways;
+  }
   Error stopped(pg::Connection& source, const std::vector<SchemaDifference>& found) const;
 
   const EngineConfig& config_;
   Engine& engine_;
   const std::filesystem::path directory_;
+  const SideName from_;
   Seen last_;                  // of look()
   bool has_differed_ = false;  // at the last look or before it; of look()
   std::string fingerprint_;    // of check()

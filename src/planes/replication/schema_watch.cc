@@ -179,9 +179,9 @@ std::string ways_out(const std::vector<SchemaDifference>& found) {
     if (one.is_repeatable()) repairs += one.repair + "; ";
   }
   return fmt::format(
-      "1. Make the same change on the new side{}{}, then start the migration again. 2. Undo it on "
-      "the old side, then start again. 3. With ddl: apply_safe in the migration's configuration "
-      "what can be repeated is repeated.",
+      "1. Make the same change on the other side{}{}, then start the migration again. 2. Undo it, "
+      "then start again. 3. With ddl: apply_safe in the migration's configuration what can be "
+      "repeated is repeated.",
       repairs.empty() ? "" : ": ", repairs);
 }
 

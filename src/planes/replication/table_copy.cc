@@ -9,6 +9,7 @@
 
 #include "base/fail_point.h"
 #include "base/log.h"
+#include "planes/replication/apply_progress.h"
 #include "planes/replication/copy_plan.h"
 #include "planes/replication/fence.h"
 #include "planes/replication/row_refetch.h"
@@ -155,6 +156,7 @@ Result<std::int64_t> Copier::forward_rows(const Chunk& chunk) {
 Result<void> Copier::into_target(const Chunk& chunk, const std::string& snapshot) {
   TRY_VOID(target_->exec("begin"));
   TRY_VOID(fail_point("chunk.start"));
+  if (config_.has_way_back) TRY_VOID(mark_as_ours(*target_, config_.stream));
   if (chunk.cut == Cut::kWhole) {
     TRY(const auto* way, writing(*chunk.table));
     TRY_VOID(target_->exec("truncate " + way->there.exactly()));
@@ -354,12 +356,7 @@ Result<void> Copy::plan_table(const Table& table, const Finished& finished) {
 }
 
 Result<void> Copy::mark_done(pg::Connection& target, const Table& table) {
-  TRY_VOID(
-      target.query("insert into banyan.applied_chunks(stream, table_name, chunk, snapshot, rows) "
-                   "select $1, $2, $3, '', coalesce(sum(rows), 0) from banyan.applied_chunks "
-                   "where stream = $1 and table_name = $2",
-                   {config_.stream, table.display(), std::to_string(kDoneMarker)}));
-  return {};
+  return mark_copied(target, config_.stream, {table});
 }
 
 std::optional<Task> Copy::next() {
@@ -447,6 +444,18 @@ Result<std::map<std::string, TableChunks>> read_chunks(pg::Connection& target,
 }
 
 }  // namespace
+
+Result<void> mark_copied(pg::Connection& target, const std::string& stream,
+                         const std::vector<Table>& tables) {
+  for (const auto& table : tables) {
+    TRY_VOID(
+        target.query("insert into banyan.applied_chunks(stream, table_name, chunk, snapshot, rows) "
+                     "select $1, $2, $3, '', coalesce(sum(rows), 0) from banyan.applied_chunks "
+                     "where stream = $1 and table_name = $2",
+                     {stream, table.display(), std::to_string(kDoneMarker)}));
+  }
+  return {};
+}
 
 Result<std::vector<const Table*>> load_copied(pg::Connection& target, const std::string& stream,
                                               const std::vector<Table>& tables,

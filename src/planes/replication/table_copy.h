@@ -59,6 +59,7 @@ struct TableCopyConfig {
   std::string slot_snapshot;      // transaction ids, as text
   Mapping mapping;
   CopyThrottle* throttle = nullptr;
+  bool has_way_back = false;  // a stream flows the other way: it must not take the rows for others'
 };
 
 // Sets `progress` to what banyan.applied_chunks says; gives the tables that are not complete.
@@ -69,6 +70,10 @@ Result<std::vector<const Table*>> load_copied(pg::Connection& target, const std:
 // Blocks until every table is copied, the first failure, or `stop`.
 Result<void> copy_tables(const TableCopyConfig& config, Guarded<CopyProgress>& progress,
                          const std::stop_token& stop);
+
+// That these are there whole, by other means than a copy.
+Result<void> mark_copied(pg::Connection& target, const std::string& stream,
+                         const std::vector<Table>& tables);
 
 // What the stream need not apply, from banyan.applied_chunks: by the source's "schema.table".
 Result<std::map<std::string, ChunkFilter>> read_filters(pg::Connection& target,
