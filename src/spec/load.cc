@@ -62,6 +62,16 @@ void check_address(Reader& reader, std::string_view key, const std::string& addr
                  "write address:port, such as 127.0.0.1:8080");
 }
 
+// The database's slots and triggers hold it, in names of at most 63 bytes.
+void check_migration_name(Reader& reader, const std::string& name) {
+  constexpr std::size_t kMost = 40;
+  const bool is_plain = std::ranges::all_of(
+      name, [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'; });
+  if (is_plain && !name.empty() && name.size() <= kMost) return;
+  reader.problem("BY-0313", "", "this cannot be the name of a migration",
+                 fmt::format("take up to {} lower case letters, digits and dashes", kMost));
+}
+
 std::optional<std::string> Loader::path(Reader& reader, const Setting& setting) const {
   auto path = reader.optional_text(setting);
   if (path) path = folder.absolute(*path);
@@ -507,6 +517,7 @@ Spec Loader::spec(Reader& reader) const {
               [&](Reader& inner) { spec.routes.push_back(read_route(inner)); });
   reader.each({"migrations", "Live moves from the old side to the new"},
               [&](const std::string& name, Reader& inner) {
+                check_migration_name(inner, name);
                 spec.migrations[name] = migration(name, inner);
               });
   reader.finish();

@@ -102,6 +102,14 @@ TEST(Spec, ASplitSaysHowWhatCrossesIsDecided) {
                  "share are of a split");
 }
 
+TEST(Spec, AMigrationsNameFitsIntoTheNamesOfSlots) {
+  for (const auto& name : {std::string("Lift"), std::string("li_ft"), std::string(41, 'x')}) {
+    expect_problem(parse_with("  lift:", "  \"" + name + "\":"), "BY-0313",
+                   "migrations." + name + ": this cannot be the name of a migration");
+  }
+  EXPECT_TRUE(parse_with("  lift:", "  lift-2:").ok());
+}
+
 TEST(Spec, AnUnknownKeyNamesItsNeighbour) {
   const auto outcome = parse_with("    health: {", "    healht: {");
   ASSERT_EQ(outcome.problems.size(), 1U);

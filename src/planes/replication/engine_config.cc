@@ -10,6 +10,9 @@ using nlohmann::json;
 
 namespace {
 
+// Slots and triggers hold it, in names of at most 63 bytes, and no two may look alike there.
+constexpr std::size_t kNameMost = 40;
+
 Result<CopyMode> parse_copy_mode(const std::string& name) {
   if (name == "auto") return CopyMode::kAuto;
   if (name == "table") return CopyMode::kTable;
@@ -37,11 +40,20 @@ Effort parse_effort(const json& config) {
   return effort;
 }
 
+Result<void> check_name(std::string_view name) {
+  const bool is_plain = std::ranges::all_of(
+      name, [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'; });
+  if (!name.empty() && name.size() <= kNameMost && is_plain) return {};
+  return std::unexpected(
+      Error(Code::kInvalidArgument, fmt::format("\"{}\" cannot be the name", name))
+          .with_remedy(
+              fmt::format("1. Take up to {} lower case letters, digits and dashes.", kNameMost)));
+}
+
 Result<void> check_share(const EngineConfig& config) {
-  if (config.share.find_first_of("/.") != std::string::npos) {
-    return failure(Code::kInvalidArgument, "a shared slot's name has no dots and slashes");
-  }
-  if (config.share.empty() || !config.tables.empty()) return {};
+  if (config.share.empty()) return {};
+  TRY_VOID(with_context(check_name(config.share), "share"));
+  if (!config.tables.empty()) return {};
   return std::unexpected(
       Error(Code::kInvalidArgument, "a whole database shares its slot with nobody")
           .with_remedy("1. List the tables that move. 2. Leave out share."));
@@ -72,6 +84,7 @@ ThrottleLimits parse_throttle(const json& limits, ThrottleLimits now) {
 }
 
 Result<EngineConfig> parse_engine_config(const std::string& name, const json& config) {
+  TRY_VOID(with_context(check_name(name), "a migration"));
   EngineConfig parsed;
   parsed.name = name;
   if (!config.contains("source") || !config["source"].is_string() || !config.contains("target") ||
