@@ -84,8 +84,8 @@ def test_as_superuser(move):
     """There, back, and there again: nothing is lost on any way."""
     checks = findings(move)
     assert not open_musts(checks), open_musts(checks)
-    for name in ("carry.tablespaces", "carry.security_labels", "carry.extension_rows", "carry.role_differences"):
-        assert checks[name]["ok"], checks[name]
+    for name, check in checks.items():
+        assert check["ok"] or not name.startswith("carry.") or name == "carry.roles", check
     move.start()
     move.wait_following()
     assert_alike(dump(move.old, move.name, "-C"), dump(move.new, move.name, "-C"), "the schema")
@@ -143,14 +143,21 @@ NAMED = {
     "carry.user_mappings": ["clerk for server far"], "carry.settings": ["log_min_duration_statement"],
     "carry.tablespaces": ["aside"], "carry.security_labels": ["sinkhole"], "carry.database_owner": ["boss on the source"],
     "carry.publications": ["of_the_user"], "carry.subscriptions": ["from_elsewhere"], "carry.role_differences": ["clerk", "work_mem"],
-    "carry.roles": [], "carry.owners": [],
+    "carry.roles": ["boss"], "carry.owners": ["everything"], "carry.row_security": ["sink.item"], "carry.locale": ["C/C on the target"],
+    "carry.collations": ["de-x-icu"], "carry.extension_versions": ["kit is 0.9"], "carry.target_default_privileges": ["of mover on tables"],
 }
+# Seen failing where they belong.
+ELSEWHERE = {"carry.pg_dump": "versions.py", "carry.database": "carry.py", "carry.large_objects": "carry.py",
+             "carry.unlogged": "carry.py", "carry.target_large_objects": "carry.py"}
 
 
 def test_without_superuser_the_rest_is_named(move, bare):
     """`bare`: a server without the label provider and the tablespace, where we may do little."""
-    bare.psql("create role mover login replication; create role clerk; create role fresh superuser")
-    bare.run('create database "sink" owner mover')
+    bare.psql("create role mover login replication; create role clerk")
+    bare.run("create database sink owner mover template template0 locale 'C'")
+    bare.psql("alter default privileges for role mover grant select on tables to public; "
+              "delete from pg_collation where collname = 'de-x-icu'", move.name)
+    move.old.psql("update pg_extension set extversion = '0.9' where extname = 'kit'", move.name)
     move.old.psql("create publication of_the_user for table sink.item; create subscription from_elsewhere connection "
                   "'host=nowhere' publication p with (connect = false)", move.name)
     move.old.run("create role mover login replication; grant boss to mover")
@@ -158,14 +165,13 @@ def test_without_superuser_the_rest_is_named(move, bare):
     checks = findings(move, **config)
     for name, words in NAMED.items():
         check = checks[name]
-        if name in ("carry.roles",):
-            continue
         assert not check["ok"] and "could not be asked" not in check["detail"], check
         for word in words:
             assert word in check["detail"], (word, check)
+    assert {name for name in checks if name.startswith("carry.")} == set(NAMED) | set(ELSEWHERE), checks.keys()
     assert 'alter role "clerk" with' in checks["carry.role_differences"]["fix_sql"], checks["carry.role_differences"]
     move.old.psql("alter subscription from_elsewhere set (slot_name = none); drop subscription from_elsewhere; "
-                  "drop publication of_the_user", move.name)
+                  "drop publication of_the_user; update pg_extension set extversion = '1.0' where extname = 'kit'", move.name)
     print("ok   without superuser rights the rest is named", flush=True)
 
 

@@ -52,7 +52,7 @@ create table event_a partition of event for values from ('2026-01-01') to ('2026
 create table event_a0 partition of event_a for values with (modulus 2, remainder 0); create table event_a1 partition of event_a for values with (modulus 2, remainder 1);
 create table event_rest partition of event default;
 create table by_list(k text) partition by list (k); create table by_list_x partition of by_list for values in ('x', null);
-create table nokey(a int, b text); create unlogged table cache(k text primary key, v jsonb);
+create table nokey(a int, b text collate "de-x-icu"); create unlogged table cache(k text primary key, v jsonb);
 create table by_index(a int not null, b int); create unique index by_index_a on by_index(a); alter table by_index replica identity using index by_index_a;
 insert into item(note, s, n) overriding system value select 'n' || g, span(g, g + 1), g from generate_series(1, 40) g; insert into "Odd schema"."Odd "" table"(item) select id from item;
 insert into typed values (1); insert into parent values (1, 'p'); insert into child values (2, 'c', 1); insert into grandchild values (3, 'g', 1, 1);

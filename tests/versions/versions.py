@@ -92,6 +92,18 @@ def test_older_target(role, old, new):
     print("ok   preflight names an older target, a pg_dump that is too old, a refused replica identity")
 
 
+def test_mapped_roots(role, old, new):
+    """Rows move through a partitioned root from 13 on: an older source is told before."""
+    move = Migration(old, new, role, "roots")
+    for server in (old, new):
+        server.create_database("roots")
+    old.run("create table r(id int primary key) partition by range (id); create table r1 partition of r default", "roots")
+    assert "map.partitioned" not in checks(role, move)
+    refused = checks(role, move, map=[{"table": "r"}])["map.partitioned"]
+    assert not refused["ok"] and refused["severity"] == "must" and "13" in refused["detail"], refused
+    print("ok   preflight refuses to move through a partitioned root of an old server")
+
+
 def main():
     wanted = [tuple(pair.split(":")) for pair in sys.argv[2:]] or PAIRS
     try:
@@ -105,6 +117,8 @@ def main():
             with cluster(here) as old, cluster(there) as new:
                 try:
                     move_there_and_back(role, old, new, f"v{here}to{there}")
+                    if here == "12":
+                        test_mapped_roots(role, old, new)
                     if (here, there) == ("15", "18"):
                         test_older_target(role, old, new)
                 except BaseException:

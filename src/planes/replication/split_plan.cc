@@ -128,7 +128,7 @@ const std::vector<Ways>& all_ways() {
         {"rewrite", "drop it, and let its readers ask the service", ""}}},
       {"function",
        kFunctions,
-       {{"recreate", "create it in the new database, when all that it names is there", ""},
+       {{"recreate", "is brought along as it is; works when all that it names is there", ""},
         kCopy,
         {"rewrite", "write it anew without the tables that are not there", ""}}},
       {"trigger",
