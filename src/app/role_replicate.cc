@@ -49,6 +49,7 @@ class Jobs {
 
   Result<std::shared_ptr<Job>> start(const std::string& name, const json& config) {
     if (auto known = find(name)) {
+      if (config.contains("spool")) TRY_VOID(known.value()->adopt(config));
       known.value()->start();
       return known;
     }

@@ -59,6 +59,9 @@ void print_alarms(const json& database) {
     fmt::print("ALARM: {} {} on the closed {} side, not carried over: {}\n",
                alarm.value("operation", ""), alarm.value("table", ""), alarm.value("side", ""),
                alarm.value("row", ""));
+  const json spool = database.value("/stream/spool"_json_pointer, json::object());
+  if (spool.contains("alarm"))
+    fmt::print("ALARM: {}\n{}\n", spool.value("alarm", ""), spool.value("remedy", ""));
   if (const json copies = database.value("copies", json::object()); copies.is_object())
     print_names("copies", copies.value("tables", json::array()));
   print_names("left out", database.value("left_out", json::array()));

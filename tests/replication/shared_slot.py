@@ -158,6 +158,63 @@ def test_one_target_stands(world):
     print("ok   a target that stands is waited for, by nobody else; the role was killed meanwhile")
 
 
+def test_spool_is_full(world):
+    """At the limit the slowest one stops all, and each of the ways out lets them go on."""
+    for split in (world.sales, world.people):
+        split.start(spool={"limit_bytes": 1 << 20, "kept_wal_bytes": 1 << 40})
+        split.wait_following()
+
+    def fill():
+        while "alarm" not in world.sales.call("status")["stream"]["spool"]:
+            world.large_transaction()
+        spool = world.sales.call("status")["stream"]["spool"]
+        assert "for people" in spool["alarm"] and "all that share monolith wait" in spool["alarm"], spool
+        assert [f"\n{way}. " in f"\n{spool['remedy']}" for way in (1, 2, 3)] == [True] * 3 and "cancel people" in spool["remedy"], spool
+        received = world.sales.call("status")["stream"]["received_lsn"]
+        world.old.run("insert into orders(note) values ('waits')", "shop")
+        assert world.sales.call("status")["stream"]["received_lsn"] == received, "nothing more is received"
+        assert not world.near.run("select 1 from orders where note = 'waits'", "sales")
+
+    def everybody_goes_on(*splits):
+        for split in splits:
+            split.assert_equal()
+            assert "alarm" not in split.call("status")["stream"]["spool"]
+        world.old.run("delete from orders where note = 'waits'", "shop")
+        world.sales.assert_equal()
+    world.far.kill9()
+    fill()
+    world.far.start()  # the first way
+    everybody_goes_on(world.sales, world.people)
+    world.far.kill9()
+    fill()
+    for split in (world.sales, world.people):  # the third
+        split.start(spool={"limit_bytes": 64 << 20})
+    everybody_goes_on(world.sales)
+    world.role.kill9()
+    world.role.start()
+    everybody_goes_on(world.sales)
+    for split in (world.sales, world.people):
+        split.start(spool={"limit_bytes": 1 << 20})
+    eventually(lambda: "alarm" in world.sales.call("status")["stream"]["spool"], "the limit is told again")
+    with contextlib.suppress(RpcError):  # the second: its target does not answer
+        world.people.call("cancel")
+    everybody_goes_on(world.sales)
+    world.far.start()
+    eventually(lambda: cancelled(world.people), "the cancel to end")
+    world.sales.call("cancel")
+    assert not world.slots(), world.slots()
+    print("ok   at the spool's limit the slowest one stops all; three ways out")
+
+
+def cancelled(split):
+    try:
+        split.call("cancel")
+    except RpcError as error:
+        assert error.code == "unavailable", error
+        return False
+    return True
+
+
 def test_partitions_made_meanwhile(world):
     with world.written():
         world.old.run("create table event_3 partition of event for values in (3); "
@@ -269,6 +326,7 @@ def test_refusals(world):
 def main():
     with World(sys.argv[1]) as world:
         test_deaths(world)
+        test_spool_is_full(world)
         test_joining(world)
         test_one_target_stands(world)
         test_partitions_made_meanwhile(world)

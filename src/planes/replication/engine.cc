@@ -43,6 +43,7 @@ Engine::Engine(EngineConfig config, SchemaSteps steps, Proof& proof, std::shared
       feed_(std::move(shared)),
       shared_(std::make_unique<Shared>()) {
   shared_->throttle.set_limits(config_.throttle);
+  shared_->spool_limit = config_.spool_limit;
 }
 
 Engine::~Engine() {

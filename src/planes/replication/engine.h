@@ -98,6 +98,9 @@ class Engine {
   void throttle(const ThrottleLimits& limits, const std::string& pause_reason);
   ThrottleLimits throttle_limits() const;
 
+  // How many received bytes may wait, from now on.
+  void allow_spool(std::int64_t bytes);
+
   // Publishes what the stream out of `from` carries, on that side.
   Result<void> publish(SideName from, pg::Connection& source) const;
   // Ends the stream out of the new side for good, and takes `tables` out of the one out of the old.

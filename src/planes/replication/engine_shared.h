@@ -2,6 +2,7 @@
 // What the files of Engine share, and nobody else.
 
 #include <array>
+#include <atomic>
 #include <mutex>
 
 #include "planes/replication/engine.h"
@@ -29,6 +30,7 @@ struct Engine::Shared {
   CopyThrottle throttle;
   Guarded<std::array<std::unique_ptr<Stream>, 2>> streams;
   Guarded<std::array<std::optional<WalStanding>, 2>> wal;  // by side
+  std::atomic<std::int64_t> spool_limit{0};
   std::mutex making_opposite;
   std::mutex making_feed;
   // Receives already, though nothing is applied that follows `start`.

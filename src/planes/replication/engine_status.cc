@@ -95,6 +95,10 @@ nlohmann::json stream_json(const Stream* stream) {
                          {"batches_beside", status.batches_beside},
                          {"batches_again", status.batches_again}};
   json["spool"] = spool_json(status.spool, status.in_progress, status.is_only_copy);
+  if (status.full) {
+    json["spool"]["alarm"] = status.full->alarm;
+    json["spool"]["remedy"] = status.full->remedy;
+  }
   if (!status.readers.empty()) json["shared_with"] = readers_json(status);
   if (status.misfit) json["misfit"] = misfit_json(*status.misfit);
   for (const auto& note : status.ddl) json["ddl"].push_back(ddl_json(note));

@@ -123,7 +123,7 @@ ReceiverConfig Engine::receiver_config(SideName from, const StreamRecord& record
       .url = url(from),
       .publication = publication(from),
       .identity = {.slot = record.slot, .system_id = record.system_id, .timeline = record.timeline},
-      .spool_limit = config_.spool_limit,
+      .spool_limit = shared_->spool_limit,
       .share = is_shared(from) ? config_.share : ""};
 }
 
@@ -222,6 +222,15 @@ void Engine::set_schema_error(SideName from, std::optional<Error> error) {
   if (is_wrong) running->stop();
   const bool has_failed = running->status().state == StreamState::kFailed;
   if (was_wrong && !is_wrong && !has_failed) running->start();
+}
+
+void Engine::allow_spool(std::int64_t bytes) {
+  shared_->spool_limit = bytes;
+  for (const auto from : {SideName::kOld, SideName::kNew}) {
+    if (Stream* running = stream(from)) running->allow_spool(bytes);
+  }
+  const auto early = shared_->early.with([](const auto& now) { return now.feed; });
+  if (early) early->allow(config_.name, bytes);
 }
 
 Result<void> Engine::prepare_opposite() {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <ranges>
 
 #include "planes/replication/shared_slot.h"
 
@@ -42,12 +43,53 @@ Result<void> Feed::open(const ReceiverConfig& config, pg::Lsn applied) {
   }
   log_.add_reader(config.migration);
   log_.set_durable(config.migration, applied);
-  open_.insert(config.migration);
-  auto& limit = signals_.spool_limit;
-  limit = open_.size() == 1 ? config.spool_limit : std::min(limit.load(), config.spool_limit);
+  const auto allowed = allowed_.find(config.migration);
+  open_[config.migration] = allowed == allowed_.end() ? config.spool_limit : allowed->second;
+  set_limit();
   const bool has_it = is_shared || (config_.identity == config.identity && log_.covers(applied));
   if (!is_receiving() || !has_it) TRY_VOID(start_receiving(config, applied));
   return is_shared ? check_shared(config, applied) : Result<void>();
+}
+
+void Feed::set_limit() {
+  if (!open_.empty()) signals_.spool_limit = std::ranges::min(open_ | std::views::values);
+}
+
+void Feed::allow(const std::string& migration, std::int64_t spool_limit) {
+  const std::lock_guard lock(mutex_);
+  allowed_[migration] = spool_limit;
+  const auto reader = open_.find(migration);
+  if (reader != open_.end()) reader->second = spool_limit;
+  set_limit();
+}
+
+std::optional<Feed::Full> Feed::full() const {
+  const auto unread = log_.unread();
+  const auto limit = signals_.spool_limit.load();
+  if (limit == 0 || unread <= limit) return std::nullopt;
+  std::string slowest;
+  for (const auto& [reader, reading] : log_.readers()) {
+    if (log_.standing(reader).unread == unread) slowest = reader;
+  }
+  Full full{
+      .alarm = fmt::format("receiving stands: {} kB wait in the spool for {}, and no more than "
+                           "{} kB may",
+                           unread / 1000, slowest, limit / 1000),
+      .remedy =
+          "1. Bring its target back, or see why applying is behind: receiving goes on by "
+          "itself.\n"};
+  if (share_.empty()) {
+    full.remedy += "2. Raise its spool_mb, then: banyan migrate start " + slowest;
+    return full;
+  }
+  full.alarm += "; all that share " + share_ + " wait";
+  full.remedy += fmt::format(
+      "2. Take it out of the share: banyan migrate cancel {0}. The others go on at once, also when "
+      "its "
+      "target does not answer: then cancel again later.\n"
+      "3. Raise spool_mb of all that share {1}, then banyan migrate start for each of them.",
+      slowest, share_);
+  return full;
 }
 
 Result<void> Feed::check_shared(const ReceiverConfig& config, pg::Lsn applied) const {
@@ -97,6 +139,7 @@ Result<void> Feed::receive(const std::stop_token& stop) {
 void Feed::close(const std::string& migration) {
   const std::lock_guard lock(mutex_);
   open_.erase(migration);
+  set_limit();
   if (!open_.empty()) return;
   stop_receiving();
   log_.close();
@@ -120,6 +163,7 @@ Result<void> Feed::leave(const std::string& migration,
   TRY(const bool is_anybody_left, unlist());
   log_.remove_reader(migration);
   open_.erase(migration);
+  set_limit();
   if (is_anybody_left) return {};
   stop_receiving();
   log_.close();

@@ -16,7 +16,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <set>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -37,6 +37,14 @@ class Feed {
   // The stream of migration `config.migration` reads from now on, beginning behind `applied`.
   // kConflict when what it needs is not there, or the shared slot is not its own any more.
   Result<void> open(const ReceiverConfig& config, pg::Lsn applied);
+  // How many bytes may wait while this one reads, whatever open() says; the least of all counts.
+  void allow(const std::string& migration, std::int64_t spool_limit);
+  // What people must know when as much waits as may: nothing more is received.
+  struct Full {
+    std::string alarm;
+    std::string remedy;
+  };
+  std::optional<Full> full() const;
   // It does not read for now. After the last one nothing is received.
   void close(const std::string& migration);
   // The log of this generation is damaged: what is lost is asked for again.
@@ -63,6 +71,7 @@ class Feed {
 
  private:
   bool is_receiving() const;
+  void set_limit();
   void stop_receiving();
   Result<void> start_receiving(const ReceiverConfig& config, pg::Lsn applied);
   Result<pg::Lsn> shared_beginning(const ReceiverConfig& config, pg::Lsn applied);
@@ -72,8 +81,9 @@ class Feed {
   const std::filesystem::path spool_;
   const std::string share_;
   std::mutex membership_;
-  std::mutex mutex_;  // of what follows up to the log
-  std::set<std::string> open_;
+  std::mutex mutex_;                          // of what follows up to the log
+  std::map<std::string, std::int64_t> open_;  // and what each allows to wait
+  std::map<std::string, std::int64_t> allowed_;
   std::optional<LogIdentity> slot_;  // of a shared feed
   ReceiverConfig config_;            // constant while receiving
   ReceivedLog log_;

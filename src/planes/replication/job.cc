@@ -261,6 +261,19 @@ Result<json> Job::status() {
   return out;
 }
 
+Result<void> Job::adopt(const json& config) {
+  const auto bytes = config.value("/spool/limit_bytes"_json_pointer, config_.spool_limit);
+  std::ifstream file(directory_ / "config.json");
+  auto kept = json::parse(file, nullptr, false);
+  if (kept.is_discarded()) return failure(Code::kInternal, "the configuration is not readable");
+  if (kept.value("/spool/limit_bytes"_json_pointer, config_.spool_limit) != bytes) {
+    kept["spool"]["limit_bytes"] = bytes;
+    TRY_VOID(write_config(directory_, kept));
+  }
+  engine_.allow_spool(bytes);
+  return {};
+}
+
 Result<json> Job::throttle(const json& limits) {
   const auto reason = limits.value("pause", false) ? "it was asked to" : "";
   engine_.throttle(parse_throttle(limits, engine_.throttle_limits()), reason);

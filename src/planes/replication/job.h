@@ -37,6 +37,9 @@ class Job {
 
   // Begins or resumes in the background; nothing when it runs already or has ended for good.
   void start();
+  // From now on, and when the role resumes it: the settings of `config` that may change meanwhile
+  // (spool.limit_bytes).
+  Result<void> adopt(const nlohmann::json& config);
   // Ends all threads; the migration stays resumable.
   void stop();
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <thread>
+#include <utility>
 
 #include "base/fail_point.h"
 #include "base/log.h"
@@ -174,7 +175,12 @@ Result<void> Receiver::handle(const pg::StreamMessage& message) {
 Result<void> Receiver::flush() {
   signals_.received = std::max(position_, log_.end()).value();
   TRY_VOID(wait_for_room(log_.flush()));
-  is_over_limit_ = log_.unread() > signals_.spool_limit;
+  const bool was_over_limit = std::exchange(is_over_limit_, log_.unread() > signals_.spool_limit);
+  if (is_over_limit_ && !was_over_limit) {
+    log_error("receiving stands", {{"migration", config_.migration},
+                                   {"error", "as much waits in the spool as may"},
+                                   {"unread_bytes", log_.unread()}});
+  }
   return {};
 }
 

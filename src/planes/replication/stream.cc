@@ -1,4 +1,5 @@
 #include "planes/replication/stream.h"
+
 #include <algorithm>
 
 #include "base/fail_point.h"
@@ -104,6 +105,7 @@ StreamStatus Stream::status() const {
   const auto& feed = feed_->signals();
   status.received = pg::Lsn(feed.received.load());
   status.spool = feed_->log().standing(config_.receiver.migration);
+  status.full = feed_->full();
   if (!feed_->share().empty()) status.readers = feed_->log().readers();
   status.in_progress = signals_.in_progress;
   status.is_only_copy = feed.confirmed > signals_.durable;

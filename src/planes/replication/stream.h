@@ -53,6 +53,7 @@ struct StreamStatus {
   std::int64_t alarms_total = 0;
   std::deque<Alarm> alarms;
   LogStanding spool;
+  std::optional<Feed::Full> full;
   std::map<std::string, LogReading> readers;  // of a shared feed, by migration
   std::uint64_t in_progress = 0;              // transactions that wait for their commit
   bool is_only_copy = false;  // the source has forgotten what the target does not have yet
@@ -80,6 +81,7 @@ class Stream {
                         const std::function<Result<void>()>& body);
   // The change of the schema before which applying has stopped.
   std::optional<DdlTransaction> ddl_stop() const;
+  void allow_spool(std::int64_t bytes) { feed_->allow(config_.receiver.migration, bytes); }
   // The source has to keep too much of its log: tell it that what is fsynced here is safe.
   void set_wal_short(bool is_short) { feed_->signals().is_wal_short = is_short; }
 
