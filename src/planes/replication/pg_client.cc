@@ -10,8 +10,6 @@
 #include <filesystem>
 #include <sstream>
 
-#include "base/percent.h"
-
 extern char** environ;
 
 namespace banyan::replication {
@@ -68,17 +66,6 @@ Result<Finished> run_program(const std::vector<std::string>& command,
   while (waitpid(pid, &finished.status, 0) < 0 && errno == EINTR) {
   }
   return finished;
-}
-
-std::string take_password(std::string url, std::vector<std::string>& settings) {
-  const auto scheme = url.find("://");
-  if (scheme == std::string::npos) return url;
-  const auto authority = scheme + 3;
-  const auto at = url.rfind('@', url.find('/', authority));
-  const auto colon = url.find(':', authority);
-  if (at == std::string::npos || at < authority || colon >= at) return url;
-  settings.push_back("PGPASSWORD=" + percent_decoded(url.substr(colon + 1, at - colon - 1)));
-  return url.erase(colon, at - colon);
 }
 
 int major_of(const std::string& pg_dump) {

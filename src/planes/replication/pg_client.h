@@ -18,9 +18,6 @@ struct Finished {
 Result<Finished> run_program(const std::vector<std::string>& command,
                              const std::vector<std::string>& settings);
 
-// Moves the password of a URL into `settings`; gives the URL without it.
-std::string take_password(std::string url, std::vector<std::string>& settings);
-
 // The newest pg_dump at least as new as the server: BANYAN_PG_BIN, PATH, /usr/lib/postgresql/*/bin.
 Result<std::string> find_pg_dump(int server_major);
 

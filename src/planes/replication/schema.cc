@@ -232,7 +232,9 @@ Result<void> SchemaCopy::dump_section(const std::string& tool, const std::string
   command.push_back("--section=" + (section == kTypes ? "pre-data" : section));
   command.push_back("--file=" + path(section) + ".part");
   if (!snapshot.empty()) command.push_back("--snapshot=" + snapshot);
-  command.push_back("--dbname=" + take_password(options_.source_url, settings));
+  TRY(const auto address, pg::tool_address(options_.source_url));
+  command.push_back("--dbname=" + address.conninfo);
+  if (!address.password.empty()) settings.push_back("PGPASSWORD=" + address.password);
   TRY(const auto finished, run_program(command, settings));
   if (finished.status != 0) {
     const auto code = lost_the_server(finished.output) ? Code::kUnavailable : Code::kInternal;

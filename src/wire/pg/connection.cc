@@ -13,8 +13,62 @@ namespace {
 // Options of the start packet win over those of the role and of the database.
 constexpr std::string_view kPinned =
     "-c datestyle=ISO -c intervalstyle=postgres -c extra_float_digits=3 -c bytea_output=hex "
-    "-c row_security=off -c statement_timeout=0 -c idle_in_transaction_session_timeout=0 "
-    "-c search_path=";
+    "-c row_security=off -c statement_timeout=0 -c lock_timeout=0 "
+    "-c idle_in_transaction_session_timeout=0 "
+    "-c default_transaction_isolation=read\\ committed -c search_path=";
+
+// Those that not every server knows cannot stand in the start packet.
+std::string newer_pins(int server_version) {
+  std::string pins;
+  if (server_version >= 140000) pins += "set idle_session_timeout = 0;";
+  if (server_version >= 170000) pins += "set transaction_timeout = 0;";
+  return pins;
+}
+
+std::string trimmed(std::string_view text) {
+  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.remove_suffix(1);
+  return std::string(text);
+}
+
+// What libpq quotes may be a piece of a password, unless it is the name of a setting.
+std::string without_values(const std::string& message) {
+  const auto quote = message.find('"');
+  if (quote == std::string::npos || message.starts_with("invalid URI query parameter") ||
+      message.starts_with("invalid connection option"))
+    return message;
+  return trimmed(message.substr(0, quote));
+}
+
+// What helps, by words of the message: libpq gives no code for a session that did not begin.
+struct Refusal {
+  std::string_view words;
+  std::string_view way;
+};
+constexpr Refusal kRefusals[] = {
+    {"password",
+     "The password of the address is wrong or missing: correct it (special characters "
+     "%-encoded), or put it into ~/.pgpass of the user who runs banyan."},
+    {"translate host name", "Correct the host: no machine has this name here."},
+    {"pg_hba.conf",
+     "Add a line for this user, database and address to pg_hba.conf of the server, "
+     "then there: select pg_reload_conf();"},
+    {"SSL", "Make both ends agree: sslmode in the address, ssl and certificates of the server."},
+    {"certificate", "Name the right certificates: sslrootcert, sslcert and sslkey in the address."},
+    {"does not exist", "Correct the name in the address, or create what is missing."},
+    {"too many", "End sessions, or raise max_connections."},
+    {"remaining connection slots", "End sessions, or raise max_connections."},
+    {"starting up", "Wait: the server is starting."},
+    {"refused", "Start the server, or correct host and port; listen_addresses must include it."},
+    {"No such file", "Start the server, or correct the socket's folder (unix_socket_directories)."},
+    {"time", "Look whether a firewall stands between, and whether host and port are right."},
+};
+
+std::string way_out(std::string_view message) {
+  for (const auto& [words, way] : kRefusals) {
+    if (message.contains(words)) return fmt::format("1. {}\n2. ", way);
+  }
+  return "";
+}
 
 struct Settings {
   std::vector<std::string> keywords;
@@ -41,12 +95,17 @@ struct Settings {
 };
 
 Result<Settings> parse_settings(std::string_view conninfo) {
+  constexpr std::string_view kForms =
+      "1. As a URL: postgresql://user@host:5432/database (in a password, @ : / % # ? are written "
+      "%40 %3A %2F %25 %23 %3F)\n2. As words: host=.. port=.. user=.. dbname=..";
   char* message = nullptr;
   PQconninfoOption* parsed = PQconninfoParse(std::string(conninfo).c_str(), &message);
   const std::unique_ptr<char, decltype(&PQfreemem)> message_owner(message, &PQfreemem);
   if (parsed == nullptr) {
-    return failure(Code::kInvalidArgument, fmt::format("not a PostgreSQL address: {}",
-                                                       message ? message : "out of memory"));
+    const std::string what = message != nullptr ? trimmed(message) : "out of memory";
+    return std::unexpected(
+        Error(Code::kInvalidArgument, "not a PostgreSQL address: " + without_values(what))
+            .with_remedy(std::string(kForms)));
   }
   Settings settings;
   for (const PQconninfoOption* option = parsed; option->keyword != nullptr; ++option) {
@@ -67,11 +126,6 @@ void pin(Settings& settings, const ConnectOptions& options) {
   settings.set_default("keepalives_count", "3");
   settings.set_default("tcp_user_timeout", "30000");
   if (options.replication == Replication::kDatabase) settings.set("replication", "database");
-}
-
-std::string trimmed(std::string_view text) {
-  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.remove_suffix(1);
-  return std::string(text);
 }
 
 std::string field(const pg_result* result, int code) {
@@ -175,9 +229,15 @@ Result<Connection> Connection::open(std::string_view conninfo_or_url,
   PGconn* conn = connection.conn_.get();
   if (conn == nullptr) return failure(Code::kInternal, "out of memory");
   if (PQstatus(conn) != CONNECTION_OK) {
-    return failure(Code::kUnavailable, trimmed(PQerrorMessage(conn)), Retry::kSafe);
+    const auto message = trimmed(PQerrorMessage(conn));
+    return std::unexpected(
+        Error(Code::kUnavailable, message, Retry::kSafe)
+            .with_remedy(fmt::format("{}psql 'host={} port={} user={} dbname={}'", way_out(message),
+                                     PQhost(conn), PQport(conn), PQuser(conn), PQdb(conn))));
   }
   PQsetNoticeProcessor(conn, [](void*, const char*) {}, nullptr);
+  const auto pins = newer_pins(PQserverVersion(conn));
+  if (!pins.empty() && options.replication == Replication::kNo) TRY_VOID(connection.exec(pins));
   return connection;
 }
 
@@ -335,6 +395,24 @@ std::string quote_literal(std::string_view text) {
 
 std::string quote_qualified(std::string_view schema, std::string_view name) {
   return quote_ident(schema) + '.' + quote_ident(name);
+}
+
+Result<ToolAddress> tool_address(std::string_view conninfo_or_url) {
+  TRY(const auto settings, parse_settings(conninfo_or_url));
+  ToolAddress address;
+  for (std::size_t i = 0; i < settings.keywords.size(); ++i) {
+    if (settings.keywords[i] == "password") {
+      address.password = settings.values[i];
+      continue;
+    }
+    std::string quoted;
+    for (const char c : settings.values[i]) {
+      if (c == '\'' || c == '\\') quoted += '\\';
+      quoted += c;
+    }
+    address.conninfo += fmt::format("{}='{}' ", settings.keywords[i], quoted);
+  }
+  return address;
 }
 
 std::string without_password(std::string_view conninfo_or_url) {

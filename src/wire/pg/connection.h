@@ -3,7 +3,7 @@
 //
 // Every session is pinned to the same formats whatever the role, database or server default says:
 // datestyle=ISO, intervalstyle=postgres, extra_float_digits=3, bytea_output=hex, UTF8 on the wire,
-// row_security=off, statement_timeout=0, idle_in_transaction_session_timeout=0, search_path=''.
+// row_security=off, every timeout 0, read committed, search_path=''.
 // So write schema-qualified names. A failed call keeps its SQLSTATE in last_sqlstate() and in the
 // message ("... [42P01]"); after kUnavailable the session is dead: open another one.
 
@@ -149,6 +149,13 @@ std::string quote_literal(std::string_view text);
 std::string quote_qualified(std::string_view schema, std::string_view name);
 // What can be done after a server error: from its SQLSTATE.
 Code code_from_sqlstate(std::string_view sqlstate);
+// For another program: an address without its password, which goes into its environment, because
+// arguments are readable by everyone on a machine.
+struct ToolAddress {
+  std::string conninfo;
+  std::string password;
+};
+Result<ToolAddress> tool_address(std::string_view conninfo_or_url);
 // The connection string without its password, for messages.
 std::string without_password(std::string_view conninfo_or_url);
 
