@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "planes/replication/job.h"
 #include "planes/replication/preflight.h"
+#include "planes/replication/readdress.h"
 #include "planes/replication/replication_metrics.h"
 #include "planes/replication/split_ends.h"
 #include "planes/replication/split_plan.h"
@@ -49,9 +50,10 @@ class Jobs {
 
   Result<std::shared_ptr<Job>> start(const std::string& name, const json& config) {
     if (auto known = find(name)) {
-      if (config.contains("spool")) TRY_VOID(known.value()->adopt(config));
-      known.value()->start();
-      return known;
+      TRY(const auto job, moved_along(name, *known, config));
+      if (config.contains("spool")) TRY_VOID(job->adopt(config));
+      job->start();
+      return job;
     }
     if (name.empty() || name.find_first_of("/.") != std::string::npos) {
       return failure(Code::kInvalidArgument, "a migration's name has no dots and slashes");
@@ -68,12 +70,8 @@ class Jobs {
     TRY(const auto job, find(name));
     TRY(json out, job->complete(copies));
     if (!job->has_copies() || copies == Job::Copies::kEnd) return out;
-    std::ifstream file(root_ / name / "config.json");
-    const auto config = json::parse(file, nullptr, false);
-    if (config.is_discarded()) return failure(Code::kInternal, "the configuration is not readable");
-    jobs_.with([&](Map& jobs) { jobs.erase(name); });
-    job->stop();
-    TRY_VOID(add(name, config));
+    TRY(const auto config, stored_config(name));
+    TRY_VOID(replace(name, *job, config));
     return out;
   }
 
@@ -112,6 +110,33 @@ class Jobs {
 
  private:
   using Map = std::map<std::string, std::shared_ptr<Job>>;
+
+  Result<json> stored_config(const std::string& name) const {
+    std::ifstream file(root_ / name / "config.json");
+    auto config = json::parse(file, nullptr, false);
+    if (config.is_discarded()) return failure(Code::kInternal, "the configuration is not readable");
+    return config;
+  }
+
+  // The same migration by another configuration.
+  Result<std::shared_ptr<Job>> replace(const std::string& name, Job& job, const json& config) {
+    jobs_.with([&](Map& jobs) { jobs.erase(name); });
+    job.stop();
+    return add(name, config);
+  }
+
+  // The job, made anew when the addresses of its databases are others than before.
+  Result<std::shared_ptr<Job>> moved_along(const std::string& name, const std::shared_ptr<Job>& job,
+                                           const json& wanted) {
+    TRY(const auto stored, stored_config(name));
+    TRY(const auto config, replication::readdressed(name, stored, wanted));
+    if (!config) return job;
+    TRY(const auto parsed, replication::parse_engine_config(name, *config));
+    TRY_VOID(shared_feed(parsed));
+    TRY_VOID(replication::write_config(root_ / name, *config));
+    log_info("the databases have other addresses", {{"migration", name}});
+    return replace(name, *job, *config);
+  }
 
   Result<std::shared_ptr<replication::Feed>> shared_feed(const replication::EngineConfig& config) {
     if (config.share.empty()) return std::shared_ptr<replication::Feed>();

@@ -70,7 +70,7 @@ class SlotCheck {
                 "1. Make a new slot and copy only what differs: banyan migrate repair {0}{1}\n"
                 "2. Before a switch: banyan migrate cancel {0}, and create it anew.\n"
                 "3. If the address or the disk is the wrong one: put it right, then "
-                "banyan migrate start {0}",
+                "banyan migrate create {0}",
                 config_.migration,
                 config_.share.empty() ? "" : ", and then each other split that shares it")));
   }
