@@ -206,7 +206,8 @@ Finding found_in(std::string id, Severity severity, std::string title,
   Finding finding{std::move(id), severity, std::move(title), "", "", answer->empty()};
   for (std::size_t row = 0; row < answer->size(); row++) {
     finding.detail += (row > 0 ? "; " : "") + answer->str(row, 0);
-    if (!answer->text(row, 1).empty()) finding.fix_sql += answer->str(row, 1) + "\n";
+    const auto fix = answer->str(row, 1) + "\n";
+    if (fix.size() > 1 && !finding.fix_sql.contains(fix)) finding.fix_sql += fix;
   }
   return finding;
 }
