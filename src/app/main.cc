@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "app/cli.h"
+#include "app/usage.h"
 
 namespace {
 
@@ -40,8 +43,10 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    const int code = app.exit(error);
-    return code == 0 ? 0 : banyan::exit_status(banyan::Exit::kError);
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    const std::vector<std::string> words(argv + 1, argv + argc);
+    cli.as_json = std::ranges::find(words, "--json") != words.end();
+    return banyan::exit_status(cli.show(banyan::usage_error(app, words, error.what())));
   }
   return banyan::exit_status(cli.exit);
 }
