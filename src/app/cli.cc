@@ -14,14 +14,7 @@ using nlohmann::json;
 namespace {
 
 Exit exit_for(Code code) {
-  switch (code) {
-    case Code::kConflict:
-      return Exit::kPrecondition;
-    case Code::kPermission:
-      return Exit::kUnconfirmed;
-    default:
-      return Exit::kError;
-  }
+  return code == Code::kConflict ? Exit::kPrecondition : Exit::kError;
 }
 
 json error_json(const Error& error) {
@@ -32,8 +25,13 @@ json error_json(const Error& error) {
 }
 
 // The sentences of a remedy that is written as "1. Do this. 2. Or that."; else the whole of it.
-std::vector<std::string> ways_out(std::string_view remedy) {
+// What stands before the first number is said by `lead`.
+std::vector<std::string> ways_out(std::string_view remedy, std::string& lead) {
   std::vector<std::string> ways;
+  if (const auto first = remedy.find("\n1. "); first != std::string_view::npos) {
+    lead = remedy.substr(0, first);
+    remedy.remove_prefix(first + 1);
+  }
   if (remedy.starts_with("1. ")) remedy.remove_prefix(3);
   while (!remedy.empty()) {
     const auto next = fmt::format("{}. ", ways.size() + 2);
@@ -56,9 +54,7 @@ Exit Cli::show(const Error& error) const {
     fmt::print("{}\n", error_json(error).dump(2));
   } else {
     fmt::print(stderr, "error: {}\n", error.message());
-    int number = 0;
-    for (const auto& way : ways_out(error.remedy()))
-      fmt::print(stderr, "   {}  {}\n", ++number, way);
+    print_ways(stderr, error.remedy());
   }
   return exit_for(error.code());
 }
@@ -97,6 +93,14 @@ std::string human_seconds(double seconds) {
 
 void print_field(std::string_view label, std::string_view value) {
   fmt::print("  {:<22} {}\n", label, value);
+}
+
+void print_ways(FILE* to, std::string_view remedy) {
+  std::string lead;
+  const auto ways = ways_out(remedy, lead);
+  if (!lead.empty()) fmt::print(to, "   {}\n", lead);
+  int number = 0;
+  for (const auto& way : ways) fmt::print(to, "   {}  {}\n", ++number, way);
 }
 
 void print_names(const char* label, const json& names) {

@@ -3,6 +3,7 @@
 // role, and how results and errors are shown. Verbs return an Exit; nothing here exits.
 
 #include <CLI/CLI.hpp>
+#include <cstdio>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -41,6 +42,8 @@ std::string human_bytes(double bytes);
 std::string human_seconds(double seconds);
 // "  label   value" with the labels of one block aligned.
 void print_field(std::string_view label, std::string_view value);
+// The numbered ways out of an Error's remedy.
+void print_ways(FILE* to, std::string_view remedy);
 // A field of several lines: the label stands before the first one only.
 void print_names(const char* label, const nlohmann::json& names);
 

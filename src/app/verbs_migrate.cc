@@ -68,7 +68,7 @@ Exit verify(const Cli& cli, const std::string& name, bool is_incremental) {
   if (!out) return cli.show(out.error());
   const bool equal = out->value("equal", false);
   cli.show(*out, print_verification);
-  if (equal && !cli.as_json) fmt::print("Next: banyan migrate switch {}\n", name);
+  if (!cli.as_json) fmt::print("Next: {}\n", out->value("next", ""));
   return equal ? Exit::kOk : Exit::kInconclusive;
 }
 
@@ -152,18 +152,18 @@ Result<ActEnd> follow(const Cli& cli, const std::string& name, const std::string
 
 Exit conclude(const Cli& cli, const std::string& name, const std::string& to, const ActEnd& end) {
   const bool moved = end.conclusion.value("moved", false);
-  if (cli.as_json) {
-    fmt::print("{}\n", json{{"moved", moved},
-                            {"why", end.conclusion.value("why", "")},
-                            {"hold", end.release},
-                            {"events", end.events}}
-                           .dump(2));
-  } else if (moved) {
-    print_moved(name, to, end.release);
-  } else {
-    print_aborted(name, to, end.conclusion);
-  }
+  json out = {{"moved", moved},
+              {"why", end.conclusion.value("why", "")},
+              {"hold", end.release},
+              {"events", end.events}};
+  if (const auto closed = closed_ms(end.events)) out["closed_ms"] = *closed;
+  if (!moved && !cli.as_json) print_aborted(name, to, end.conclusion);
+  if (moved || cli.as_json) cli.show(out, [&](const json&) { print_moved(name, to, out); });
   return moved ? Exit::kOk : Exit::kAborted;
+}
+
+bool all_green(const json& gates) {
+  return std::ranges::all_of(gates, [](const json& gate) { return gate.value("green", false); });
 }
 
 Exit cut_over(const Cli& cli, const std::string& name, const std::string& to, bool dry_run) {
@@ -175,11 +175,13 @@ Exit cut_over(const Cli& cli, const std::string& name, const std::string& to, bo
       fmt::print("No change: the {}.\n", out.value("note", ""));
     });
   if (!cli.as_json) print_gates(started->at("gates"));
-  if (dry_run)
-    return cli.show(*started, [&](const json&) {
-      print_steps(started->value("steps", json::array()));
+  if (dry_run) {
+    cli.show(*started, [&](const json& out) {
+      print_steps(out.value("steps", json::array()));
       fmt::print("Dry run: nothing was done.\n");
     });
+    return all_green(started->at("gates")) ? Exit::kOk : Exit::kPrecondition;
+  }
   const auto end = follow(cli, name, started->at("act_id"));
   if (!end) return cli.show(end.error());
   return conclude(cli, name, to, *end);
@@ -226,9 +228,11 @@ Exit complete(const Cli& cli, const std::string& name, const CompleteOptions& op
     std::fflush(stdout);
     std::getline(std::cin, typed);
   }
-  if (typed != name)
-    return cli.show(Error(Code::kPermission, "the migration's name was not typed")
-                        .with_remedy("banyan migrate complete " + name + " --confirm " + name));
+  if (typed != name) {
+    cli.show(Error(Code::kPermission, "the migration's name was not typed")
+                 .with_remedy("banyan migrate complete " + name + " --confirm " + name));
+    return Exit::kUnconfirmed;
+  }
   const std::string copies = options.ends_copies ? "end" : "keep";
   const auto out =
       cli.control("migrate.complete", {{"name", name}, {"typed", typed}, {"copies", copies}}, 120s);

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <cstdlib>
+
 #include "app/cli.h"
 #include "app/views.h"
 
@@ -24,6 +26,17 @@ std::string note_of(const json& event) {
                        detail.value("longest_hold_ms", 0L), detail.value("refused", 0L),
                        detail.value("failed", 0L));
   return detail.value("note", "");
+}
+
+constexpr long kMsOfDay = 24L * 3600 * 1000;
+
+// Of "2026-11-21T11:08:28.665Z".
+long ms_of_day(const std::string& time) {
+  if (time.size() < 23) return 0;
+  const auto number = [&](std::size_t at, std::size_t digits) {
+    return std::strtol(time.substr(at, digits).c_str(), nullptr, 10);
+  };
+  return ((number(11, 2) * 60 + number(14, 2)) * 60 + number(17, 2)) * 1000 + number(20, 3);
 }
 
 // A label before the first line of a text, and its further lines below.
@@ -71,12 +84,30 @@ void print_event(const json& event) {
   std::fflush(stdout);
 }
 
-void print_moved(const std::string& name, const std::string& to, const json& release) {
-  fmt::print(
-      "{}.  {} requests waited at most {} ms. Nothing was lost.\nUndo (keeps all new writes):  "
-      "banyan migrate {} {}\n",
-      to == "new" ? "SWITCHED" : "REVERSED", release.value("held", 0L),
-      release.value("longest_hold_ms", 0L), to == "new" ? "reverse" : "switch", name);
+std::optional<long> closed_ms(const json& events) {
+  std::optional<long> fenced;
+  std::optional<long> opened;
+  for (const json& event : events) {
+    if (event.value("kind", "") != "outcome") continue;
+    const std::string step = event.value("step", "");
+    const long ended = ms_of_day(event.value("time", ""));
+    if (step == "fence") fenced = ended - event.at("detail").value("us", 0L) / 1000;
+    if (step == "open") opened = ended;
+  }
+  if (!fenced || !opened) return std::nullopt;
+  return *opened - *fenced + (*opened < *fenced ? kMsOfDay : 0);
+}
+
+void print_moved(const std::string& name, const std::string& to, const json& out) {
+  fmt::print("{}.", to == "new" ? "SWITCHED" : "REVERSED");
+  if (out.contains("closed_ms"))
+    fmt::print("  The database refused writes for {} ms.", out.value("closed_ms", 0L));
+  const json hold = out.value("hold", json::object());
+  if (hold.value("held", 0L) > 0)
+    fmt::print("  {} requests waited at most {} ms.", hold.value("held", 0L),
+               hold.value("longest_hold_ms", 0L));
+  fmt::print("  Nothing was lost.\nUndo (keeps all new writes):  banyan migrate {} {}\n",
+             to == "new" ? "reverse" : "switch", name);
 }
 
 void print_aborted(const std::string& name, const std::string& to, const json& conclusion) {

@@ -46,6 +46,14 @@ void print_proven(const json& proven) {
     fmt::print("  and {} tables more, see --json\n", tables.size() - kTablesTold);
 }
 
+std::string_view verdict_of(const json& out) {
+  if (out.value("equal", false)) return "EQUAL. Both sides hold the same.";
+  const std::string database = out.value("database", json::object()).value("state", "equal");
+  if (database == "failed") return "INCONCLUSIVE. The databases were not compared.";
+  if (database == "running") return "INCONCLUSIVE. Still at work; ask again.";
+  return "NOT EQUAL.";
+}
+
 }  // namespace
 
 void print_differences(const json& tables) {
@@ -64,6 +72,8 @@ void print_verification(const json& out) {
         fmt::format("{}: {} rows in {} tables{}", database.value("state", ""),
                     database.value("rows", 0L), database.value("tables", json::array()).size(),
                     database.value("scope", "all") == "all" ? "" : ", of what was not proven"));
+    if (database.contains("error")) print_field("", database.value("error", ""));
+    print_ways(stdout, database.value("remedy", ""));
     print_proven(database.value("proven", json::object()));
     print_differences(database.value("tables", json::array()));
   }
@@ -76,7 +86,7 @@ void print_verification(const json& out) {
   if (out.contains("sessions"))
     print_field("sessions", fmt::format("{}: {} sessions", out["sessions"].value("state", ""),
                                         out["sessions"].value("sessions", 0L)));
-  fmt::print("{}\n", out.value("equal", false) ? "EQUAL. Both sides hold the same." : "NOT EQUAL.");
+  fmt::print("{}\n", verdict_of(out));
 }
 
 void print_repair(const json& out) {
@@ -93,8 +103,10 @@ void print_repair(const json& out) {
                               table.value("more", false) ? " or more" : ""));
     }
   }
-  if (state == "failed")
-    fmt::print("FAILED. {}\n{}\n", out.value("error", ""), out.value("remedy", ""));
+  if (state == "failed") {
+    fmt::print("FAILED. {}\n", out.value("error", ""));
+    print_ways(stdout, out.value("remedy", ""));
+  }
   if (state == "equal") fmt::print("EQUAL. There is nothing to repair.\n");
   if (state == "different") fmt::print("Dry run: nothing was written.\n");
   if (state == "running") fmt::print("Still at work; ask again.\n");

@@ -26,8 +26,7 @@ std::string held_by(const json& stream) {
 
 std::string database_line(const json& database) {
   if (database.contains("error") && !database["error"].is_null())
-    return fmt::format("{}: {} {}", database.value("state", "?"), database["error"].dump(),
-                       database.value("remedy", ""));
+    return fmt::format("{}: {}", database.value("state", "?"), database.value("error", "?"));
   const double done = database.value("copied_bytes", 0.0);
   const double total = database.value("total_bytes", 0.0);
   std::string line = fmt::format("{}, {} tables", database.value("state", "?"),
@@ -131,6 +130,7 @@ void print_status(const json& out) {
   if (out.value("created", false) && state != "CANCELLED" && state != "COMPLETED") {
     print_admission(out);
     print_field("database", database_line(out.at("database")));
+    print_ways(stdout, out.at("database").value("remedy", ""));
     for (const auto& [name, files] : out.at("files").items())
       print_field("files " + name, files_line(files));
     if (!out.at("sessions").is_null())

@@ -4,6 +4,7 @@
 // left out, never guessed.
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
 namespace banyan {
@@ -25,7 +26,10 @@ void print_differences(const nlohmann::json& tables);
 void print_refusal(const nlohmann::json& out);
 void print_steps(const nlohmann::json& steps);
 void print_event(const nlohmann::json& event);
-void print_moved(const std::string& name, const std::string& to, const nlohmann::json& release);
+// In milliseconds, from the beginning of the fence to the opening, by the act's events; nothing
+// when it has no such steps.
+std::optional<long> closed_ms(const nlohmann::json& events);
+void print_moved(const std::string& name, const std::string& to, const nlohmann::json& out);
 // To stderr: it is an error.
 void print_aborted(const std::string& name, const std::string& to,
                    const nlohmann::json& conclusion);

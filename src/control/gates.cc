@@ -226,8 +226,9 @@ Parts parts_of(const Sight& sight, const MigrationRecord& record, Wall now) {
   const bool files_are_there =
       std::ranges::all_of(sight.files, [](const auto& f) { return files_follow(f.second); });
   Parts parts;
-  parts.cancelled = record.cancelled;
-  parts.completed = record.completed;
+  const bool is_ending = record.is_ending();
+  parts.cancelled = record.cancelled && !is_ending;
+  parts.completed = record.completed && !is_ending;
   parts.assessed = record.assessed;
   parts.adopted = record.assessed && std::ranges::any_of(sight.gateways, [](const auto& one) {
                     return one.second.value("epoch", 0L) > 0;
@@ -237,9 +238,10 @@ Parts parts_of(const Sight& sight, const MigrationRecord& record, Wall now) {
   parts.verified = is_fresh(record, now) && parts.following;
   parts.new_side_active = record.side == Side::kNew;
   parts.ever_switched = record.ever_switched;
-  parts.blocked = data == "failed" || std::ranges::any_of(sight.files, [](const auto& f) {
-                    return f.second.value("state", "") == "failed";
-                  });
+  parts.blocked =
+      is_ending || data == "failed" || std::ranges::any_of(sight.files, [](const auto& f) {
+        return f.second.value("state", "") == "failed";
+      });
   return parts;
 }
 

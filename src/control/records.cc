@@ -10,15 +10,11 @@ using nlohmann::json;
 namespace {
 
 json to_json(const MigrationRecord& r) {
-  return {{"created", r.created},
-          {"assessed", r.assessed},
-          {"cancelled", r.cancelled},
-          {"completed", r.completed},
-          {"ever_switched", r.ever_switched},
-          {"side", side_name(r.side)},
-          {"verified_at_ms", r.verified_at_ms},
-          {"verified", r.verified},
-          {"adoption", r.adoption},
+  return {{"created", r.created},      {"assessed", r.assessed},
+          {"cancelled", r.cancelled},  {"completed", r.completed},
+          {"removed", r.removed},      {"ever_switched", r.ever_switched},
+          {"side", side_name(r.side)}, {"verified_at_ms", r.verified_at_ms},
+          {"verified", r.verified},    {"adoption", r.adoption},
           {"accepted", r.accepted}};
 }
 
@@ -27,6 +23,7 @@ MigrationRecord from_json(const json& in) {
           .assessed = in.value("assessed", false),
           .cancelled = in.value("cancelled", false),
           .completed = in.value("completed", false),
+          .removed = in.value("removed", true),
           .ever_switched = in.value("ever_switched", false),
           .side = in.value("side", "old") == "new" ? Side::kNew : Side::kOld,
           .verified_at_ms = in.value("verified_at_ms", std::int64_t{0}),

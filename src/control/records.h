@@ -19,12 +19,17 @@ struct MigrationRecord {
   bool assessed = false;
   bool cancelled = false;
   bool completed = false;
+  bool removed = false;  // cancelled or completed, and nothing of it is left to be taken away
   bool ever_switched = false;
   migration::Side side = migration::Side::kOld;
   std::int64_t verified_at_ms = 0;  // wall clock; 0 = never
   nlohmann::json verified;          // what was compared
   nlohmann::json adoption;          // what was compared through the gateway; null: no route moves
   nlohmann::json accepted = nlohmann::json::array();  // findings a person chose to go on despite
+
+  bool is_under_way() const { return created && !cancelled && !completed; }
+  // A cancel or complete that failed on its way: nothing but itself, asked again, may follow.
+  bool is_ending() const { return (cancelled || completed) && !removed; }
 };
 
 class Records {

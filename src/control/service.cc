@@ -1,5 +1,8 @@
 #include "control/service.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <algorithm>
 
 #include "base/log.h"
@@ -28,11 +31,13 @@ std::string name_in(const json& in) {
 Result<spec::Migration> find_migration(const spec::Spec& spec, const std::string& name) {
   const auto found = spec.migrations.find(name);
   if (found != spec.migrations.end()) return found->second;
-  std::string known;
-  for (const auto& [other, ignored] : spec.migrations) known += " " + other;
+  std::vector<std::string> known;
+  for (const auto& [other, ignored] : spec.migrations) known.push_back(other);
   return std::unexpected(
       Error(Code::kNotFound, "no migration is called " + name)
-          .with_remedy("the spec declares:" + (known.empty() ? " none" : known)));
+          .with_remedy(known.empty()
+                           ? "Declare one under `migrations` in the spec."
+                           : fmt::format("Those of the spec: {}", fmt::join(known, ", "))));
 }
 
 std::int64_t epoch_of(const json& gateway) {
@@ -75,11 +80,43 @@ long files_compared(const json& verified) {
   return files;
 }
 
-Error not_green(const std::vector<migration::Gate>& gates) {
+Error not_green(const std::vector<migration::Gate>& gates, const std::string& name) {
   std::string red;
-  for (const auto& gate : gates)
-    if (!gate.green) red += (red.empty() ? "" : "; ") + gate.name + ": " + gate.seen;
-  return Error(Code::kConflict, "not every precondition holds: " + red);
+  std::string first = "banyan migrate status " + name;
+  for (const auto& gate : gates) {
+    if (gate.green) continue;
+    red += (red.empty() ? "" : "; ") + gate.name + ": " + gate.seen;
+    if (gate.name == "verified") first = "banyan migrate verify " + name;
+  }
+  return Error(Code::kConflict, "not every precondition holds: " + red)
+      .with_remedy("1. " + first + "\n2. banyan migrate switch " + name + " --dry-run");
+}
+
+// What ends a migration whose cancel or complete was begun.
+std::string ending_command(const MigrationRecord& record, const std::string& name) {
+  if (record.cancelled) return "banyan migrate cancel " + name;
+  return "banyan migrate complete " + name + " --confirm " + name;
+}
+
+Result<void> require_under_way(const MigrationRecord& record, const std::string& name) {
+  if (record.is_under_way()) return {};
+  const auto refuse = [&](const std::string& why, const std::string& way) {
+    return std::unexpected(Error(Code::kConflict, name + " " + why).with_remedy(way));
+  };
+  if (record.is_ending()) return refuse("is being ended", ending_command(record, name));
+  if (record.completed) return refuse("is completed", "banyan migrate report " + name);
+  return refuse(record.cancelled ? "is cancelled" : "was not created",
+                "banyan migrate create " + name);
+}
+
+// Of a failed database: the first of the ways out that it names.
+std::string next_of_blocked(const json& database, const std::string& name) {
+  const std::string remedy = database.value("remedy", "");
+  for (const char* verb : {"repair", "cancel"}) {
+    const std::string way = fmt::format("banyan migrate {} {}", verb, name);
+    if (remedy.contains(way)) return way;
+  }
+  return "banyan migrate create " + name;
 }
 
 }  // namespace
@@ -131,10 +168,13 @@ void ControlService::resume(const std::string& name) {
     log_error("an interrupted act could not be finished", {{"error", end.error().message()}});
 }
 
-Result<void> ControlService::refuse_while_busy() {
-  if (!busy_) return {};
-  return std::unexpected(Error(Code::kConflict, "an act is being carried out")
-                             .with_remedy("banyan migrate status NAME --watch"));
+Error ControlService::busy() const {
+  return Error(Code::kConflict, "an act is being carried out").with_remedy("banyan status");
+}
+
+Result<void> ControlService::refuse_while_busy() const {
+  if (busy_) return std::unexpected(busy());
+  return {};
 }
 
 Result<migration::Attempt> ControlService::new_attempt(const std::string& name, Side to) {
@@ -153,16 +193,15 @@ Result<json> ControlService::cut_over(const json& in) {
   TRY(const auto migration, find_migration(spec, name_in(in)));
   const Side to = in.value("to", "new") == "new" ? Side::kNew : Side::kOld;
   TRY(const auto record, records_.migration(migration.name));
-  if (!record.created || record.cancelled || record.completed)
-    return failure(Code::kConflict, migration.name + " is not under way");
+  TRY_VOID(require_under_way(record, migration.name));
   if (record.side == to)
     return json{{"already", true}, {"note", std::string(side_name(to)) + " side serves already"}};
   const auto gates =
       gates_for(spec, migration, look(project_, migration), record, to, clock_.wall());
   if (in.value("dry_run", false))
     return json{{"gates", gates_json(gates)}, {"steps", steps_json(migration)}, {"dry_run", true}};
-  if (!migration::all_green(gates)) return std::unexpected(not_green(gates));
-  if (busy_.exchange(true)) return failure(Code::kConflict, "an act is being carried out");
+  if (!migration::all_green(gates)) return std::unexpected(not_green(gates, migration.name));
+  if (busy_.exchange(true)) return std::unexpected(busy());
   auto attempt = new_attempt(migration.name, to);
   if (!attempt) {
     busy_ = false;
@@ -312,7 +351,9 @@ Result<void> ControlService::start_parts(const spec::Spec& spec, const spec::Mig
 Result<json> ControlService::admit(const spec::Spec& spec, const spec::Migration& migration,
                                    const json& in) {
   TRY(auto record, records_.migration(migration.name));
-  if (record.completed) return failure(Code::kConflict, migration.name + " is completed");
+  if (record.completed || record.is_ending()) {
+    TRY_VOID(require_under_way(record, migration.name));
+  }
   if (record.created && !record.cancelled) return json();  // under way: this is only a resumption
   const auto accept = in.value("accept", std::set<std::string>());
   TRY(const auto admission, examine(project_, spec, migration, accept));
@@ -356,6 +397,11 @@ Result<json> ControlService::migration_status(const json& in) {
   const Side to = migration::other(record.side);
   const auto gates = gates_for(spec, migration, sight, record, to, clock_.wall());
   const auto state = migration::state_of(parts, gates);
+  auto next = migration::next_command(state, migration.name);
+  if (state == migration::State::kBlocked) {
+    next = record.is_ending() ? ending_command(record, migration.name)
+                              : next_of_blocked(sight.database, migration.name);
+  }
   json files = json::object();
   for (const auto& [name, report] : sight.files) files[name] = report;
   return json{{"name", migration.name},
@@ -372,7 +418,7 @@ Result<json> ControlService::migration_status(const json& in) {
               {"adoption", record.adoption},
               {"accepted", record.accepted},
               {"sessions_compared", compared(record.verified, "sessions", "sessions")},
-              {"next", migration::next_command(state, migration.name)}};
+              {"next", next}};
 }
 
 Result<json> ControlService::verify_parts(const spec::Migration& migration,
@@ -399,23 +445,29 @@ Result<json> ControlService::verify(const json& in) {
   TRY_VOID(refuse_while_busy());
   TRY(const auto spec, project_.spec());
   TRY(const auto migration, find_migration(spec, name_in(in)));
+  TRY(auto record, records_.migration(migration.name));
+  TRY_VOID(require_under_way(record, migration.name));
   TRY(json parts, verify_parts(migration, in.value("scope", "all")));
   const auto equal = [](const json& part) { return part.value("state", "") == "equal"; };
   bool all = !parts.contains("database") || equal(parts["database"]);
   for (const auto& [name, part] : parts["files"].items()) all = all && equal(part);
   if (parts.contains("sessions")) all = all && equal(parts["sessions"]);
-  TRY(auto record, records_.migration(migration.name));
+  TRY(record, records_.migration(migration.name));  // an act may have ended meanwhile
   record.verified = parts;
   record.verified_at_ms = all ? to_ms(clock_.wall().time_since_epoch()) : 0;
   TRY_VOID(records_.put(migration.name, record));
   parts["equal"] = all;
+  TRY(const json now, migration_status(in));
+  parts["next"] = now["next"];
   return parts;
 }
 
 // Of a migration that runs; nothing is remembered, a new start has the spec's limits again.
 Result<json> ControlService::throttle(const json& in) {
   TRY(const auto spec, project_.spec());
-  TRY_VOID(find_migration(spec, name_in(in)));
+  TRY(const auto migration, find_migration(spec, name_in(in)));
+  TRY(const auto record, records_.migration(migration.name));
+  TRY_VOID(require_under_way(record, migration.name));
   return project_.replicate().call("throttle", in, 10s);
 }
 
@@ -439,13 +491,15 @@ Result<json> ControlService::repair(const json& in) {
   if (!migration.database) {
     return failure(Code::kInvalidArgument, "migration " + migration.name + " moves no database");
   }
+  TRY(auto record, records_.migration(migration.name));
+  TRY_VOID(require_under_way(record, migration.name));
   json order = in;
   order["wait_ms"] = kVerifyWaitMs;
   TRY(auto out,
       project_.replicate().call("repair", order, std::chrono::milliseconds(kVerifyWaitMs) + 5s));
   if (!in.value("dry_run", false)) {
     // What was verified before says nothing about rows that are written anew.
-    TRY(auto record, records_.migration(migration.name));
+    TRY(record, records_.migration(migration.name));
     record.verified_at_ms = 0;
     TRY_VOID(records_.put(migration.name, record));
   }
@@ -492,11 +546,22 @@ Result<json> ControlService::cancel(const json& in) {
   if (record.side == Side::kNew || record.completed)
     return std::unexpected(Error(Code::kConflict, "the new side serves; nothing to cancel")
                                .with_remedy("banyan migrate reverse " + migration.name));
-  record.cancelled = true;
-  TRY_VOID(records_.put(migration.name, record));
+  const bool was_created = record.created;
+  if (was_created) {
+    record.cancelled = true;
+    record.removed = false;
+    TRY_VOID(records_.put(migration.name, record));
+  }
   TRY(json out, stop_parts(migration, "cancel", "end"));
+  if (was_created) TRY_VOID(set_removed(migration.name));
   out["cancelled"] = true;
   return out;
+}
+
+Result<void> ControlService::set_removed(const std::string& name) {
+  TRY(auto record, records_.migration(name));
+  record.removed = true;
+  return records_.put(name, record);
 }
 
 Result<json> ControlService::complete(const json& in) {
@@ -510,8 +575,10 @@ Result<json> ControlService::complete(const json& in) {
     return std::unexpected(Error(Code::kConflict, "the old side serves")
                                .with_remedy("banyan migrate switch " + migration.name));
   record.completed = true;
+  record.removed = false;
   TRY_VOID(records_.put(migration.name, record));
   TRY(const json parts, stop_parts(migration, "complete", in.value("copies", "keep")));
+  TRY_VOID(set_removed(migration.name));
   const json copies = parts.value("database", json::object()).value("copies", json::array());
   return json{{"completed", true}, {"copies", copies}};
 }

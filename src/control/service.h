@@ -39,6 +39,7 @@ class ControlService {
   Result<json> cut_over(const json& in);
   // {name, after, act_id?} → {events, act?: {ended, moved, why}}
   Result<json> events(const json& in);
+  // Asked again until it succeeds, the migration is BLOCKED; so with complete.
   // {name} → {cancelled, database?: {dropped, kept: [{name, why}]}, files: {name: {removed, kept}}}
   Result<json> cancel(const json& in);
   // {name, typed}: the name typed by the person.
@@ -64,7 +65,9 @@ class ControlService {
   Result<json> discard_files(const json& named);
   Result<json> stop_parts(const spec::Migration& migration, const std::string& verb,
                           const std::string& copies);
-  Result<void> refuse_while_busy();
+  Error busy() const;
+  Result<void> refuse_while_busy() const;
+  Result<void> set_removed(const std::string& name);
 
   Project project_;
   SystemClock clock_;

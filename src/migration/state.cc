@@ -54,8 +54,9 @@ std::string next_command(State state, const std::string& migration) {
     case State::kBlocked:
       return migrate + "status " + migration + " --watch";
     case State::kFollowing:
-    case State::kVerified:
       return migrate + "verify " + migration;
+    case State::kVerified:
+      return migrate + "switch " + migration + " --dry-run";  // shows the gate that is not green
     case State::kReady:
     case State::kReversed:
       return migrate + "switch " + migration;
