@@ -13,7 +13,7 @@ import psycopg2
 
 from steps import Pair, RpcError, eventually
 
-TABLES = ["item", "note", "part"]
+TABLES = ["item", "note", "part", "word"]
 SETUP = """
 create table item(id serial primary key, v int, body text);
 insert into item(v, body) select g, repeat(md5(g::text), 4) from generate_series(1, 60000) g;
@@ -22,6 +22,8 @@ create table part(id int primary key, v int) partition by range (id);
 create table part1 partition of part for values from (0) to (20000);
 create table part2 partition of part for values from (20000) to (100000);
 insert into part select g, g from generate_series(1, 40000) g;
+create table word(k text primary key, n int unique deferrable, body text);
+insert into word select 'w' || g, g, (select string_agg(md5(g::text || i), '') from generate_series(1, 90) i) from generate_series(0, 399) g;
 create index on item(v); create index on part(v);
 """
 
@@ -45,6 +47,10 @@ class Load(threading.Thread):
             f"update part set v = v + 1 where id = {number}",
             f"update part set id = id + 40000 where id = {number} and id < 40000 "
             f"and not exists (select 1 from part where id = {number} + 40000)",
+            f"update word set k = k || '.' where k = 'w{number % 400}'",  # its long value does not travel along
+            f"delete from word where k = 'w{number % 400}'",
+            f"insert into word values ('w{number % 400}', null, repeat('{number}', 900)) on conflict do nothing",
+            f"update word set n = {number % 400} + {(number + 7) % 400} - n where n in ({number % 400}, {(number + 7) % 400})",
         ])
 
     def run(self):
