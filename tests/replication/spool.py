@@ -156,7 +156,7 @@ def promoted(pair):
     pair.assert_equal(TABLES)
     standby = str(pathlib.Path(pair.old.directory) / "standby")
     pair.old._run("pg_basebackup", "-D", standby, "-R", "-d", pair.old.url(), "--checkpoint=fast")
-    pair.old.stop()
+    pair.old.kill9()
     pair.old.data = standby
     pair.old.start()
     pair.old.run("select pg_promote()")

@@ -18,7 +18,8 @@ namespace banyan::replication {
 namespace {
 
 constexpr int kBuckets = 1024;
-constexpr std::size_t kBucketsAtOnce = 8;      // unequal buckets read row by row
+constexpr std::size_t kBucketsAtOnce = 8;      // unequal buckets read row by row, at least
+constexpr std::int64_t kRowsAtOnce = 10'000;   // of more of them
 constexpr std::size_t kDifferenceBytes = 400;  // of each version
 constexpr auto kRestMost = 5s;
 
@@ -189,9 +190,22 @@ Result<std::vector<Difference>> open_buckets(SessionPairRef sides, const PairQue
   const auto read = [&](pg::Connection& db, const Queries& words) {
     return row_counts(db, words.rows + joined(buckets, ", ") + words.rows_end);
   };
-  TRY(const auto source, read(sides.active, queries.active));
-  TRY(const auto target, read(sides.passive, queries.passive));
+  auto [here, there] = on_both(sides, queries.active, queries.passive, read);
+  TRY(const auto source, std::move(here));
+  TRY(const auto target, std::move(there));
   return differences_of(source, target, has_key);
+}
+
+// Where a group of buckets ends that begins at `from`: each group costs a reading of the table.
+std::size_t end_of_group(const std::vector<std::string>& buckets, std::size_t from,
+                         const BucketSums& sums) {
+  std::int64_t rows = 0;
+  auto to = from;
+  for (; to < buckets.size() && (to - from < kBucketsAtOnce || rows < kRowsAtOnce); to++) {
+    const auto sum = sums.find(std::stoll(buckets[to]));
+    if (sum != sums.end()) rows += std::stoll(sum->second.first);
+  }
+  return to;
 }
 
 Result<void> narrow(SessionPairRef sides, const ComparedTable& table, const PairQueries& queries,
@@ -204,8 +218,8 @@ Result<void> narrow(SessionPairRef sides, const ComparedTable& table, const Pair
   auto buckets = unequal_buckets(*source, *target);
   verdict.has_more = buckets.size() > limits.buckets;
   buckets.resize(std::min(buckets.size(), limits.buckets));
-  for (std::size_t from = 0; from < buckets.size(); from += kBucketsAtOnce) {
-    const auto to = std::min(buckets.size(), from + kBucketsAtOnce);
+  for (std::size_t from = 0, to = 0; from < buckets.size(); from = to) {
+    to = end_of_group(buckets, from, *source);
     TRY(auto found, open_buckets(sides, queries,
                                  {buckets.begin() + static_cast<long>(from),
                                   buckets.begin() + static_cast<long>(to)},
