@@ -79,7 +79,7 @@ std::optional<Feed::Full> Feed::full() const {
           "1. Bring its target back, or see why applying is behind: receiving goes on by "
           "itself.\n"};
   if (share_.empty()) {
-    full.remedy += "2. Raise its spool_mb, then: banyan migrate start " + slowest;
+    full.remedy += "2. Raise its spool_mb, then: banyan migrate create " + slowest;
     return full;
   }
   full.alarm += "; all that share " + share_ + " wait";
@@ -87,7 +87,7 @@ std::optional<Feed::Full> Feed::full() const {
       "2. Take it out of the share: banyan migrate cancel {0}. The others go on at once, also when "
       "its "
       "target does not answer: then cancel again later.\n"
-      "3. Raise spool_mb of all that share {1}, then banyan migrate start for each of them.",
+      "3. Raise spool_mb of all that share {1}, then banyan migrate create for each of them.",
       slowest, share_);
   return full;
 }
