@@ -3,6 +3,7 @@ import asyncio
 import contextlib
 import hashlib
 import random
+import re
 import signal
 
 from harness import Backend, free_port, main, snapshot, until
@@ -171,6 +172,19 @@ async def fields_are_rewritten(gateway):
         assert len(request.field("traceparent")) == 55 and len(request.field("x-request-id")) == 32
         for gone in ("x-private", "keep-alive", "x_forwarded_for"):
             assert request.field(gone) is None, gone
+
+
+async def answers_are_dated(gateway):
+    """RFC 9110, 6.6.1: who passes an answer without a date on gives it one."""
+    async def answer(request, reader, writer):
+        fields = ["Date: Thu, 01 Jan 1970 00:00:00 GMT"] if request.target == "/dated" else []
+        await Backend.answer(writer, b"", fields=fields)
+    async with Backend(answer) as backend:
+        await gateway.route_to(backend.address)
+        for target, year in (("/dated", "1970"), ("/", None), ("/%zz", None)):
+            (date,) = [value for name, value in (await gateway.get(target)).fields if name.lower() == "date"]
+            assert re.fullmatch(r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT", date), date
+            assert (" 1970 " in date) == (year is not None), (target, date)
 
 
 async def expect_100_continue_is_answered(gateway):
@@ -460,7 +474,8 @@ if __name__ == "__main__":
           a_long_body_leaves_its_connection_to_the_next_request, pipelined_requests_are_answered_in_order,
           a_head_arriving_byte_by_byte_is_understood, interim_and_final_answers_arrive_however_they_are_cut,
           http10_is_served,
-          head_204_and_304_have_no_body, fields_are_rewritten, expect_100_continue_is_answered,
+          head_204_and_304_have_no_body, fields_are_rewritten, answers_are_dated,
+          expect_100_continue_is_answered,
           an_early_response_is_delivered_while_the_body_is_sent, a_websocket_is_tunnelled,
           a_refused_upgrade_leaves_plain_http, a_client_that_half_closes_gets_its_response, events_are_not_delayed,
           a_long_body_that_comes_slowly_is_not_kept_back, a_long_body_cut_off_by_its_upstream_is_cut_off,

@@ -144,7 +144,7 @@ io::Task<Http1Session::Fate> Http1Session::redirect(const http::Head& head) {
   if (location.empty()) co_return co_await refuse(400, "no host to redirect to");
   const bool persists = keep_alive_ && !is_ambiguous_ && incoming_.done && !worker_.is_draining();
   const std::string bytes = http::own_redirect(
-      308, location, persists ? http::Persist::kKeepAlive : http::Persist::kClose);
+      308, location, worker_.date(), persists ? http::Persist::kKeepAlive : http::Persist::kClose);
   worker_.metrics().count_own_reply(308);
   const io::IoResult sent = co_await socket_.send(bytes, worker_.loop().now() + kReplyTime);
   if (!sent.ok()) co_return Fate::kClose;
@@ -257,19 +257,21 @@ io::Task<bool> Http1Session::probe(Mono deadline) {
 io::Task<io::IoResult> Http1Session::send_interim(const http::Head& head, Mono deadline) {
   if (minor_version_ == 0) co_return io::IoResult{};
   std::string& out = worker_.head_scratch();
-  out.resize(http::client_head_bytes_max(head));
+  out.resize(http::client_head_bytes_max(head, {}));
   out.resize(http::write_client_head(head, {}, out.data()));
   co_return co_await socket_.send(out, deadline);
 }
 
 io::Task<io::IoResult> Http1Session::reply(OwnAnswer answer, Mono deadline) {
   persists_ = keep_alive_ && incoming_.done && !worker_.is_draining();
+  const std::string fields = std::string(answer.fields).append(session_.listener().hsts);
   const std::string bytes =
       http::own_reply({.status = answer.status,
                        .body = answer.text,
                        .retry_after_s = answer.retry_after_s,
                        .type = answer.type,
-                       .fields = answer.fields,
+                       .fields = fields,
+                       .date = worker_.date(),
                        .persist = persists_ ? http::Persist::kKeepAlive : http::Persist::kClose,
                        .answers = answers_});
   co_return co_await socket_.send(bytes, deadline);
@@ -291,9 +293,10 @@ io::Task<io::IoResult> Http1Session::respond(const http::Head& head, BodyForm fo
   const http::ClientRewrite rewrite{
       .persist = persists_ ? http::Persist::kKeepAlive : http::Persist::kClose,
       .client_minor_version = minor_version_,
-      .hsts = session_.listener().hsts};
+      .hsts = session_.listener().hsts_for(head),
+      .date = head.find(http::FieldId::kDate) == nullptr ? worker_.date() : std::string_view()};
   std::string& out = worker_.head_scratch();
-  out.resize(http::client_head_bytes_max(head) + rewrite.hsts.size());
+  out.resize(http::client_head_bytes_max(head, rewrite));
   out.resize(http::write_client_head(head, rewrite, out.data()));
   BodyWriter::Pieces body = bodies_->response.write(first);
   if (!body.second.empty()) out += body.first;

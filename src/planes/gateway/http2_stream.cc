@@ -199,13 +199,14 @@ io::Task<io::IoResult> Http2Stream::reply(OwnAnswer answer, Mono) {
   const std::string status = std::to_string(answer.status);
   const std::string length = std::to_string(answer.text.size());
   const std::string retry = std::to_string(answer.retry_after_s);
-  std::vector<h2::Field> fields = {{":status", status},
-                                   {"content-type", answer.type.empty() ? kText : answer.type},
-                                   {"content-length", length},
-                                   {"cache-control", "no-store"},
-                                   {"via", "1.1 banyan"}};
+  std::vector<h2::Field> fields = {
+      {":status", status},        {"content-type", answer.type.empty() ? kText : answer.type},
+      {"content-length", length}, {"cache-control", "no-store"},
+      {"via", "1.1 banyan"},      {"date", session_.worker_.date()}};
   if (answer.retry_after_s > 0) fields.push_back({"retry-after", retry});
   for (const h2::Field& field : fields_of_lines(answer.fields)) fields.push_back(field);
+  const ListenerPlan& listener = session_.session_.listener();
+  for (const h2::Field& field : fields_of_lines(listener.hsts)) fields.push_back(field);
   session_.connection_.respond(id_, fields, is_head_request_ ? h2::Ends::kYes : h2::Ends::kNo);
   if (!is_head_request_) session_.connection_.send(id_, answer.text, h2::Ends::kYes);
   session_.wake_writer();
@@ -218,14 +219,16 @@ io::Task<io::IoResult> Http2Stream::respond(const http::Head& head, BodyForm for
   const bool switches = head.status == 101;  // for RFC 8441 that is a plain success
   const std::string status = std::to_string(switches ? 200 : head.status);
   std::vector<h2::Field> fields;
-  fields.reserve(head.fields().size() + 3);  // its own, and those added here
+  fields.reserve(head.fields().size() + 4);  // its own, and those added here
   fields.push_back({":status", status});
   for (const http::Field& field : head.fields())
     if (goes_on(field) && !(switches && http::equals_lower(field.name, "sec-websocket-accept")))
       fields.push_back({field.name, field.value});
   fields.push_back({"via", "1.1 banyan"});
-  const std::string& hsts = session_.session_.listener().hsts_value;
-  if (!hsts.empty()) fields.push_back({"strict-transport-security", hsts});
+  const std::string_view hsts = session_.session_.listener().hsts_for(head);
+  for (const h2::Field& field : fields_of_lines(hsts)) fields.push_back(field);
+  if (head.find(http::FieldId::kDate) == nullptr)
+    fields.push_back({"date", session_.worker_.date()});
   const bool ends = first.last && first.bytes.empty() && first.trailers.empty() && !switches;
   session_.connection_.respond(id_, fields, ends ? h2::Ends::kYes : h2::Ends::kNo);
   if (!ends) put(first);

@@ -42,10 +42,8 @@ Result<std::shared_ptr<const ListenerPlan>> plan_listener(const std::string& nam
   if (plan->spec.tls) {
     TRY(plan->tls, with_context(tls(*plan->spec.tls), fmt::format("listener {}", name)));
   }
-  if (plan->spec.hsts_s != 0) {
-    plan->hsts_value = fmt::format("max-age={}", plan->spec.hsts_s);
-    plan->hsts = fmt::format("strict-transport-security: {}\r\n", plan->hsts_value);
-  }
+  if (plan->spec.hsts_s != 0)
+    plan->hsts = fmt::format("strict-transport-security: max-age={}\r\n", plan->spec.hsts_s);
   return std::shared_ptr<const ListenerPlan>(std::move(plan));
 }
 

@@ -35,8 +35,13 @@ struct ListenerPlan {
   std::string name;
   ListenerSpec spec;
   std::shared_ptr<io::TlsServer> tls;
-  std::string hsts;        // the header's line, or empty
-  std::string hsts_value;  // the same without its name
+  std::string hsts;  // the header's line, or empty
+
+  // Empty too where the response has one of its own: browsers look at the first.
+  std::string_view hsts_for(const http::Head& response) const {
+    const bool has_own = !hsts.empty() && response.find("strict-transport-security") != nullptr;
+    return has_own ? std::string_view() : hsts;
+  }
 };
 
 inline constexpr std::size_t kNoBackend = ~std::size_t{0};

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/http_date.h"
 #include "base/log.h"
 #include "planes/gateway/session.h"
 
@@ -132,6 +133,13 @@ std::unique_ptr<io::Pipe> Worker::borrow_pipe() {
 
 void Worker::give_back_pipe(std::unique_ptr<io::Pipe> pipe) {
   if (pipe->is_empty() && pipes_.size() < kPipesKept) pipes_.push_back(std::move(pipe));
+}
+
+std::string_view Worker::date() {
+  const Wall now = clock_.wall();
+  const auto second = std::chrono::floor<std::chrono::seconds>(now).time_since_epoch().count();
+  if (std::exchange(dated_second_, second) != second) date_ = http_date(now);
+  return date_;
 }
 
 void Worker::log_request(const AccessEntry& entry) {

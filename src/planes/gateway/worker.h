@@ -101,6 +101,8 @@ class Worker {
   std::string& path_scratch() { return path_scratch_; }
   // For a head to be sent at once: an idle connection keeps nothing of it.
   std::string& head_scratch() { return head_scratch_; }
+  // Now, as the Date field of a response; valid until the next call.
+  std::string_view date();
   void enlist(Session& session);
   void delist(Session& session);
   // Of the routing now in force; stays while a place in it is taken.
@@ -190,6 +192,8 @@ class Worker {
   http::Head head_;
   std::string path_scratch_;
   std::string head_scratch_;
+  std::int64_t dated_second_ = -1;
+  std::string date_;  // of that second
   io::Event stop_;
   int running_ = 0;  // coroutines of the worker itself
   bool draining_ = false;

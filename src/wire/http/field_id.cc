@@ -17,6 +17,7 @@ struct Known {
 constexpr Known kKnown[] = {
     {"te", FieldId::kHopByHop},
     {"via", FieldId::kVia},
+    {"date", FieldId::kDate},
     {"host", FieldId::kHost},
     {"expect", FieldId::kExpect},
     {"upgrade", FieldId::kUpgrade},

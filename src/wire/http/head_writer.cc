@@ -139,6 +139,14 @@ char* put_status(char* out, const Head& response) {
   return put_all(out, std::string_view(" "), response.reason, std::string_view("\r\n"));
 }
 
+char* put_date(char* out, std::string_view date) {
+  return put_all(out, std::string_view("date: "), date, std::string_view("\r\n"));
+}
+
+std::string date_line(std::string_view date) {
+  return date.empty() ? std::string() : fmt::format("date: {}\r\n", date);
+}
+
 bool has_no_length(const Head& response) {
   return response.status / 100 == 1 || response.status == 204;
 }
@@ -224,8 +232,8 @@ std::size_t write_upstream_head(const Head& request, const UpstreamRewrite& rewr
   return static_cast<std::size_t>(out - start);
 }
 
-std::size_t client_head_bytes_max(const Head& response) {
-  return response.raw.size() + kOverheadMax;
+std::size_t client_head_bytes_max(const Head& response, const ClientRewrite& rewrite) {
+  return response.raw.size() + rewrite.hsts.size() + rewrite.date.size() + kOverheadMax;
 }
 
 std::size_t write_client_head(const Head& response, const ClientRewrite& rewrite, char* out) {
@@ -236,7 +244,10 @@ std::size_t write_client_head(const Head& response, const ClientRewrite& rewrite
   });
   const bool is_http10 = rewrite.client_minor_version == 0;
   out = put_client_framing(out, response, is_http10);
-  if (response.status / 100 != 1) out = put_all(out, kVia, rewrite.hsts);
+  if (response.status / 100 != 1) {
+    out = put_all(out, kVia, rewrite.hsts);
+    if (!rewrite.date.empty()) out = put_date(out, rewrite.date);
+  }
   if (response.is_upgrade) {
     out = put_upgrade(out, response);
   } else if (response.status / 100 != 1) {
@@ -252,10 +263,10 @@ std::size_t write_client_head(const Head& response, const ClientRewrite& rewrite
 std::string own_reply(const OwnReply& reply) {
   std::string out = fmt::format(
       "HTTP/1.1 {} {}\r\ncontent-type: {}\r\n"
-      "content-length: {}\r\ncache-control: no-store\r\n{}{}",
+      "content-length: {}\r\ncache-control: no-store\r\n{}{}{}",
       reply.status, reason_phrase(reply.status),
       reply.type.empty() ? "text/plain; charset=utf-8" : reply.type, reply.body.size(), kVia,
-      reply.fields);
+      date_line(reply.date), reply.fields);
   if (reply.retry_after_s > 0) out += fmt::format("retry-after: {}\r\n", reply.retry_after_s);
   if (reply.persist == Persist::kClose) out += "connection: close\r\n";
   out += "\r\n";
@@ -263,9 +274,10 @@ std::string own_reply(const OwnReply& reply) {
   return out;
 }
 
-std::string own_redirect(int status, std::string_view location, Persist persist) {
-  return fmt::format("HTTP/1.1 {} {}\r\nlocation: {}\r\ncontent-length: 0\r\n{}{}\r\n", status,
-                     reason_phrase(status), location, kVia,
+std::string own_redirect(int status, std::string_view location, std::string_view date,
+                         Persist persist) {
+  return fmt::format("HTTP/1.1 {} {}\r\nlocation: {}\r\ncontent-length: 0\r\n{}{}{}\r\n", status,
+                     reason_phrase(status), location, kVia, date_line(date),
                      persist == Persist::kClose ? "connection: close\r\n" : "");
 }
 

@@ -62,9 +62,10 @@ struct ClientRewrite {
   Persist persist = Persist::kKeepAlive;
   int client_minor_version = 1;  // an HTTP/1.0 client never sees Transfer-Encoding
   std::string_view hsts = {};    // a Strict-Transport-Security line, ending in CRLF
+  std::string_view date = {};    // now, for a response that does not say it
 };
 
-std::size_t client_head_bytes_max(const Head& response);
+std::size_t client_head_bytes_max(const Head& response, const ClientRewrite& rewrite);
 // A chunked response to an HTTP/1.0 client must be sent decoded and ended by closing.
 std::size_t write_client_head(const Head& response, const ClientRewrite& rewrite, char* out);
 
@@ -75,12 +76,14 @@ struct OwnReply {
   int retry_after_s = 0;         // 0: no such field
   std::string_view type = {};    // Content-Type; empty: plain text
   std::string_view fields = {};  // further ones, as lines that end in CRLF
+  std::string_view date = {};    // now; empty: not said
   Persist persist = Persist::kKeepAlive;
   Answers answers = Answers::kOther;
 };
 std::string own_reply(const OwnReply& reply);
 // Sends the client elsewhere, without a body.
-std::string own_redirect(int status, std::string_view location, Persist persist);
+std::string own_redirect(int status, std::string_view location, std::string_view date,
+                         Persist persist);
 // "Bad Gateway" for 502; "" for what is not known.
 std::string_view reason_phrase(int status);
 

@@ -29,7 +29,7 @@ std::string client(std::string_view bytes, ClientRewrite rewrite = {},
                    Answers answers = Answers::kOther) {
   auto head = std::make_unique<Head>();
   EXPECT_EQ(parse_response(bytes, answers, *head).outcome, Outcome::kComplete);
-  std::string out(client_head_bytes_max(*head), '\0');
+  std::string out(client_head_bytes_max(*head, rewrite), '\0');
   out.resize(write_client_head(*head, rewrite, out.data()));
   return out;
 }
@@ -110,6 +110,14 @@ TEST(HeadWriter, GivesTheClientItsOwnConnectionFields) {
   EXPECT_EQ(out,
             "HTTP/1.1 200 Fine\r\nA: b\r\ncontent-length: 3\r\nvia: 1.1 banyan\r\nconnection: "
             "close\r\n\r\n");
+}
+
+TEST(HeadWriter, DatesWhatHasNoDate) {
+  const std::string now = "Fri, 20 Nov 2026 21:30:00 GMT";
+  EXPECT_THAT(client("HTTP/1.1 204 No\r\n\r\n", {.date = now}),
+              HasSubstr("\r\ndate: " + now + "\r\n"));
+  EXPECT_THAT(client("HTTP/1.1 103 Hints\r\n\r\n", {.date = now}), Not(HasSubstr("date")));
+  EXPECT_THAT(own_reply({.date = now}), HasSubstr("\r\ndate: " + now + "\r\n"));
 }
 
 TEST(HeadWriter, NeverShowsACodingToAnHttp10Client) {

@@ -38,6 +38,7 @@ enum class FieldId : std::uint8_t {
   kRequestId,
   kVia,
   kContentType,
+  kDate,
   kSpoofed,  // x_forwarded_for and the like, which WSGI and CGI confuse with the real ones
 };
 

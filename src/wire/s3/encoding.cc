@@ -144,9 +144,6 @@ std::string Digest::finish() {
 std::string amz_date(Wall time) {
   return formatted(time, "%Y%m%dT%H%M%SZ");
 }
-std::string http_date(Wall time) {
-  return formatted(time, "%a, %d %b %Y %H:%M:%S GMT");
-}
 
 std::optional<Wall> parse_amz_date(std::string_view text) {
   if (text.size() != 16) return std::nullopt;

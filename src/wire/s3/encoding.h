@@ -54,7 +54,6 @@ class Digest {
 std::string amz_date(Wall time);
 std::optional<Wall> parse_amz_date(std::string_view text);
 // "Fri, 24 May 2013 00:00:00 GMT"
-std::string http_date(Wall time);
 std::optional<Wall> parse_http_date(std::string_view text);
 // "2013-05-24T00:00:00.000Z", as in listings.
 std::string iso_date(std::int64_t unix_ms);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/http_date.h"
 #include "base/log.h"
 #include "base/percent.h"
 #include "wire/s3/encoding.h"

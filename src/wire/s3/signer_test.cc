@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/http_date.h"
 #include "wire/s3/encoding.h"
 
 // Expected signatures are the published examples of the Amazon S3 API reference.
