@@ -1,6 +1,7 @@
 #pragma once
 // Hexadecimal digits (RFC 4648, section 8).
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -29,6 +30,16 @@ inline std::string hex(std::string_view bytes) {
     text += kDigits[byte & 15];
   }
   return text;
+}
+
+// Nothing when `text` is not made of whole bytes.
+inline std::optional<std::string> unhex(std::string_view text) {
+  std::string bytes;
+  for (std::size_t i = 0; i + 1 < text.size(); i += 2) {
+    if (!is_hex(text[i]) || !is_hex(text[i + 1])) return std::nullopt;
+    bytes += static_cast<char>(hex_value(text[i]) * 16 + hex_value(text[i + 1]));
+  }
+  return text.size() % 2 == 0 ? std::optional(bytes) : std::nullopt;
 }
 
 }  // namespace banyan

@@ -13,6 +13,13 @@ TEST(Hex, EveryByteBecomesTwoDigitsThatMeanIt) {
   }
 }
 
+TEST(Hex, WhatWasWrittenIsRead) {
+  const std::string bytes("\0\xff\x10 a", 5);
+  EXPECT_EQ(unhex(hex(bytes)), bytes);
+  EXPECT_EQ(unhex(""), "");
+  for (const char* wrong : {"0", "0g", "00 "}) EXPECT_FALSE(unhex(wrong)) << wrong;
+}
+
 TEST(Hex, OnlyDigitsAreDigits) {
   int digits = 0;
   for (int c = 0; c < 256; ++c) digits += is_hex(static_cast<char>(c)) ? 1 : 0;

@@ -1,19 +1,18 @@
 #include "io/tls.h"
 
 #include <fmt/format.h>
-#include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/rand.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
-#include <cstring>
-#include <fstream>
 #include <iterator>
+
+#include "io/ocsp_staple.h"
+#include "io/ticket_keys.h"
 
 namespace banyan::io {
 namespace {
@@ -25,7 +24,6 @@ constexpr const char* kCiphers =
 constexpr std::string_view kBothProtocols("\x02h2\x08http/1.1", 12);
 constexpr std::string_view kHttp1("\x08http/1.1", 9);
 constexpr std::string_view kHttp2("\x02h2", 3);
-constexpr std::size_t kOcspBytesMax = 64 * 1024;
 
 const unsigned char* bytes_of(std::string_view text) {
   return reinterpret_cast<const unsigned char*>(text.data());
@@ -72,90 +70,7 @@ std::string tls_error_text() {
   return text.data();
 }
 
-// ---- session tickets
-
-// Two keys: what they sealed is opened by either, and sealed anew under the present one.
-class TicketKeys {
- public:
-  struct Key {
-    std::array<unsigned char, 16> name{};
-    std::array<unsigned char, 32> cipher{};
-    std::array<unsigned char, 32> mac{};
-    Mono since{};
-  };
-  struct Found {
-    Key key;
-    bool present = false;
-    bool known = false;
-  };
-
-  TicketKeys() {
-    keys_.with([](std::array<Key, 2>& keys) {
-      for (Key& key : keys) make(key);
-    });
-  }
-
-  Key present() {
-    return keys_.with([](std::array<Key, 2>& keys) {
-      rotate(keys);
-      return keys[0];
-    });
-  }
-  Found find(const unsigned char* name) {
-    return keys_.with([&](std::array<Key, 2>& keys) {
-      rotate(keys);
-      for (std::size_t i = 0; i < keys.size(); ++i)
-        if (std::memcmp(keys[i].name.data(), name, keys[i].name.size()) == 0)
-          return Found{.key = keys[i], .present = i == 0, .known = true};
-      return Found{};
-    });
-  }
-
- private:
-  static void make(Key& key) {
-    RAND_bytes(key.name.data(), static_cast<int>(key.name.size()));
-    RAND_bytes(key.cipher.data(), static_cast<int>(key.cipher.size()));
-    RAND_bytes(key.mac.data(), static_cast<int>(key.mac.size()));
-    key.since = SystemClock().now();
-  }
-  static void rotate(std::array<Key, 2>& keys) {
-    if (SystemClock().now() - keys[0].since < TlsServer::kTicketKeyAge) return;
-    keys[1] = keys[0];
-    make(keys[0]);
-  }
-
-  Guarded<std::array<Key, 2>> keys_;
-};
-
 namespace {
-
-int set_ticket_key(const TicketKeys::Key& key, unsigned char* iv, EVP_CIPHER_CTX* cipher,
-                   EVP_MAC_CTX* mac, int seals) {
-  std::array<OSSL_PARAM, 3> params = {
-      OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY,
-                                        const_cast<unsigned char*>(key.mac.data()), key.mac.size()),
-      OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, const_cast<char*>("sha256"), 0),
-      OSSL_PARAM_construct_end()};
-  if (EVP_MAC_CTX_set_params(mac, params.data()) != 1) return -1;
-  return EVP_CipherInit_ex(cipher, EVP_aes_256_cbc(), nullptr, key.cipher.data(), iv, seals) == 1
-             ? 1
-             : -1;
-}
-
-int on_ticket(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher,
-              EVP_MAC_CTX* mac, int seals) {
-  auto* const keys = static_cast<TicketKeys*>(SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)));
-  if (seals != 0) {
-    const TicketKeys::Key key = keys->present();
-    std::memcpy(name, key.name.data(), key.name.size());
-    if (RAND_bytes(iv, EVP_MAX_IV_LENGTH) != 1) return -1;
-    return set_ticket_key(key, iv, cipher, mac, 1);
-  }
-  const TicketKeys::Found found = keys->find(name);
-  if (!found.known) return 0;  // a full handshake
-  if (set_ticket_key(found.key, iv, cipher, mac, 0) != 1) return -1;
-  return found.present ? 1 : 2;  // 2: and gets a new ticket
-}
 
 int on_alpn(SSL*, const unsigned char** out, unsigned char* out_size, const unsigned char* in,
             unsigned in_size, void* offers) {
@@ -167,22 +82,13 @@ int on_alpn(SSL*, const unsigned char** out, unsigned char* out_size, const unsi
   return found == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
-int on_ocsp(SSL* ssl, void* response) {
-  const auto& bytes = *static_cast<const std::string*>(response);
-  if (bytes.empty()) return SSL_TLSEXT_ERR_NOACK;
-  void* const copy = OPENSSL_memdup(bytes.data(), bytes.size());
+int on_ocsp(SSL* ssl, void* stapled) {
+  const auto& staple = *static_cast<const OcspStaple*>(stapled);
+  if (!staple.is_current(SystemClock().wall())) return SSL_TLSEXT_ERR_NOACK;
+  void* const copy = OPENSSL_memdup(staple.der.data(), staple.der.size());
   if (copy == nullptr) return SSL_TLSEXT_ERR_NOACK;
-  SSL_set_tlsext_status_ocsp_resp(ssl, copy, static_cast<long>(bytes.size()));
+  SSL_set_tlsext_status_ocsp_resp(ssl, copy, static_cast<long>(staple.der.size()));
   return SSL_TLSEXT_ERR_OK;
-}
-
-Result<std::string> read_file(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) return failure(Code::kNotFound, fmt::format("{} cannot be read", path));
-  std::string bytes(std::istreambuf_iterator<char>(in), {});
-  if (bytes.size() > kOcspBytesMax)
-    return failure(Code::kInvalidArgument, fmt::format("{} is larger than 64 KB", path));
-  return bytes;
 }
 
 void set_common_options(SSL_CTX* context) {
@@ -220,7 +126,7 @@ std::int64_t seconds_left(X509* certificate) {
 
 struct TlsServer::Loaded {
   std::vector<SslContextPtr> contexts;  // as options_.certificates
-  std::vector<std::unique_ptr<std::string>> ocsp;
+  std::vector<std::unique_ptr<const OcspStaple>> staples;
   std::string_view protocols;
 
   // By name, exact before wildcard; else the first.
@@ -260,8 +166,7 @@ Result<SslContextPtr> TlsServer::load_context(const CertificateFiles& files,
   TRY_VOID(use_certificate(context.get(), files));
   SSL_CTX_set_session_cache_mode(context.get(), SSL_SESS_CACHE_OFF);
   SSL_CTX_set_num_tickets(context.get(), 1);
-  SSL_CTX_set_app_data(context.get(), ticket_keys_.get());
-  SSL_CTX_set_tlsext_ticket_key_evp_cb(context.get(), on_ticket);
+  ticket_keys_->use_in(*context);
   SSL_CTX_set_alpn_select_cb(context.get(), on_alpn,
                              const_cast<std::string_view*>(&loaded.protocols));
   SSL_CTX_set_tlsext_servername_callback(context.get(), Loaded::on_server_name);
@@ -276,10 +181,11 @@ Result<std::shared_ptr<const TlsServer::Loaded>> TlsServer::load() const {
   for (const CertificateFiles& files : options_.certificates) {
     TRY(SslContextPtr context, load_context(files, *loaded));
     if (!files.ocsp.empty()) {
-      TRY(std::string response, read_file(files.ocsp));
-      loaded->ocsp.push_back(std::make_unique<std::string>(std::move(response)));
+      TRY(OcspStaple staple, read_staple(files.ocsp, *SSL_CTX_get0_certificate(context.get())));
+      loaded->staples.push_back(std::make_unique<const OcspStaple>(std::move(staple)));
       SSL_CTX_set_tlsext_status_cb(context.get(), on_ocsp);
-      SSL_CTX_set_tlsext_status_arg(context.get(), loaded->ocsp.back().get());
+      SSL_CTX_set_tlsext_status_arg(context.get(),
+                                    const_cast<OcspStaple*>(loaded->staples.back().get()));
     }
     loaded->contexts.push_back(std::move(context));
   }
@@ -310,7 +216,17 @@ Result<bool> TlsServer::refresh() {
   if (!changed) return false;
   TRY(auto loaded, load());
   loaded_.with([&](auto& in_use) { in_use = loaded; });
+  // A session says who the client was: it is to be seen again by who is trusted now.
+  if (options_.client_certificates != ClientCertificates::kOff) ticket_keys_->forget();
   return true;
+}
+
+std::string TlsServer::ticket_keys() const {
+  return ticket_keys_->bytes();
+}
+
+bool TlsServer::inherit_ticket_keys(std::string_view bytes) {
+  return ticket_keys_->take(bytes);
 }
 
 std::int64_t TlsServer::expires_in_s() const {
@@ -318,6 +234,17 @@ std::int64_t TlsServer::expires_in_s() const {
   std::int64_t least = INT64_MAX;
   for (const SslContextPtr& context : loaded->contexts)
     least = std::min(least, seconds_left(SSL_CTX_get0_certificate(context.get())));
+  return least;
+}
+
+std::optional<std::int64_t> TlsServer::staple_expires_in_s() const {
+  const auto loaded = loaded_.with([](const auto& in_use) { return in_use; });
+  std::optional<std::int64_t> least;
+  for (const auto& staple : loaded->staples) {
+    const auto left =
+        std::chrono::floor<std::chrono::seconds>(staple->until - SystemClock().wall());
+    least = std::min(least.value_or(left.count()), left.count());
+  }
   return least;
 }
 

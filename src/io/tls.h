@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -59,8 +60,6 @@ class TlsServer {
   struct Passkey {};
 
  public:
-  static constexpr Duration kTicketKeyAge = std::chrono::hours(12);
-
   static Result<std::shared_ptr<TlsServer>> create(TlsServerOptions options);
   TlsServer(Passkey, TlsServerOptions options);
   ~TlsServer();
@@ -72,6 +71,11 @@ class TlsServer {
   Result<bool> refresh();
   // Until the first certificate expires, in seconds; negative when it has.
   std::int64_t expires_in_s() const;
+  // The same of the first stapled OCSP answer; empty: none is stapled. An expired one is left out.
+  std::optional<std::int64_t> staple_expires_in_s() const;
+  // What opens the tickets of this server, a secret; false: `bytes` are not what another one gave.
+  std::string ticket_keys() const;
+  bool inherit_ticket_keys(std::string_view bytes);
 
   // Its `ssl` is null when OpenSSL has no memory.
   TlsPeer accept() const;

@@ -1,6 +1,7 @@
 """TLS on both sides of the gateway, with real clients: certificates by name, tickets, stapling, reload."""
 import asyncio
 import contextlib
+import datetime
 import os
 import pathlib
 import re
@@ -8,7 +9,12 @@ import ssl
 import subprocess
 import tempfile
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.x509 import ocsp
+
 from harness import Backend, RpcError, free_port, main, snapshot, until
+from never_drop import ended, upgrade
 
 
 class Authority:
@@ -103,24 +109,78 @@ async def sessions_resume_by_ticket(gateway):
                 assert "Reused, TLSv1" in out, out
 
 
-async def an_ocsp_answer_is_stapled(gateway):
+def ocsp_answer(authority, files, revoked=False, hours=24):
+    """A file in which the authority says that the certificate is good, or revoked; negative hours: until then."""
+    def pem(path):
+        return x509.load_pem_x509_certificate(pathlib.Path(path).read_bytes())
+    ca, now = pem(authority.ca), datetime.datetime.utcnow()
+    key = serialization.load_pem_private_key((authority.folder / "ca-key.pem").read_bytes(), None)
+    status, when, why = ((ocsp.OCSPCertStatus.REVOKED, now, x509.ReasonFlags.key_compromise) if revoked else
+                         (ocsp.OCSPCertStatus.GOOD, None, None))
+    made = ocsp.OCSPResponseBuilder().add_response(
+        pem(files["certificate"]), ca, hashes.SHA1(), status, now - datetime.timedelta(days=2),
+        now + datetime.timedelta(hours=hours), when, why).responder_id(ocsp.OCSPResponderEncoding.HASH, ca)
+    out = authority.folder / "ocsp.der"
+    out.write_bytes(made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER))
+    return str(out)
+
+
+async def ocsp_answers_are_stapled_while_they_are_true(gateway):
     with Authority(gateway) as authority:
         async with Backend() as backend:
-            files = authority.issue("shop.example")
-            request, answer = str(authority.folder / "req.der"), str(authority.folder / "ocsp.der")
-            index = authority.folder / "index.txt"
-            serial = subprocess.run(["openssl", "x509", "-in", files["certificate"], "-noout", "-serial"], check=True,
-                                    capture_output=True, text=True).stdout.strip().split("=")[1]
-            index.write_text(f"V\t401231235959Z\t\t{serial}\tunknown\t/CN=shop.example\n")
-            ca = ["-issuer", authority.ca, "-cert", files["certificate"]]
-            subprocess.run(["openssl", "ocsp", *ca, "-no_nonce", "-reqout", request], check=True, capture_output=True)
-            subprocess.run(["openssl", "ocsp", "-index", str(index), "-CA", authority.ca, "-rsigner", authority.ca,
-                            "-rkey", str(authority.folder / "ca-key.pem"), "-reqin", request, "-respout", answer,
-                            "-ndays", "1"], check=True, capture_output=True)
-            tls = {"certificates": [files | {"ocsp": answer}]}
-            await gateway.verb("snapshot.put", snapshot=with_tls(gateway, backend, tls))
-            out = await asyncio.to_thread(s_client, gateway, "-status")
+            files, other = authority.issue("shop.example"), authority.issue("other.example")
+
+            async def take(answer):
+                gateway.epoch += 1
+                tls = {"certificates": [files | {"ocsp": answer}]}
+                await gateway.verb("snapshot.put", snapshot=with_tls(gateway, backend, tls, epoch=gateway.epoch))
+                return await asyncio.to_thread(s_client, gateway, "-status")
+
+            out = await take(ocsp_answer(authority, files))
             assert "OCSP Response Status: successful" in out and "Cert Status: good" in out, out
+            left = re.search(r"ocsp_expires_seconds\{.*?\} (\d+)", (await gateway.verb("metrics"))["text"])
+            assert 80_000 < int(left[1]) <= 86_400, left[0]
+            assert "Cert Status: revoked" in await take(ocsp_answer(authority, files, revoked=True))
+            assert "certificate is revoked" in gateway.log_tail(30)
+            assert "OCSP response: no response sent" in await take(ocsp_answer(authority, files, hours=-1))
+            ocsp_answer(authority, other)
+            for answer, why in ((str(authority.folder / "ocsp.der"), "another certificate"),
+                                (files["key"], "no successful answer")):
+                try:
+                    await take(answer)
+                    raise AssertionError(f"{answer} was taken")
+                except RpcError as error:
+                    assert why in str(error), error
+
+
+async def sessions_outlive_an_upgrade_and_not_a_change_of_who_is_trusted(gateway):
+    ask = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    with Authority(gateway) as authority:
+        async with Backend() as backend:
+            person, ca = authority.issue("anna", client=True), authority.folder / "clients.pem"
+            ca.write_text(pathlib.Path(authority.ca).read_text())
+            tls = {"certificates": [authority.issue("shop.example")], "client_certificates": "optional",
+                   "client_ca": str(ca)}
+            await gateway.verb("snapshot.put", snapshot=with_tls(gateway, backend, tls))
+
+            async def connect(version, way):
+                shown = ["-cert", person["certificate"], "-key", person["key"]]
+                kept = str(authority.folder / f"session{version}")
+                return await asyncio.to_thread(s_client, gateway, version, "-ign_eof", way, kept, *shown, send=ask)
+
+            versions = ("-tls1_2", "-tls1_3")
+            for version in versions:
+                assert "New, TLSv1" in await connect(version, "-sess_out")
+            former = await upgrade(gateway)
+            await ended(former)
+            for version in versions:
+                assert "Reused, TLSv1" in await connect(version, "-sess_in")
+                assert backend.requests[-1].field("x-client-cert-subject") == "CN=anna"
+            ca.write_text(ca.read_text() * 2)  # trusts the same: it is not looked into
+
+            async def begins_anew():
+                return "New, TLSv1" in await connect("-tls1_3", "-sess_in")
+            await until(begins_anew, "the sessions to be forgotten")
 
 
 async def client_certificates_are_verified_and_forwarded(gateway):
@@ -202,8 +262,10 @@ async def plain_requests_are_sent_to_https(gateway):
                 assert b" 308 " in head and b"location: https://shop.example:8443/a?b=%2F\r\n" in head, head
             writer.close()
             assert not backend.requests
-            _, head, _ = await https(gateway, authority.trust())
-            assert b"strict-transport-security: max-age=600\r\n" in head, head
+            for path in (b"/", b"/%zz"):  # the backend's answer, and the gateway's own
+                _, head, _ = await https(gateway, authority.trust(),
+                                         request=b"GET %s HTTP/1.1\r\nHost: shop.example\r\n\r\n" % path)
+                assert head.count(b"strict-transport-security: max-age=600\r\n") == 1, head
 
 
 async def large_bodies_pass_through_tls(gateway):
@@ -302,6 +364,6 @@ async def an_idle_tls_connection_is_small(gateway):
 
 if __name__ == "__main__":
     main([names_choose_the_certificate, only_tls_1_2_and_1_3_are_spoken, sessions_resume_by_ticket,
-          an_ocsp_answer_is_stapled, client_certificates_are_verified_and_forwarded,
+          ocsp_answers_are_stapled_while_they_are_true, sessions_outlive_an_upgrade_and_not_a_change_of_who_is_trusted, client_certificates_are_verified_and_forwarded,
           changed_files_are_taken_and_bad_ones_refused, plain_requests_are_sent_to_https, large_bodies_pass_through_tls,
           a_silent_handshake_ends_at_its_deadline, upstream_certificates_are_verified, an_idle_tls_connection_is_small])

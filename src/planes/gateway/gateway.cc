@@ -80,6 +80,7 @@ Result<void> Gateway::resume(const GatewayState& recorded, Inheritance inheritan
     });
     log_warn("gate is still closed", {{"hold_epoch", order.epoch}});
   }
+  inherit_ticket_keys(*routing, inheritance);
   TRY_VOID(inherit(std::move(inheritance)));
   TRY_VOID(open_listeners(*routing));
   adopt(routing);

@@ -14,6 +14,7 @@
 // Orders are refused while handing over, so the successor reads a state that stays as it is.
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -46,6 +47,7 @@ struct Inheritance {
   };
   std::vector<Listening> listeners;
   std::vector<EndpointName> unhealthy;
+  std::map<std::string, std::string> ticket_keys;  // by address of `listen`; secret
 };
 
 struct HoldRequest {
@@ -130,6 +132,7 @@ class Gateway {
   Result<void> resume(const GatewayState& recorded, Inheritance inheritance);
   Result<void> inherit(Inheritance inheritance);
   std::vector<EndpointName> unhealthy();
+  static void inherit_ticket_keys(const Routing& routing, const Inheritance& inheritance);
   static Result<void> may_order(const Current& current);
   static Result<void> refuse_stale(const Current& current, std::uint64_t epoch);
   Result<std::shared_ptr<const Routing>> create_routing(RouteSnapshot snapshot);

@@ -161,19 +161,26 @@ std::string Gateway::shared_limits_metrics() const {
 
 std::string Gateway::certificate_metrics() {
   const Current current = current_.with([](const Current& now) { return now; });
-  std::string out = fmt::format(
-      "# HELP banyan_gateway_certificates_refused_total Certificate files not taken.\n"
-      "# TYPE banyan_gateway_certificates_refused_total counter\n"
-      "banyan_gateway_certificates_refused_total {}\n"
-      "# HELP banyan_gateway_certificate_expires_seconds Until the certificate expires.\n"
-      "# TYPE banyan_gateway_certificate_expires_seconds gauge\n",
-      tls_.refused());
-  if (!current.routing) return out;
-  for (const auto& listener : current.routing->listeners)
-    if (listener->tls)
-      out += fmt::format("banyan_gateway_certificate_expires_seconds{{listener=\"{}\"}} {}\n",
-                         listener->name, listener->tls->expires_in_s());
-  return out;
+  MetricsText text;
+  text.family("banyan_gateway_certificates_refused_total", "counter",
+              "Certificate files not taken.");
+  text.sample("", static_cast<double>(tls_.refused()));
+  const auto gauge = [&](std::string_view name, std::string_view help, auto seconds_of) {
+    text.family(name, "gauge", help);
+    if (!current.routing) return;
+    for (const auto& listener : current.routing->listeners) {
+      const std::optional<std::int64_t> seconds =
+          listener->tls ? seconds_of(*listener->tls) : std::nullopt;
+      if (seconds)
+        text.sample(MetricsText::label("listener", listener->name), static_cast<double>(*seconds));
+    }
+  };
+  gauge("banyan_gateway_certificate_expires_seconds", "Until the certificate expires.",
+        [](const io::TlsServer& server) { return std::optional(server.expires_in_s()); });
+  gauge("banyan_gateway_ocsp_expires_seconds",
+        "Until the stapled OCSP answer expires; then it is left out.",
+        [](const io::TlsServer& server) { return server.staple_expires_in_s(); });
+  return text.take();
 }
 
 TapLines Gateway::tap(const TapFilter& filter, Duration patience) {

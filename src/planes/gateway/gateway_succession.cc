@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/log.h"
 #include "planes/gateway/gateway.h"
 
 namespace banyan::gateway {
@@ -24,6 +25,17 @@ Result<void> Gateway::inherit(Inheritance inheritance) {
   return failed == results.end() ? Result<void>{} : *failed;
 }
 
+// Clients resume their TLS sessions at the successor.
+void Gateway::inherit_ticket_keys(const Routing& routing, const Inheritance& inheritance) {
+  for (const auto& listener : routing.listeners) {
+    const auto keys = inheritance.ticket_keys.find(listener->name);
+    const bool known = listener->tls != nullptr && keys != inheritance.ticket_keys.end();
+    if (known && !listener->tls->inherit_ticket_keys(keys->second))
+      log_warn("TLS sessions begin anew: the former gateway seals them otherwise",
+               {{"listener", listener->name}});
+  }
+}
+
 std::vector<EndpointName> Gateway::unhealthy() {
   std::vector<EndpointName> out;
   threads_->run_on(0, [&] {
@@ -36,15 +48,19 @@ std::vector<EndpointName> Gateway::unhealthy() {
 }
 
 Result<Inheritance> Gateway::hand_over() {
-  TRY_VOID(current_.with([](Current& current) -> Result<void> {
+  Inheritance out;
+  TRY_VOID(current_.with([&](Current& current) -> Result<void> {
     if (current.reign != Reign::kServing)
       return failure(Code::kConflict, "this gateway hands over already, or has retired");
     if (current.order.phase != Phase::kOpen)
       return failure(Code::kConflict, "a hold is closed: upgrade after it");
     current.reign = Reign::kHandingOver;
+    if (!current.routing) return {};
+    for (const auto& listener : current.routing->listeners)
+      if (listener->tls) out.ticket_keys[listener->name] = listener->tls->ticket_keys();
     return {};
   }));
-  Inheritance out{.listeners = {}, .unhealthy = unhealthy()};
+  out.unhealthy = unhealthy();
   std::vector<std::vector<std::pair<std::string, io::Descriptor>>> sockets(workers_.size());
   threads_->run_on_all([&](std::size_t i) { sockets[i] = workers_[i]->listening_sockets(); });
   for (std::size_t i = 0; i < sockets.size(); ++i)

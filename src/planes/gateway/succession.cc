@@ -3,6 +3,7 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
+#include "base/hex.h"
 #include "base/log.h"
 
 namespace banyan::gateway {
@@ -90,6 +91,10 @@ Result<void> Succession::bequeath(io::Channel& successor) {
       const json out = {{"unhealthy", endpoint.address}, {"backend", endpoint.backend}};
       TRY_VOID(successor.send(out.dump()));
     }
+    for (const auto& [listen, keys] : inheritance->ticket_keys) {
+      const json out = {{"tickets_of", listen}, {"keys", hex(keys)}};
+      TRY_VOID(successor.send(out.dump()));
+    }
     return successor.send(kEnd);
   };
   Result<void> sent = send_all();
@@ -115,6 +120,8 @@ Result<Inheritance> Predecessor::take() {
     if (in.contains("listen")) {
       TRY(auto listening, listening_from(message, in));
       out.listeners.push_back(std::move(listening));
+    } else if (in.contains("tickets_of")) {
+      out.ticket_keys[in.value("tickets_of", "")] = unhex(in.value("keys", "")).value_or("");
     } else {
       out.unhealthy.push_back(
           {.backend = in.value("backend", ""), .address = in.value("unhealthy", "")});

@@ -5,8 +5,9 @@
 //
 //   successor                      predecessor (`Succession`, at its path)
 //   "take"                 ──►     refuses orders from now on
-//                          ◄──     one message per listening socket and per unhealthy endpoint,
-//                                  then "end"
+//                          ◄──     one message per listening socket, per unhealthy endpoint and for
+//                          the
+//                                  ticket keys of each listener, then "end"
 //   starts, accepts
 //   "accepting"            ──►     retires
 //                          ◄──     "retired"
