@@ -6,6 +6,8 @@
 namespace banyan::gateway {
 namespace {
 
+constexpr std::string_view kHostPrefix = "__host-";
+
 std::string_view trimmed(std::string_view text) {
   const std::size_t first = text.find_first_not_of(" \t");
   if (first == std::string_view::npos) return {};
@@ -69,7 +71,9 @@ std::optional<std::string_view> find_cookie(std::span<const http::Field> fields,
 std::string rescoped_cookie(std::string_view set_cookie, const CookieScope& scope) {
   const std::size_t end = set_cookie.find(';');
   std::string out(set_cookie.substr(0, end));
-  if (end == std::string_view::npos) return out;
+  // Browsers refuse such a cookie with another Path than "/", or a Domain (RFC 6265bis, 4.1.3.2).
+  const bool is_bound = http::equals_lower(set_cookie.substr(0, kHostPrefix.size()), kHostPrefix);
+  if (end == std::string_view::npos || is_bound) return std::string(set_cookie);
   std::string_view rest = set_cookie.substr(end + 1);
   while (!rest.empty()) {
     const std::string kept = attribute(take_pair(rest), scope);

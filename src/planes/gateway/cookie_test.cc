@@ -39,6 +39,13 @@ TEST(RescopedCookie, LeavesWhatIsNotTheBackends) {
   EXPECT_EQ(rescoped_cookie("s=1; Path=/app/x", scope), "s=1; Path=/old/x");
 }
 
+TEST(RescopedCookie, ACookieThatIsBoundToItsHostStaysAsBrowsersWantIt) {
+  for (const char* cookie : {"__Host-s=1; Path=/; Secure", "__host-s=1; Path=/; Secure"})
+    EXPECT_EQ(rescoped_cookie(cookie, strip()), cookie);
+  EXPECT_EQ(rescoped_cookie("__Secure-s=1; Path=/; Secure", strip()),
+            "__Secure-s=1; Path=/old; Secure");
+}
+
 TEST(RescopedCookie, WithoutAttributesIsTheSame) {
   EXPECT_EQ(rescoped_cookie("s=a b", strip()), "s=a b");
 }

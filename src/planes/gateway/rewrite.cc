@@ -88,6 +88,13 @@ struct Url {
   std::string_view rest;
 };
 
+// The port that the scheme means anyway says nothing.
+std::string_view without_default_port(std::string_view authority, std::string_view scheme) {
+  const std::string_view port = equals_any_case(scheme, "https") ? ":443" : ":80";
+  if (!scheme.empty() && authority.ends_with(port)) authority.remove_suffix(port.size());
+  return authority;
+}
+
 Url split_url(std::string_view url) {
   Url out{{}, {}, url};
   const std::size_t colon = url.find("://");
@@ -129,8 +136,10 @@ class Outward {
   std::string url(std::string_view text) const {
     const Url parts = split_url(text);
     if (parts.authority.empty()) return text.starts_with('/') ? moved(text) : std::string(text);
-    const bool is_own = equals_any_case(parts.authority, scene_.authority);
-    if (!is_own && !is_backend(parts.authority)) return std::string(text);
+    const std::string_view authority = without_default_port(parts.authority, parts.scheme);
+    const bool is_own =
+        equals_any_case(authority, without_default_port(scene_.authority, scene_.scheme));
+    if (!is_own && !is_backend(authority)) return std::string(text);
     const std::string scheme(is_own && !parts.scheme.empty() ? parts.scheme : scene_.scheme);
     return scheme + "://" + std::string(scene_.authority) + moved(parts.rest);
   }

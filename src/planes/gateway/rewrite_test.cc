@@ -71,6 +71,18 @@ TEST(EditedResponseHead, OtherNamesStay) {
     EXPECT_EQ(response(route, field), field);
 }
 
+TEST(EditedResponseHead, APortThatTheSchemeMeansIsNoOtherHost) {
+  const RouteSpec route = moved("/app", "app.internal");
+  EXPECT_EQ(response(route, "location: http://app.internal:80/app/x"),
+            "location: https://docs.example:8443/old/x");
+  EXPECT_EQ(response(route, "location: https://app.internal:443/app/x"),
+            "location: https://docs.example:8443/old/x");
+  for (const char* field : {"location: http://app.internal:443/app/x",
+                            "location: //app.internal:80/app/x",
+                            "location: http://app.internal:8080/app/x"})
+    EXPECT_EQ(response(route, field), field);
+}
+
 TEST(EditedResponseHead, AStrippedPrefixComesBack) {
   EXPECT_EQ(response(moved("/"), "location: /login"), "location: /old/login");
   EXPECT_EQ(response(moved("/"), "location: /"), "location: /old/");
