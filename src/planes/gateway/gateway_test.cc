@@ -1,6 +1,7 @@
 // The orders and what survives a restart; traffic is tested with real clients in tests/gateway.
 #include "planes/gateway/gateway.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
@@ -173,6 +174,17 @@ TEST_F(Gateways, AStateFileThatIsNotOneIsReported) {
   const auto gateway = Gateway::start({.state_dir = directory_, .workers = 1});
   ASSERT_FALSE(gateway);
   EXPECT_EQ(gateway.error().code(), Code::kCorruption);
+  EXPECT_THAT(gateway.error().remedy(), testing::StartsWith("1. Start the version"));
+}
+
+TEST_F(Gateways, AStateOfAnotherVersionIsRefusedWithWaysOut) {
+  std::ofstream(directory_ + "/gateway.json")
+      << R"({"hold": {}, "snapshot": {"epoch": 1, "listen": [], "routes": [], "backends":
+          {"b": {"endpoints": [], "health": {"path": "/", "interval_ms": 1000}}}}})";
+  const auto gateway = Gateway::start({.state_dir = directory_, .workers = 1});
+  ASSERT_FALSE(gateway);
+  EXPECT_THAT(gateway.error().message(), testing::HasSubstr("backends.b.health.interval_ms"));
+  EXPECT_THAT(gateway.error().remedy(), testing::HasSubstr("2. Unless a switch is under way"));
 }
 
 }  // namespace

@@ -67,19 +67,31 @@ Result<nlohmann::json> parse(const std::string& path) {
   return parsed;
 }
 
+Result<GatewayState> load(const std::string& path) {
+  TRY(const nlohmann::json in, parse(path));
+  GatewayState state;
+  if (in.contains("snapshot") && !in["snapshot"].is_null()) {
+    TRY(state.snapshot, with_context(RouteSnapshot::from_json(in["snapshot"]), path));
+  }
+  TRY(state.hold, with_context(HoldOrder::from_json(in["hold"]), path));
+  for (const auto& one : in.value("draining", nlohmann::json::array()))
+    state.draining.insert({one.value("backend", ""), one.value("address", "")});
+  return state;
+}
+
+// Written by another version, or damaged.
+constexpr const char* kUnreadable =
+    "1. Start the version of Banyan that wrote the file; a gateway that was to be upgraded goes on "
+    "serving.\n2. Unless a switch is under way: move the file away and start again. The routes are "
+    "published anew, and endpoints that were drained get requests again.";
+
 }  // namespace
 
 Result<GatewayState> StateFile::read() const {
-  GatewayState state;
   std::error_code error;
-  if (!std::filesystem::exists(path(), error)) return state;
-  TRY(const nlohmann::json in, parse(path()));
-  if (in.contains("snapshot") && !in["snapshot"].is_null()) {
-    TRY(state.snapshot, with_context(RouteSnapshot::from_json(in["snapshot"]), path()));
-  }
-  TRY(state.hold, with_context(HoldOrder::from_json(in["hold"]), path()));
-  for (const auto& one : in.value("draining", nlohmann::json::array()))
-    state.draining.insert({one.value("backend", ""), one.value("address", "")});
+  if (!std::filesystem::exists(path(), error)) return GatewayState{};
+  Result<GatewayState> state = load(path());
+  if (!state) return std::unexpected(std::move(state).error().with_remedy(kUnreadable));
   return state;
 }
 
