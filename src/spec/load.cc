@@ -235,6 +235,7 @@ Gateway Loader::gateway(Reader& reader) const {
   gateway.limits_at = reader.at("limits");
   YamlFields(reader).group({"tracing", "Export of traces to an OpenTelemetry collector"},
                            gateway.tracing);
+  if (gateway.tracing) gateway.tracing->ca = folder.absolute(gateway.tracing->ca);
   YamlFields(reader).group(
       {"rehome", "WebSockets, event streams and gRPC streams whose route leads elsewhere by now"},
       gateway.rehome);

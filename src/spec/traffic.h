@@ -218,7 +218,8 @@ inline std::string check_kind(const Health& health, const Traffic& traffic) {
 
 // Where spans go, and of how many traces.
 struct Tracing {
-  std::string otlp;  // "http://host:port" of a collector; empty: nowhere
+  std::string otlp;  // "http://host:port" of a collector, or https; empty: nowhere
+  std::string ca;    // PEM file of who signs its certificate; empty: the system's
   int sample_percent = 100;
   std::string service_name = "banyan-gateway";
   bool operator==(const Tracing&) const = default;

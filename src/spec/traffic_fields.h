@@ -287,10 +287,16 @@ void describe(V& v, Tracing& tracing) {
   v.integer({"sample_percent", "Share of the traces that begin here which is recorded"}, {0, 100},
             tracing.sample_percent);
   v.text({"service_name", "Name of this service in the traces"}, tracing.service_name);
+  v.text({"ca", "PEM file of who signs the collector's certificate (default: the system's)"},
+         tracing.ca);
   const std::string& to = tracing.otlp;
-  v.check(to.starts_with("http://") && to.find_first_of("/@?# ", 7) == std::string::npos &&
-              to.size() > 7,
-          "otlp", "is no http://host:port", "name a collector without TLS, path and password");
+  const bool has_tls = to.starts_with("https://");
+  const std::size_t host = has_tls ? 8 : 7;
+  v.check((has_tls || to.starts_with("http://")) && to.size() > host &&
+              to.find_first_of("/@?# ", host) == std::string::npos,
+          "otlp", "is no http://host:port", "name a collector without path and password");
+  v.check(has_tls || tracing.ca.empty(), "ca", "is of no use without TLS",
+          "write otlp: https://, or remove ca");
 }
 
 template <class V>

@@ -1,8 +1,10 @@
 """Spans of real requests at a real collector: who is whose parent, what is sampled, and that nobody ever waits for them."""
 import asyncio
 import json
+import ssl
 
 from harness import Backend, main, snapshot, until
+from tls import Authority
 
 PARENT = "00f067aa0ba902b7"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -125,13 +127,65 @@ async def a_collector_that_is_away_or_silent_delays_nobody(gateway):
     assert (await gateway.get("/shop/1")).status == 502
 
 
+async def spans_wait_for_a_collector_that_is_away(gateway):
+    async with Collector(status=503) as collector, Backend() as backend:
+        await gateway.verb("snapshot.put", snapshot=traced(gateway, (backend.address,), collector.address))
+        await gateway.get("/shop/1")
+
+        async def seen():
+            return len(collector.spans) >= 2
+        await until(seen, "the first try")
+        assert await counted(gateway, "spans_dropped_total") == 0
+        collector.status, collector.spans = 200, []
+
+        async def again():
+            return await counted(gateway, "spans_exported_total") == 2
+        await until(again, "the second try")
+        assert {attributes(span).get("url.path") for span in collector.spans} == {"/shop/1", None}
+        collector.status = 400  # there is no use in saying it again
+        await gateway.get("/shop/2")
+
+        async def dropped():
+            return await counted(gateway, "spans_dropped_total") == 2
+        await until(dropped, "refused spans to be dropped")
+
+
+async def spans_go_over_tls_to_whom_is_trusted(gateway):
+    with Authority(gateway) as authority:
+        files = authority.issue("localhost")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(files["certificate"], files["key"])
+        collector = Collector()
+        collector.writers = set()
+        server = await asyncio.start_server(collector._serve, "127.0.0.1", 0, ssl=context)
+        port = server.sockets[0].getsockname()[1]
+        async with Backend() as backend:
+            base = traced(gateway, (backend.address,), "-")
+            to = {"otlp": f"https://localhost:{port}"}
+            await gateway.verb("snapshot.put", snapshot=base | {"tracing": to})
+            await gateway.get("/shop/1")
+
+            async def refused():
+                return "spans wait for their collector" in gateway.log_tail(30)
+            await until(refused, "a stranger to be refused")
+            assert not collector.spans
+            await gateway.verb("snapshot.put", snapshot=base | {"epoch": 2, "tracing": to | {"ca": authority.ca}})
+
+            async def exported():
+                return len(collector.spans) == 2
+            await until(exported, "the spans")
+        for writer in list(collector.writers):
+            writer.transport.abort()
+        server.close()
+
+
 async def without_tracing_nothing_changes(gateway):
     async with Backend() as backend:
         await gateway.route_to(backend.address)
         await gateway.get("/x", fields=[f"traceparent: 00-{TRACE}-{PARENT}-00"])
         await gateway.get("/x")
         assert [request.field("traceparent")[-2:] for request in backend.requests] == ["00", "01"]
-        for wrong in ("https://c:4318", "http://user@c:4318", "http://c:4318/v1", "c:4318", ""):
+        for wrong in ("https://", "http://user@c:4318", "https://c:4318/v1", "c:4318", ""):
             bad = snapshot(gateway.port, {"b": (backend.address,)}, 9) | {"tracing": {"otlp": wrong}}
             try:
                 await gateway.verb("snapshot.put", snapshot=bad)
@@ -142,4 +196,5 @@ async def without_tracing_nothing_changes(gateway):
 
 
 main([spans_join_what_the_backend_saw, every_attempt_has_a_span_of_its_own, the_caller_decides_then_chance,
-      a_collector_that_is_away_or_silent_delays_nobody, without_tracing_nothing_changes])
+      a_collector_that_is_away_or_silent_delays_nobody, spans_wait_for_a_collector_that_is_away,
+      spans_go_over_tls_to_whom_is_trusted, without_tracing_nothing_changes])

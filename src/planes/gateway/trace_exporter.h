@@ -1,7 +1,9 @@
 #pragma once
-// TraceExporter: sends spans in batches to an OpenTelemetry collector (OTLP/HTTP, JSON), on a
-// thread of its own. A request never waits for it: what finds kWaitingMax spans waiting, or a
-// collector that is down, slow or refuses, is dropped and counted. Any thread.
+// TraceExporter: sends spans in batches to an OpenTelemetry collector (OTLP/HTTP, JSON, with TLS if
+// asked for), on a thread of its own. A request never waits for it: what finds kWaitingMax spans
+// waiting is dropped and counted, and so is a batch that the collector refuses. While it is away,
+// or asks to wait (429, 502, 503, 504), the last kKeptMax spans are kept and sent again, ever more
+// seldom. Any thread.
 
 #include <atomic>
 #include <cstdint>
@@ -23,6 +25,7 @@ struct TraceCounts {
 class TraceExporter {
  public:
   static constexpr std::size_t kWaitingMax = 4096;
+  static constexpr std::size_t kKeptMax = 2048;  // leaves room for new ones
   static constexpr std::size_t kBatchMax = 512;
 
   TraceExporter() = default;
@@ -37,15 +40,21 @@ class TraceExporter {
   TraceCounts counts() const { return {.exported = exported_, .dropped = dropped_}; }
 
  private:
+  enum class Sent : std::uint8_t { kTaken, kRefused, kLater };
+
   void run();
-  bool send(std::span<const Span> batch);
-  bool send_all(const std::vector<Span>& spans);
+  Duration send_waiting(Duration pause);
+  Sent send(std::span<const Span> batch);
+  void keep(std::span<const Span> spans);
+  void drop(std::size_t spans, const std::string& why);
+  void rest(Duration pause);
 
   Guarded<spec::Tracing> tracing_;
   Guarded<std::vector<Span>> waiting_;
   std::atomic<bool> stopping_ = false;
   std::atomic<std::uint64_t> exported_ = 0;
   std::atomic<std::uint64_t> dropped_ = 0;
+  bool away_ = false;  // the thread's own
   std::thread thread_;
 };
 
