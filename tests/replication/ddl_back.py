@@ -157,6 +157,27 @@ def test_what_is_safe_is_repeated_however_often_it_is_killed(pair, checkpoints):
     print("ok   repeated there, however often killed", flush=True)
 
 
+def test_a_large_partition_without_a_key_joins_once(pair, checkpoints):
+    """Killed in the middle of its copy: no row comes twice, and the way back does not carry that they were taken away."""
+    pair.begin_afresh("large", SETUP + "create table log(a int, v text) partition by range (a);", chunk_bytes=16384, jobs=1,
+                      ddl_every_ms=300)
+    (checkpoints / "chunk.committed").write_text("kill")
+    pair.old.psql("create table log1 partition of log for values from (0) to (10000); "
+                  "insert into log select g, repeat('v', 100) from generate_series(1, 3000) g", "large")
+    writing = [pair.old.run(f"insert into log values ({number}, 'w')", "large") for number in range(3001, 3100)]
+    eventually(lambda: pair.role.process.poll() is not None, "killed in the middle of its copy")
+    assert pair.new.value("select count(*) from banyan.applied_chunks where table_name = 'public.log1'", "large") == 1
+    pair.role.start()
+    rows = 3000 + len(writing)
+    eventually(lambda: pair.new.value("select count(*) from log", "large") >= rows, "the rows")
+    going_on(pair, "log", "log1")
+    assert pair.old.value("select count(*) from log", "large") == rows
+    pair.switch()
+    assert pair.verify()["state"] == "equal"
+    pair.call("complete")
+    print("ok   a large partition without a key joins once", flush=True)
+
+
 def refused(server, statement, name):
     try:
         server.run(statement, name)
@@ -188,6 +209,7 @@ def main():
             test_it_stops_before_the_transaction(pair)
             test_new_tables_and_partitions_join_backwards(pair)
             test_what_is_safe_is_repeated_however_often_it_is_killed(pair, pathlib.Path(directory))
+            test_a_large_partition_without_a_key_joins_once(pair, pathlib.Path(directory))
             test_freeze_is_on_the_side_that_is_written(pair)
 
 
