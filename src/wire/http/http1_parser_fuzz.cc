@@ -50,8 +50,10 @@ extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t siz
   }
   const Parsed response = parse_response(bytes, Answers::kOther, head);
   if (response.outcome == Outcome::kComplete) {
-    std::string out(client_head_bytes_max(head), '\0');
-    CHECK(write_client_head(head, {}, out.data()) <= out.size());
+    const ClientRewrite rewrite{.hsts = "strict-transport-security: max-age=1\r\n",
+                                .date = "Fri, 20 Nov 2026 21:30:00 GMT"};
+    std::string out(client_head_bytes_max(head, rewrite), '\0');
+    CHECK(write_client_head(head, rewrite, out.data()) <= out.size());
   }
   return 0;
 }
