@@ -36,6 +36,7 @@ class H2Backend:
 
     def __init__(self, behave):
         self.behave, self.heard, self.served, self.trailers = behave, 0, [], []
+        self.said = [("x-sum", "42")]  # as trailers
         self.writers = set()
 
     async def __aenter__(self):
@@ -78,7 +79,7 @@ class H2Backend:
                 self.served.append(requests[event.stream_id][":path"])
                 connection.send_headers(event.stream_id, [(":status", "200")])
                 connection.send_data(event.stream_id, b"served")
-                connection.send_headers(event.stream_id, [("x-sum", "42")], end_stream=True)
+                connection.send_headers(event.stream_id, self.said, end_stream=True)
 
 
 @contextlib.asynccontextmanager
@@ -164,6 +165,28 @@ async def trailers_pass_both_ways(gateway):
         assert backend.trailers == [{"x-check": "7"}], backend.trailers
 
 
+async def a_trailer_is_never_taken_for_framing(gateway):
+    async with H2Backend(lambda *_: True) as backend:
+        await publish(gateway, backend)
+        for name in ("content-length", "host", "trailer", "x_sum"):  # the library sends no transfer-encoding
+            backend.said = [(name, "9")]
+            async with gateway.client() as client:
+                await client.send(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
+                try:
+                    answer = await client.response()
+                    fine = answer is not None and answer.status == 200
+                except (asyncio.IncompleteReadError, ValueError):
+                    fine = False
+                assert fine == (name == "x_sum"), name
+        async with H2Client(gateway.port) as client:
+            stream = await client.begin("POST", "/", end=False)
+            client.h2.send_headers(stream, [("content-length", "9")], end_stream=True)
+            await client.flush()
+            answer = await client.answer(stream)
+            assert answer.status == 400 or answer.reset is not None, answer.status
+        assert not backend.trailers
+
+
 async def a_websocket_of_http1_is_a_stream(gateway):
     async with chat_server() as address:
         await publish_address(gateway, address)
@@ -217,4 +240,4 @@ async def an_application_may_refuse_a_websocket(gateway):
 if __name__ == "__main__":
     main([a_websocket_of_http1_is_a_stream, a_websocket_of_http2_is_one_on_both_sides,
           an_application_may_refuse_a_websocket, what_was_refused_is_sent_again, what_was_begun_is_not,
-          what_comes_behind_a_goaway_is_sent_on_a_new_connection, trailers_pass_both_ways])
+          what_comes_behind_a_goaway_is_sent_on_a_new_connection, trailers_pass_both_ways, a_trailer_is_never_taken_for_framing])

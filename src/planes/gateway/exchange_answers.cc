@@ -25,7 +25,7 @@ Exchange::Problem Exchange::problem_of(AttemptEnd end) {
     case AttemptEnd::kLeft:
       return {503, "the call was ended so that it is made again where its route leads now"};
     case AttemptEnd::kBodyMalformed:
-      return {400, "the body's chunks are malformed"};
+      return {400, "the body's chunks or trailers are malformed"};
     case AttemptEnd::kBodyTooLarge:
       return {413, "the body is larger than this service accepts"};
     case AttemptEnd::kBodyLate:

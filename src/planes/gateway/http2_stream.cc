@@ -80,7 +80,7 @@ void Http2Stream::add_data(std::string_view bytes) {
 }
 
 void Http2Stream::add_trailers(std::span<const h2::Field> fields) {
-  append_lines(trailers_, fields);
+  incoming_.malformed |= !append_trailers(trailers_, fields);
 }
 
 void Http2Stream::end_data() {

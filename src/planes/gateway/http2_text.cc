@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "wire/http/chunked.h"
+
 namespace banyan::gateway {
 namespace {
 
@@ -82,6 +84,15 @@ std::string http1_text(const h2::Head& head) {
 void append_lines(std::string& out, std::span<const h2::Field> fields) {
   for (const h2::Field& field : fields)
     out.append(field.name).append(": ").append(field.value).append("\r\n");
+}
+
+bool append_trailers(std::string& out, std::span<const h2::Field> fields) {
+  const auto is_none = [](const h2::Field& field) {
+    return http::is_forbidden_trailer(field.name);
+  };
+  if (std::ranges::any_of(fields, is_none)) return false;
+  append_lines(out, fields);
+  return true;
 }
 
 std::vector<h2::Field> fields_of_lines(std::string_view lines) {

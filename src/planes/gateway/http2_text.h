@@ -25,6 +25,8 @@ std::string http1_text(const h2::Head& head);
 
 // Appends "name: value\r\n" for each.
 void append_lines(std::string& out, std::span<const h2::Field> fields);
+// The same of trailers; false, and nothing, when one of them could be taken for framing.
+bool append_trailers(std::string& out, std::span<const h2::Field> fields);
 // Of such lines; the fields point into them.
 std::vector<h2::Field> fields_of_lines(std::string_view lines);
 

@@ -1,5 +1,5 @@
 // FUZZ SOURCES: planes/gateway/http2_text.cc wire/http/http1_parser.cc wire/http/field_parser.cc
-// FUZZ SOURCES: wire/http/field_id.cc wire/http/text.cc wire/http/desync.cc
+// FUZZ SOURCES: wire/http/field_id.cc wire/http/text.cc wire/http/desync.cc wire/http/chunked.cc
 // The fields of one HTTP/2 request never become two requests, or one of another method, path, host
 // or framing.
 

@@ -42,5 +42,15 @@ TEST(Http2Text, AnExtendedConnectIsAnUpgrade) {
   EXPECT_TRUE(got.starts_with("GET / HTTP/1.1\r\nconnection: upgrade\r\nupgrade: websocket\r\n"));
 }
 
+TEST(Http2Text, NoTrailerIsTakenForFraming) {
+  std::string out;
+  const h2::Field sum{"x-sum", "42"};
+  EXPECT_TRUE(append_trailers(out, {&sum, 1}));
+  EXPECT_EQ(out, "x-sum: 42\r\n");
+  const h2::Field both[] = {sum, {"content-length", "9"}};
+  EXPECT_FALSE(append_trailers(out, both));
+  EXPECT_EQ(out, "x-sum: 42\r\n");
+}
+
 }  // namespace
 }  // namespace banyan::gateway

@@ -176,7 +176,8 @@ void Http2Link::on_head(h2::StreamId stream, const h2::Head& head) {
 }
 
 void Http2Link::on_trailers(h2::StreamId stream, std::span<const h2::Field> fields) {
-  if (Http2Upstream* const to = find(stream)) append_lines(to->trailers_, fields);
+  if (Http2Upstream* const to = find(stream))
+    to->incoming_.malformed |= !append_trailers(to->trailers_, fields);
 }
 
 void Http2Link::on_data(h2::StreamId stream, std::string_view bytes) {
@@ -296,7 +297,7 @@ io::Task<Upstream::HeadEnd> Http2Upstream::receive_head(http::Head& head, Mono d
   const http::Parsed parsed = http::parse_response(head_, answers_, head);
   if (parsed.outcome != http::Outcome::kComplete) co_return HeadEnd::kRefused;
   if (head.status / 100 != 1 || head.status == 101)
-    incoming_ = {.done = ended_ && pending_.empty()};
+    incoming_ = {.done = ended_ && pending_.empty(), .malformed = incoming_.malformed};
   co_return HeadEnd::kComplete;
 }
 

@@ -63,10 +63,14 @@ bool ChunkedDecoder::take_extension(char c) {
   return is_text(c) && ++extension_bytes_ <= kExtensionBytesMax;
 }
 
+bool is_forbidden_trailer(std::string_view name) {
+  return std::ranges::any_of(kForbiddenTrailers, [&](std::string_view forbidden) {
+    return equals_lower(name, forbidden);
+  });
+}
+
 bool ChunkedDecoder::finish_trailer_name() {
-  for (std::string_view forbidden : kForbiddenTrailers) {
-    if (equals_lower(trailer_name_, forbidden)) return false;
-  }
+  if (is_forbidden_trailer(trailer_name_)) return false;
   step_ = Step::kTrailerValue;
   if (keeps_trailers_) {
     for (const char c : trailer_name_) trailers_ += lower(c);

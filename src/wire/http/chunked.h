@@ -14,6 +14,10 @@
 
 namespace banyan::http {
 
+// A reader that merges trailers into the head could take it for framing or routing (RFC 9110,
+// section 6.5.1), so it is passed on by no protocol.
+bool is_forbidden_trailer(std::string_view name);
+
 class ChunkedDecoder {
  public:
   static constexpr std::size_t kExtensionBytesMax = 256;  // per chunk
