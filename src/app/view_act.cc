@@ -60,13 +60,15 @@ void print_finding(const json& finding) {
 void print_refusal(const json& out) {
   const std::string create = "banyan migrate create " + out.value("name", "");
   std::string accept;
+  bool may_go_on = true;
   fmt::print("REFUSED, nothing was started (exit 3).\n");
   for (const json& finding : out.at("open")) {
     print_finding(finding);
     accept += " --accept " + finding.value("id", "");
+    may_go_on = may_go_on && finding.value("acceptable", true);
   }
-  fmt::print("  1  repair what was found, then: {}\n  2  go on despite it:  {}{}\n", create, create,
-             accept);
+  fmt::print("  1  repair what was found, then: {}\n", create);
+  if (may_go_on) fmt::print("  2  go on despite it:  {}{}\n", create, accept);
 }
 
 void print_steps(const json& steps) {

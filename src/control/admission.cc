@@ -31,8 +31,13 @@ json gateway_finding(const Result<json>& adoption) {
           {"fix_sql", ""}};
 }
 
+// What cannot be gone on with: the move would write into what it moves.
+constexpr std::string_view kNeverAccepted = "target.is_other";
+
 void judge(Admission& admission, json finding, const std::set<std::string>& accept) {
-  const bool accepted = accept.contains(finding.value("id", ""));
+  const auto id = finding.value("id", "");
+  finding["acceptable"] = id != kNeverAccepted;
+  const bool accepted = finding["acceptable"] && accept.contains(id);
   (accepted ? admission.accepted : admission.open).push_back(std::move(finding));
 }
 

@@ -133,6 +133,13 @@ class Database(Folder):
             self.refused("migrate create shop", ERROR, "source", *said)
             self.assertNotIn("hush", self.printed)
 
+    def test_nobody_moves_a_database_into_itself(self):
+        self.set_addresses(new=self.old.url("shop"))
+        for verb in ("migrate create shop", "migrate create shop --accept target.is_other --accept target.empty"):
+            self.assertEqual(self.banyan(verb), PRECONDITION, self.printed)
+            self.assertIn("both addresses lead to the same database", self.printed)
+            self.assertNotIn("go on despite it", self.printed)
+
     def test_what_cannot_be_asked_now_is_not_told_as_different(self):
         self.follow()
         self.new.stop()
