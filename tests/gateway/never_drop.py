@@ -29,7 +29,10 @@ async def upgrade(gateway):
 
     async def taken():
         assert gateway.process.poll() is None, gateway.log_tail()
-        return (await gateway.status())["pid"] == gateway.process.pid
+        try:
+            return (await gateway.status())["pid"] == gateway.process.pid
+        except ConnectionRefusedError:  # the former one had nothing to end; the successor's socket is not there yet
+            return False
     await until(taken, "the successor")
     return former
 

@@ -188,6 +188,8 @@ def test_new_partition_is_fenced(pair):
     pair.fence(pair.next_epoch())
     attack(pair.old.connect("shop"), "a partition created later", "insert into p3 values (1500, 1)")
     pair.call("act.abort", epoch=pair.epoch)
+    eventually(lambda: pair.new.value("select 1 from banyan.applied_chunks where table_name = 'public.p3' and chunk = -1", "shop"),
+               "the partition to join")
 
 
 def test_tripwire(pair):
