@@ -42,7 +42,7 @@ def main():
                 assert status["state"] in ("prepared", "copying"), status
                 return kept(pair) < 48 << 20
             eventually(stands, "a source that is relieved", pause_s=0.2)
-        spool = pair.call("status")["stream"]["spool"]
+        spool = pair.spool()
         assert spool["confirm"] == "spooled" and spool["bytes"] > 30 << 20, spool
         print("received during the copy:", spool)
         pair.call("throttle", bytes_per_s=0)

@@ -165,9 +165,9 @@ def test_spool_is_full(world):
         split.wait_following()
 
     def fill():
-        while "alarm" not in world.sales.call("status")["stream"]["spool"]:
+        while "alarm" not in world.sales.spool():
             world.large_transaction()
-        spool = world.sales.call("status")["stream"]["spool"]
+        spool = world.sales.spool()
         assert "for people" in spool["alarm"] and "all that share monolith wait" in spool["alarm"], spool
         assert [f"\n{way}. " in f"\n{spool['remedy']}" for way in (1, 2, 3)] == [True] * 3 and "cancel people" in spool["remedy"], spool
         received = world.sales.call("status")["stream"]["received_lsn"]
@@ -178,7 +178,7 @@ def test_spool_is_full(world):
     def everybody_goes_on(*splits):
         for split in splits:
             split.assert_equal()
-            assert "alarm" not in split.call("status")["stream"]["spool"]
+            eventually(lambda split=split: "alarm" not in split.spool(), "the alarm to end")
         world.old.run("delete from orders where note = 'waits'", "shop")
         world.sales.assert_equal()
     world.far.kill9()
@@ -195,7 +195,7 @@ def test_spool_is_full(world):
     everybody_goes_on(world.sales)
     for split in (world.sales, world.people):
         split.start(spool={"limit_bytes": 1 << 20})
-    eventually(lambda: "alarm" in world.sales.call("status")["stream"]["spool"], "the limit is told again")
+    eventually(lambda: "alarm" in world.sales.spool(), "the limit is told again")
     with contextlib.suppress(RpcError):  # the second: its target does not answer
         world.people.call("cancel")
     everybody_goes_on(world.sales)

@@ -30,9 +30,6 @@ class SpooledPair(Pair):
     def start(self):
         super().start(spool={"kept_wal_bytes": 2 * MEGA, "limit_bytes": 1 << 30})
 
-    def spool(self):
-        return self.call("status")["stream"]["spool"]
-
     def segments(self):
         return sorted(pathlib.Path(self.role.directory).rglob("spool/old/*.log"))
 

@@ -40,6 +40,10 @@ class Migration:
             return status["state"] == "following"
         eventually(following, "following")
 
+    def spool(self):
+        """Where the spool stands. A role that was just started tells it once its stream has begun."""
+        return eventually(lambda: self.call("status")["stream"].get("spool"), "the stream to begin")
+
     def begin_afresh(self, name, setup, **more):
         """Another migration, of databases of its own; the one before goes on with whatever it was left in."""
         self.name, self.epoch = name, 0

@@ -36,7 +36,7 @@ def wait(pair, mark):
 
 def spooled(pair):
     """What waits for its commit in the spool."""
-    return pair.call("status")["stream"]["spool"]["in_progress"]
+    return pair.spool()["in_progress"]
 
 
 def streamed_transactions(pair):
