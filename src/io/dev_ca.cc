@@ -1,6 +1,5 @@
 #include "io/dev_ca.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <openssl/ec.h>
 #include <openssl/evp.h>
@@ -8,11 +7,11 @@
 #include <openssl/rand.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <memory>
 
+#include "base/durable_file.h"
 #include "io/tls.h"
 
 namespace banyan::io {
@@ -52,18 +51,6 @@ std::string pem_of(EVP_PKEY* key) {
   char* text = nullptr;
   const long size = BIO_get_mem_data(out.get(), &text);
   return {text, static_cast<std::size_t>(size)};
-}
-
-Result<void> write_file(const fs::path& path, const std::string& text, mode_t mode) {
-  const fs::path part = path.string() + ".part";
-  const int fd = ::open(part.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
-  const bool written = fd >= 0 &&
-                       ::write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()) &&
-                       ::fsync(fd) == 0;
-  if (fd >= 0) ::close(fd);
-  if (!written || ::rename(part.c_str(), path.c_str()) != 0)
-    return failure(Code::kUnavailable, fmt::format("{} cannot be written", path.string()));
-  return {};
 }
 
 bool add_extension(X509* certificate, X509* issuer, int kind, const std::string& value) {
@@ -120,8 +107,8 @@ std::string alternative_names(const std::vector<std::string>& names) {
 
 Result<IssuedFiles> write_pair(const fs::path& stem, const std::string& chain, EVP_PKEY* key) {
   IssuedFiles files{.certificate = stem.string() + ".pem", .key = stem.string() + "-key.pem"};
-  TRY_VOID(write_file(files.key, pem_of(key), 0600));
-  TRY_VOID(write_file(files.certificate, chain, 0644));
+  TRY_VOID(write_durably(files.key, pem_of(key)));
+  TRY_VOID(write_durably(files.certificate, chain, 0644));
   return files;
 }
 

@@ -1,13 +1,12 @@
 #include "planes/files/files_service.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <fstream>
 #include <iterator>
 
+#include "base/durable_file.h"
 #include "base/log.h"
 #include "base/percent.h"
 #include "planes/files/file_sync.h"
@@ -57,18 +56,6 @@ Result<FileSyncOptions> options_of(const json& config) {
     return failure(Code::kInvalidArgument, "endpoint must be a URL such as http://127.0.0.1:9000");
   }
   return options;
-}
-
-// Only its owner may read it: it holds the secret key.
-Result<void> write_private(const fs::path& path, const std::string& text) {
-  const std::string temporary = path.string() + ".new";
-  const File file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-  if (!file.is_open()) return failure(Code::kPermission, "writing " + path.string());
-  TRY_VOID(file.write(text));
-  if (::fsync(file.fd()) != 0 || ::rename(temporary.c_str(), path.c_str()) != 0) {
-    return failure(Code::kInternal, "writing " + path.string());
-  }
-  return {};
 }
 
 Result<json> read_json(const fs::path& path) {
@@ -210,7 +197,7 @@ Result<json> FilesService::start(const json& in) {
     std::error_code error;
     fs::create_directories(directory, error);
     ::chmod(directory.c_str(), 0700);
-    TRY_VOID(write_private(directory / "job.json", config.dump()));
+    TRY_VOID(write_durably(directory / "job.json", config.dump()));
     TRY_VOID(launch(name, config));
   }
   if (const auto most = integer_or(in, "confirm_deletes", 0); most > 0) {

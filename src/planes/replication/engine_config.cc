@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "planes/replication/durable_file.h"
+#include "base/durable_file.h"
 #include "planes/replication/split_plan.h"
 
 namespace banyan::replication {

@@ -4,9 +4,9 @@
 
 #include <fstream>
 
+#include "base/durable_file.h"
 #include "base/fail_point.h"
 #include "base/log.h"
-#include "planes/replication/durable_file.h"
 #include "planes/replication/job_json.h"
 #include "planes/replication/made_objects.h"
 #include "planes/replication/outside_log.h"

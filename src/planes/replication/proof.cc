@@ -7,9 +7,9 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "base/durable_file.h"
 #include "base/fail_point.h"
 #include "base/log.h"
-#include "planes/replication/durable_file.h"
 
 namespace banyan::replication {
 namespace {
@@ -140,10 +140,19 @@ void Proof::rewrite(State& state) const {
   const json known = {{"epoch", state.epoch}, {"claims", state.claims}, {"tables", tables}};
   std::error_code absent;
   std::filesystem::create_directories(path_.parent_path(), absent);
-  const auto kept = write_durably(path_, known.dump() + "\n");
-  if (!kept) return log_warn("the proof is not kept", {{"error", kept.error().message()}});
   if (state.file >= 0) ::close(state.file);
+  state.file = -1;
+  const auto kept = write_durably(path_, known.dump() + "\n");
+  if (!kept) return leave_none(state, kept.error());
   state.file = ::open(path_.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
+}
+
+// What an older file claims may not be true any more.
+void Proof::leave_none(State& state, const Error& why) const {
+  log_warn("the proof is not kept", {{"error", why.message()}});
+  std::error_code trouble;
+  std::filesystem::remove(path_, trouble);
+  state.is_stale = static_cast<bool>(trouble);
 }
 
 Result<void> Proof::append(State& state, const json& line) const {

@@ -126,8 +126,9 @@ class Proof {
   // The file is there with this line too, or not at all.
   Result<void> append(State& state, const nlohmann::json& line) const;
   Result<void> forget(State& state, std::string_view why) const;
-  // The file anew, with what is known now; the one before stays when that fails.
+  // The file anew, with what is known now; none when that fails.
   void rewrite(State& state) const;
+  void leave_none(State& state, const Error& why) const;
 
   const std::filesystem::path path_;
   const std::size_t key_bytes_most_;

@@ -136,6 +136,15 @@ TEST_F(ProofTest, NothingIsWrittenWhileAFileSaysMoreThanIsTrue) {
   EXPECT_FALSE(proof_->is_watching());
 }
 
+TEST_F(ProofTest, AFindingThatCannotBeKeptLeavesNoOlderOne) {
+  prove("public.t");
+  prove("public.u");
+  std::filesystem::create_directories(file().string() + ".part");  // in the way
+  proof_->close(proof_->open(), {{"public.t", {.is_equal = false, .shape = kShape}}}, "0/20");
+  EXPECT_TRUE(proof_->table("public.u")) << "still true, while nobody forgets it";
+  EXPECT_FALSE(reopen().table("public.t"));
+}
+
 TEST_F(ProofTest, AComparisonThatWasNotFinishedProvesNothing) {
   proof_->close(proof_->open(), {}, "0/10");
   EXPECT_TRUE(proof_->standing().empty());
