@@ -313,7 +313,10 @@ void ReceivedLog::remove_reader(const std::string& reader) {
 }
 
 void ReceivedLog::set_durable(const std::string& reader, pg::Lsn durable) {
-  state_.with([&](State& state) { state.readers[reader].durable = durable; });
+  state_.with([&](State& state) {
+    const auto known = state.readers.find(reader);
+    if (known != state.readers.end()) known->second.durable = durable;
+  });
 }
 
 std::map<std::string, LogReading> ReceivedLog::readers() const {

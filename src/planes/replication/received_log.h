@@ -89,7 +89,7 @@ class ReceivedLog {
   // From now on nothing is removed that `reader` may need, who has nothing yet.
   void add_reader(const std::string& reader);
   void remove_reader(const std::string& reader);
-  // What is known of `reader` otherwise; it may go back.
+  // What is known of `reader` otherwise; it may go back. Who has left stays away.
   void set_durable(const std::string& reader, pg::Lsn durable);
   std::map<std::string, LogReading> readers() const;
   // Every one of them has durably what ends here or before; 0: not known of one of them.
