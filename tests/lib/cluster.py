@@ -115,7 +115,9 @@ class Postgres:
             return False
 
     def stop(self):
-        _stop(self.process, signal.SIGINT)
+        """As an administrator does it (`fast`). A server that somebody keeps from stopping is a failure."""
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(WAIT_S)
 
     def kill9(self):
         """As a power cut: the postmaster and all of its children, at once."""

@@ -81,6 +81,25 @@ def killed_as_the_only_copy(pair):
     print("ok   killed as the only copy", flush=True)
 
 
+def stopped_waits_for_nobody(pair):
+    """The source is stopped while nothing can be applied: it is told that the spool is enough, and the role may die then."""
+    lock = pair.new.connect("shop", autocommit=False)
+    lock.cursor().execute("lock table item in access exclusive mode")
+    write(pair, 150_000, 1000)
+    pair.old.stop()
+    pair.role.kill9()
+    lock.close()
+    pair.old.start()
+    pair.role.start()
+    pair.wait_following()
+    pair.assert_equal(TABLES)
+    pair.old.restart()
+    write(pair, 160_000, 100)
+    pair.old.restart()
+    pair.assert_equal(TABLES)
+    print("ok   a source that is stopped waits for nobody", flush=True)
+
+
 def torn_and_asked_again(pair):
     """While the source still has it a damaged spool is only a lost cache."""
     pair.role.kill9()
@@ -170,7 +189,7 @@ def main():
         pair.old.psql(SETUP, "shop")
         pair.start()
         pair.wait_following()
-        for test in (spooled_and_released, killed_as_the_only_copy, torn_and_asked_again, damaged_as_the_only_copy,
+        for test in (spooled_and_released, killed_as_the_only_copy, stopped_waits_for_nobody, torn_and_asked_again, damaged_as_the_only_copy,
                      promoted, full_disk):
             test(pair)
 

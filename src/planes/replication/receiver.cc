@@ -15,6 +15,7 @@ namespace {
 
 constexpr std::size_t kFlushBytes = 256 << 10;
 constexpr auto kFeedbackEvery = 1s;
+constexpr auto kAskedAgain = 500ms;
 constexpr auto kReadWait = 100ms;
 constexpr auto kFullPause = 20ms;
 constexpr auto kGather = 1ms;
@@ -126,7 +127,7 @@ Result<void> Receiver::run(const std::stop_token& stop) {
     TRY_VOID(handle(message));
     const bool is_silent = std::holds_alternative<std::monostate>(message);
     paced_ += is_silent ? 0 : 1;
-    if (!is_silent && log_.unflushed() < kFlushBytes) continue;
+    if (!is_silent && !reply_now_ && log_.unflushed() < kFlushBytes) continue;
     note_pace();
     TRY_VOID(flush());
     TRY_VOID(feedback());
@@ -163,7 +164,7 @@ Result<void> Receiver::handle(const pg::StreamMessage& message) {
   }
   const auto* keepalive = std::get_if<pg::Keepalive>(&message);
   if (keepalive == nullptr) return {};
-  reply_now_ = reply_now_ || keepalive->reply_requested;
+  if (keepalive->reply_requested) note_asked();
   // Inside a transaction the position says nothing about its changes. A streamed one in progress is
   // behind no position: the server sends all of it again until its commit is confirmed.
   if (!log_.is_between() || keepalive->wal_end <= log_.end()) return {};
@@ -184,6 +185,22 @@ Result<void> Receiver::flush() {
   return {};
 }
 
+// One that only wonders whether anybody is there asks once in half a `wal_sender_timeout`; one that
+// is being stopped asks again after each answer.
+void Receiver::note_asked() {
+  const auto now = SystemClock().now();
+  is_stopping_ = now - last_asked_ < kAskedAgain;
+  last_asked_ = now;
+  reply_now_ = true;
+}
+
+// 0 when that is not possible.
+pg::Lsn Receiver::fsynced() {
+  const auto synced = log_.sync();
+  if (!synced) log_warn("the spool is not on disk", {{"error", synced.error().message()}});
+  return synced.value_or(pg::Lsn());
+}
+
 Result<void> Receiver::feedback() {
   const auto now = SystemClock().now();
   if (!reply_now_ && now - last_feedback_ < kFeedbackEvery) return {};
@@ -192,11 +209,8 @@ Result<void> Receiver::feedback() {
   TRY_VOID(fail_point("stream.feedback"));
   const auto durable = log_.durable();
   auto safe = std::max(durable, pg::Lsn(signals_.confirmed.load()));
-  if (signals_.is_wal_short && !is_disk_full_) {
-    const auto synced = log_.sync();
-    if (synced) safe = std::max(safe, *synced);
-    if (!synced) log_warn("the spool is not on disk", {{"error", synced.error().message()}});
-  }
+  const bool is_awaited = std::exchange(is_stopping_, false) || signals_.is_wal_short;
+  if (is_awaited && !is_disk_full_) safe = std::max(safe, fsynced());
   TRY_VOID(connection_.send_feedback(
       {.written = std::max(position_, safe), .flushed = safe, .applied = durable}));
   signals_.confirmed = safe.value();

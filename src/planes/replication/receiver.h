@@ -3,8 +3,10 @@
 // the applying side does, and answers its keepalives. Stops reading, but not answering, while more
 // than the limit waits to be read or the disk is full.
 //
-// What the server may forget (`flush`) is what is durable in every target, or, while the log that
-// the slot makes the server keep is over its limit, what is fsynced here. It never goes back.
+// What the server may forget (`flush`) is what is durable in every target, or what is fsynced here:
+// while the log that the slot makes the server keep is over its limit, and when the server is being
+// stopped, which waits until it may forget all it has sent (`WalSndDone` of PostgreSQL) and lets
+// nobody in who applies meanwhile. It never goes back.
 
 #include <atomic>
 #include <cstdint>
@@ -49,7 +51,9 @@ class Receiver {
   Result<void> wait_for_room(const Result<void>& kept);
   Result<void> flush();
   Result<void> feedback();
+  pg::Lsn fsynced();
   void note_pace();
+  void note_asked();
 
   pg::ReplicationConnection connection_;
   const ReceiverConfig& config_;
@@ -59,6 +63,8 @@ class Receiver {
   bool is_disk_full_ = false;
   bool is_over_limit_ = false;
   bool reply_now_ = false;
+  bool is_stopping_ = false;  // the server
+  Mono last_asked_{};
   Mono last_feedback_{};
   int paced_ = 0;  // messages since `pace_from_`
   Mono pace_from_{};
