@@ -53,6 +53,19 @@ async def bodies_of_all_sizes_pass_both_ways(gateway):
     assert status["requests_total"] == len(SIZES) * 6 and status["failures_total"] == 0, status
 
 
+async def trace_and_options_come_as_far_as_they_may(gateway):
+    """RFC 9110, 7.6.2."""
+    async with Backend() as backend:
+        await gateway.route_to(backend.address)
+        async with gateway.client() as client:
+            for method, times, status in (("OPTIONS", 0, 200), ("TRACE", 0, 501), ("OPTIONS", 3, 200), ("TRACE", 1, 200), ("GET", 0, 200)):
+                await client.send(f"{method} /far HTTP/1.1\r\nHost: a\r\nMax-Forwards: {times}\r\n\r\n".encode())
+                response = await client.response()
+                assert response.status == status, (method, times, response.status)
+        told = [(request.method, request.all("max-forwards")) for request in backend.requests]
+        assert told == [("OPTIONS", ["2"]), ("TRACE", ["0"]), ("GET", ["0"])], told
+
+
 async def a_connection_is_kept_on_both_sides(gateway):
     async with Backend() as backend:
         await gateway.route_to(backend.address)
@@ -470,7 +483,7 @@ async def it_serves_again_after_kill_9_without_a_controller(gateway):
 
 
 if __name__ == "__main__":
-    main([bodies_of_all_sizes_pass_both_ways, a_connection_is_kept_on_both_sides,
+    main([bodies_of_all_sizes_pass_both_ways, trace_and_options_come_as_far_as_they_may, a_connection_is_kept_on_both_sides,
           a_long_body_leaves_its_connection_to_the_next_request, pipelined_requests_are_answered_in_order,
           a_head_arriving_byte_by_byte_is_understood, interim_and_final_answers_arrive_however_they_are_cut,
           http10_is_served,
@@ -479,7 +492,7 @@ if __name__ == "__main__":
           an_early_response_is_delivered_while_the_body_is_sent, a_websocket_is_tunnelled,
           a_refused_upgrade_leaves_plain_http, a_client_that_half_closes_gets_its_response, events_are_not_delayed,
           a_long_body_that_comes_slowly_is_not_kept_back, a_long_body_cut_off_by_its_upstream_is_cut_off,
-      a_dying_upstream_never_gets_a_post_twice, a_truncated_response_is_never_made_to_look_whole,
+          a_dying_upstream_never_gets_a_post_twice, a_truncated_response_is_never_made_to_look_whole,
           a_dead_endpoint_is_passed_over_even_for_posts, an_unhealthy_endpoint_is_left_out_and_comes_back,
           draining_an_endpoint_waits_and_sends_nothing_new, broken_services_get_the_right_status,
           routes_choose_the_backend, sigterm_finishes_what_is_inside,

@@ -29,6 +29,7 @@ Exchange::Exchange(Worker& worker, Client& client, const http::Head& head)
       answers_(head.method == "HEAD" ? http::Answers::kHead : http::Answers::kOther),
       framing_(head.framing),
       is_upgrade_(head.is_upgrade),
+      is_final_recipient_(http::forwards_left(head) == 0U),
       desync_(http::judge(head.oddities)),
       started_(worker_.clock().now()),
       changed_(worker_.loop()) {
@@ -112,6 +113,7 @@ io::Task<Answered> Exchange::answer() {
   const bool found = !path_.empty() && find_route();
   if (const auto problem = desync_problem()) co_return co_await reply(*problem);
   if (path_.empty()) co_return co_await reply({400, "the path is malformed"});
+  if (is_final_recipient_) co_return co_await answer_as_final_recipient();
   if (!found) co_return co_await reply({404, "nothing is published at this address"});
   if (const auto problem = over_rate()) co_return co_await reply(*problem);
   if (answers_itself()) co_return co_await answer_by_rule();

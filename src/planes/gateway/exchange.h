@@ -80,6 +80,7 @@ class Exchange final : private ClientObserver, private AttemptOwner {
   // The gateway itself answers requests of this route.
   bool answers_itself() const { return backend_ == kNoBackend; }
   io::Task<Answered> answer_by_rule();
+  io::Task<Answered> answer_as_final_recipient();
   io::Task<Answered> answer_health();
   std::optional<bool> is_serving(const std::string& service);
   io::Task<Answered> send_own(OwnAnswer answer);
@@ -153,6 +154,7 @@ class Exchange final : private ClientObserver, private AttemptOwner {
   http::Answers answers_;
   http::Framing framing_;
   bool is_upgrade_;
+  bool is_final_recipient_;  // nobody behind the gateway may get it (Max-Forwards)
   http::Verdict desync_;
   bool reuses_upstream_ = true;
   bool is_grpc_ = false;                  // in any form

@@ -73,6 +73,14 @@ io::Task<Answered> Exchange::answer_by_rule() {
   co_return co_await send_own(answer);
 }
 
+// The client asked how far its request comes (Max-Forwards): so far. TRACE would show it fields
+// that are not its own.
+io::Task<Answered> Exchange::answer_as_final_recipient() {
+  if (method_ != "OPTIONS")
+    co_return co_await reply({501, "the gateway itself does not answer TRACE"});
+  co_return co_await send_own({.status = 200});
+}
+
 io::Task<Answered> Exchange::send_own(OwnAnswer answer) {
   status_ = answer.status;
   bytes_out_ += answer.text.size();

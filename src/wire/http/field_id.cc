@@ -26,6 +26,7 @@ constexpr Known kKnown[] = {
     {"keep-alive", FieldId::kHopByHop},
     {"traceparent", FieldId::kTraceparent},
     {"x-request-id", FieldId::kRequestId},
+    {"max-forwards", FieldId::kMaxForwards},
     {"content-type", FieldId::kContentType},
     {"content-length", FieldId::kContentLength},
     {"http2-settings", FieldId::kHopByHop},

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstring>
 
 #include "wire/http/text.h"
@@ -64,12 +65,15 @@ char* copy_fields(char* out, const Head& head, Keeps keeps) {
   return out;
 }
 
-bool is_forwarded_upstream(const Field& field, const UpstreamRewrite& rewrite) {
+bool is_forwarded_upstream(const Field& field, const UpstreamRewrite& rewrite,
+                           bool counts_forwards) {
   switch (field.id) {
     case FieldId::kOther:
     case FieldId::kContentType:
     case FieldId::kVia:
       return true;
+    case FieldId::kMaxForwards:
+      return !counts_forwards;
     case FieldId::kContentLength:
       return false;  // written from the decision
     case FieldId::kForwardedProto:
@@ -90,6 +94,11 @@ char* put_framing(char* out, const Head& head) {
   if (head.framing == Framing::kChunked) return put(out, "transfer-encoding: chunked\r\n");
   if (head.find(FieldId::kContentLength) == nullptr) return out;
   return put(put_number(put(out, "content-length: "), head.content_length), "\r\n");
+}
+
+char* put_forwards(char* out, std::uint32_t left) {
+  out = put(out, "max-forwards: ");
+  return put(put_number(out, left > 0 ? left - 1 : 0), "\r\n");
 }
 
 char* put_forwarded_for(char* out, const Head& request, std::string_view client_ip) {
@@ -208,6 +217,17 @@ std::string_view upstream_host(const Head& request, const UpstreamRewrite& rewri
 
 }  // namespace
 
+std::optional<std::uint32_t> forwards_left(const Head& request) {
+  if (request.method != "TRACE" && request.method != "OPTIONS") return std::nullopt;
+  const Field* const field = request.find(FieldId::kMaxForwards);
+  if (field == nullptr) return std::nullopt;
+  std::uint32_t left = 0;
+  const char* const end = field->value.data() + field->value.size();
+  const auto [stopped, trouble] = std::from_chars(field->value.data(), end, left);
+  if (trouble != std::errc() || stopped != end) return std::nullopt;
+  return left;
+}
+
 std::size_t upstream_head_bytes_max(const Head& request, const UpstreamRewrite& rewrite) {
   return request.raw.size() + request.authority.size() + rewrite.client_ip.size() +
          rewrite.scheme.size() + rewrite.host.size() + rewrite.host_if_none.size() +
@@ -219,8 +239,11 @@ std::size_t write_upstream_head(const Head& request, const UpstreamRewrite& rewr
   out = put_all(out, request.method, std::string_view(" "), request.path,
                 std::string_view(" HTTP/1.1\r\nhost: "), upstream_host(request, rewrite),
                 std::string_view("\r\n"));
-  out = copy_fields(out, request,
-                    [&](const Field& field) { return is_forwarded_upstream(field, rewrite); });
+  const auto forwards = forwards_left(request);
+  out = copy_fields(out, request, [&](const Field& field) {
+    return is_forwarded_upstream(field, rewrite, forwards.has_value());
+  });
+  if (forwards) out = put_forwards(out, *forwards);
   out = put_framing(out, request);
   if (request.expects_continue && rewrite.expect == Expect::kForward) {
     out = put(out, "expect: 100-continue\r\n");

@@ -9,6 +9,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -50,6 +51,10 @@ struct UpstreamRewrite {
   Expect expect = Expect::kDrop;
   std::string_view more = {};  // complete lines of the gateway's own, each ending in CRLF
 };
+
+// How many times more a TRACE or OPTIONS request may be forwarded; at 0 whoever has it answers it
+// (RFC 9110, 7.6.2). Nothing: it does not say, or has another method.
+std::optional<std::uint32_t> forwards_left(const Head& request);
 
 // Upper bound of what write_upstream_head writes.
 std::size_t upstream_head_bytes_max(const Head& request, const UpstreamRewrite& rewrite);

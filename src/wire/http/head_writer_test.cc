@@ -44,6 +44,19 @@ TEST(HeadWriter, DropsHopByHopFieldsAndKeepsTheRest) {
   }
 }
 
+TEST(HeadWriter, CountsHowOftenTraceAndOptionsAreForwarded) {
+  const auto forwarded = [](std::string_view method, std::string_view times) {
+    return upstream(std::string(method) +
+                    " / HTTP/1.1\r\nHost: a\r\nMax-Forwards:" + std::string(times) + "\r\n\r\n");
+  };
+  EXPECT_THAT(forwarded("OPTIONS", "1"), HasSubstr("max-forwards: 0\r\n"));
+  EXPECT_THAT(forwarded("TRACE", "100"), HasSubstr("max-forwards: 99\r\n"));
+  EXPECT_THAT(forwarded("OPTIONS", "100"), Not(HasSubstr("Max-Forwards")));
+  EXPECT_THAT(forwarded("GET", "1"), HasSubstr("Max-Forwards:1\r\n")) << "says nothing there";
+  EXPECT_THAT(forwarded("TRACE", "99999999999"), HasSubstr("Max-Forwards:99999999999\r\n"));
+  EXPECT_THAT(forwarded("TRACE", "-1"), HasSubstr("Max-Forwards:-1\r\n"));
+}
+
 TEST(HeadWriter, SaysWhoTheClientIs) {
   const std::string out = upstream(
       "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 1.1.1.1\r\nX-Forwarded-For: 2.2.2.2\r\n"

@@ -37,6 +37,7 @@ enum class FieldId : std::uint8_t {
   kTraceparent,
   kRequestId,
   kVia,
+  kMaxForwards,
   kContentType,
   kDate,
   kSpoofed,  // x_forwarded_for and the like, which WSGI and CGI confuse with the real ones
