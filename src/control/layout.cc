@@ -19,7 +19,13 @@ constexpr std::size_t kLongestSocketName = 28;  // "/gateway.sock.succession", a
 Result<void> make_private(const std::string& path) {
   std::error_code error;
   fs::create_directories(path, error);
-  if (error) return failure(Code::kPermission, "cannot create " + path + ": " + error.message());
+  if (error) {
+    return std::unexpected(
+        Error(Code::kPermission, "cannot create " + path + ": " + error.message())
+            .with_remedy(
+                "1. Let the user who runs banyan write there.\n"
+                "2. Keep the state elsewhere, in every call: banyan --state-dir FOLDER .."));
+  }
   ::chmod(path.c_str(), 0700);
   return {};
 }

@@ -45,6 +45,9 @@ struct Refusal {
   std::string_view way;
 };
 constexpr Refusal kRefusals[] = {
+    {"definition of service",
+     "Write the service into ~/.pg_service.conf of the user who runs banyan, or name another file "
+     "in PGSERVICEFILE."},
     {"password",
      "The password of the address is wrong or missing: correct it (special characters "
      "%-encoded), or put it into ~/.pgpass of the user who runs banyan."},
@@ -140,6 +143,18 @@ std::vector<const char*> pointers(const std::vector<std::string>& strings) {
   return result;
 }
 
+Error not_begun(const PGconn* conn) {
+  const auto message = trimmed(PQerrorMessage(conn));
+  // libpq found out nothing, not even whom to ask.
+  if (PQuser(conn) == nullptr || PQdb(conn) == nullptr) {
+    return Error(Code::kInvalidArgument, message)
+        .with_remedy(way_out(message) + "Name host, port, user and dbname in the address.");
+  }
+  return Error(Code::kUnavailable, message, Retry::kSafe)
+      .with_remedy(fmt::format("{}psql 'host={} port={} user={} dbname={}'", way_out(message),
+                               PQhost(conn), PQport(conn), PQuser(conn), PQdb(conn)));
+}
+
 bool is_failure(ExecStatusType status) {
   return status == PGRES_BAD_RESPONSE || status == PGRES_FATAL_ERROR ||
          status == PGRES_PIPELINE_ABORTED;
@@ -228,13 +243,7 @@ Result<Connection> Connection::open(std::string_view conninfo_or_url,
   Connection connection(PQconnectdbParams(keywords.data(), values.data(), 0));
   PGconn* conn = connection.conn_.get();
   if (conn == nullptr) return failure(Code::kInternal, "out of memory");
-  if (PQstatus(conn) != CONNECTION_OK) {
-    const auto message = trimmed(PQerrorMessage(conn));
-    return std::unexpected(
-        Error(Code::kUnavailable, message, Retry::kSafe)
-            .with_remedy(fmt::format("{}psql 'host={} port={} user={} dbname={}'", way_out(message),
-                                     PQhost(conn), PQport(conn), PQuser(conn), PQdb(conn))));
-  }
+  if (PQstatus(conn) != CONNECTION_OK) return std::unexpected(not_begun(conn));
   PQsetNoticeProcessor(conn, [](void*, const char*) {}, nullptr);
   const auto pins = newer_pins(PQserverVersion(conn));
   if (!pins.empty() && options.replication == Replication::kNo) TRY_VOID(connection.exec(pins));

@@ -60,6 +60,14 @@ TEST(Connection, ASessionThatDoesNotBeginNamesTheWaysOut) {
       << connection.error().remedy();
 }
 
+TEST(Connection, AServiceThatNobodyDefinedIsInvalid) {
+  const auto connection = Connection::open("postgresql:///?service=nobody");
+  ASSERT_FALSE(connection);
+  EXPECT_EQ(connection.error().code(), Code::kInvalidArgument);
+  EXPECT_NE(connection.error().remedy().find("1. Write the service into"), std::string::npos)
+      << connection.error().remedy();
+}
+
 TEST(Sqlstate, SaysWhatTheCallerCanDo) {
   EXPECT_EQ(code_from_sqlstate("55P03"), Code::kTimeout);
   EXPECT_EQ(code_from_sqlstate("57P01"), Code::kUnavailable);
