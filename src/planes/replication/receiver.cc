@@ -15,7 +15,6 @@ namespace {
 
 constexpr std::size_t kFlushBytes = 256 << 10;
 constexpr auto kFeedbackEvery = 1s;
-constexpr auto kAskedAgain = 500ms;
 constexpr auto kReadWait = 100ms;
 constexpr auto kFullPause = 20ms;
 constexpr auto kGather = 1ms;
@@ -88,6 +87,14 @@ Result<void> refuse_standby(pg::ReplicationConnection& connection) {
                  Retry::kSafe);
 }
 
+// 0: the server never asks whether anybody is there.
+Result<Duration> sender_timeout(pg::ReplicationConnection& connection) {
+  TRY(const auto rows,
+      connection.query("select (1000 * extract(epoch from pg_catalog.current_setting("
+                       "'wal_sender_timeout')::interval))::bigint"));
+  return std::chrono::milliseconds(rows.integer(0, 0));
+}
+
 }  // namespace
 
 Result<Receiver> Receiver::open(const ReceiverConfig& config, ReceivedLog& log,
@@ -103,12 +110,15 @@ Result<Receiver> Receiver::open(const ReceiverConfig& config, ReceivedLog& log,
           "restart_lsn from pg_catalog.pg_replication_slots where slot_name = {}",
           pg::quote_literal(config.identity.slot))));
   TRY(const auto slot, check.check_slot(rows));
+  TRY(const auto timeout, sender_timeout(connection));
   TRY_VOID(fail_point("stream.slot_checked"));
   TRY_VOID(log.join(slot.restart));
   TRY_VOID(connection.start(
       {.slot = config.identity.slot, .publication = config.publication, .from = log.end()}));
   signals.confirmed = slot.confirmed.value();
-  return Receiver(std::move(connection), config, log, signals);
+  Receiver receiver(std::move(connection), config, log, signals);
+  receiver.sender_timeout_ = timeout;
+  return receiver;
 }
 
 Result<void> Receiver::run(const std::stop_token& stop) {
@@ -185,12 +195,11 @@ Result<void> Receiver::flush() {
   return {};
 }
 
-// One that only wonders whether anybody is there asks once in half a `wal_sender_timeout`; one that
-// is being stopped asks again after each answer.
+// A server that only wonders whether anybody is there asks when half of its `wal_sender_timeout`
+// has passed without an answer; one that is being stopped asks again after each answer.
 void Receiver::note_asked() {
-  const auto now = SystemClock().now();
-  is_stopping_ = now - last_asked_ < kAskedAgain;
-  last_asked_ = now;
+  const auto silence = SystemClock().now() - last_feedback_;
+  is_stopping_ = sender_timeout_ == Duration::zero() || silence < sender_timeout_ / 4;
   reply_now_ = true;
 }
 

@@ -64,7 +64,7 @@ class Receiver {
   bool is_over_limit_ = false;
   bool reply_now_ = false;
   bool is_stopping_ = false;  // the server
-  Mono last_asked_{};
+  Duration sender_timeout_{};
   Mono last_feedback_{};
   int paced_ = 0;  // messages since `pace_from_`
   Mono pace_from_{};
