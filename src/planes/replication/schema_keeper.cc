@@ -160,15 +160,32 @@ Result<void> SchemaKeeper::publish_and_copy(pg::Connection& source, pg::Connecti
        .throttle = nullptr,
        .has_way_back = back.has_value()},
       progress, {}));
-  return back ? carry_back(source, target, tables) : Result<void>();
+  return fail_point("join.copied");
 }
 
-// In the stream the other way too: nobody but us writes to them there yet.
+// What is copied is in the stream the other way too: nobody but us writes to it there yet.
 Result<void> SchemaKeeper::carry_back(pg::Connection& source, pg::Connection& target,
-                                      const std::vector<Table>& tables) const {
-  TRY_VOID(fail_point("join.copied"));
+                                      const std::vector<Table>& copied) const {
+  const auto back = stream_name(config_.name, other_side(from_));
+  TRY(const auto record, read_stream(source, back));
+  if (!record) return {};
+  Guarded<CopyProgress> progress;
+  TRY(const auto unmarked, load_copied(source, back, copied, progress));
+  if (unmarked.empty()) return {};
+  std::vector<Table> tables;
+  for (const auto* table : unmarked) tables.push_back(*table);
   TRY_VOID(engine_.publish(other_side(from_), target));
-  return mark_copied(source, stream_name(config_.name, other_side(from_)), tables);
+  return mark_copied(source, back, tables);
+}
+
+Result<void> SchemaKeeper::copy_left(pg::Connection& source, pg::Connection& target,
+                                     const std::vector<const Table*>& left,
+                                     const TableNames& names) {
+  std::vector<Table> joining;
+  for (const auto* table : left) joining.push_back(*table);
+  TRY_VOID(add_missing_fences(target, config_.name, config_.direction(other_side(from_), names),
+                              passive_fence()));
+  return engine_.without_stream(from_, [&] { return publish_and_copy(source, target, joining); });
 }
 
 Result<void> SchemaKeeper::copy_new_tables(pg::Connection& source, pg::Connection& target,
@@ -177,12 +194,8 @@ Result<void> SchemaKeeper::copy_new_tables(pg::Connection& source, pg::Connectio
   TRY(const auto tables, read_tables(source, direction));
   Guarded<CopyProgress> progress;
   TRY(const auto left, load_copied(target, stream(), tables, progress));
-  if (left.empty()) return {};
-  std::vector<Table> joining;
-  for (const auto* table : left) joining.push_back(*table);
-  TRY_VOID(add_missing_fences(target, config_.name, config_.direction(other_side(from_), names),
-                              passive_fence()));
-  return engine_.without_stream(from_, [&] { return publish_and_copy(source, target, joining); });
+  if (!left.empty()) TRY_VOID(copy_left(source, target, left, names));
+  return carry_back(source, target, tables);
 }
 
 Result<SchemaKeeper::Look> SchemaKeeper::begin_look(const TableNames& tables) const {
@@ -275,7 +288,9 @@ Result<void> SchemaKeeper::check(pg::Connection& active, pg::Connection& passive
   TRY(auto found, compare_schemas(active, passive, direction));
   std::erase_if(found, [](const SchemaDifference& one) { return !one.stops(); });
   if (!found.empty()) return std::unexpected(changed(list_of(found)));
-  return refuse_unjoined(active, passive, direction);
+  TRY_VOID(refuse_unjoined(active, passive, direction));
+  TRY(const auto tables, read_tables(active, direction));
+  return carry_back(active, passive, tables);  // a look may have been cut short
 }
 
 Result<void> SchemaKeeper::check_again(pg::Connection& active, const Direction& direction) {

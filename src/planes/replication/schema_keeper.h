@@ -44,7 +44,9 @@ class SchemaKeeper {
   Result<void> copy_new_tables(pg::Connection& source, pg::Connection& target,
                                const TableNames& names);
   Result<void> carry_back(pg::Connection& source, pg::Connection& target,
-                          const std::vector<Table>& tables) const;
+                          const std::vector<Table>& copied) const;
+  Result<void> copy_left(pg::Connection& source, pg::Connection& target,
+                         const std::vector<const Table*>& left, const TableNames& names);
   Result<void> refuse_unjoined(pg::Connection& active, pg::Connection& passive,
                                const Direction& direction) const;
   Result<void> publish_and_copy(pg::Connection& source, pg::Connection& target,

@@ -451,7 +451,7 @@ Result<void> mark_copied(pg::Connection& target, const std::string& stream,
     TRY_VOID(
         target.query("insert into banyan.applied_chunks(stream, table_name, chunk, snapshot, rows) "
                      "select $1, $2, $3, '', coalesce(sum(rows), 0) from banyan.applied_chunks "
-                     "where stream = $1 and table_name = $2",
+                     "where stream = $1 and table_name = $2 on conflict do nothing",
                      {stream, table.display(), std::to_string(kDoneMarker)}));
   }
   return {};
