@@ -47,6 +47,22 @@ def as_owner(pair, sql):
     pair.new.run(f"set session_replication_role = replica; {sql}", "shop")
 
 
+def nobody_is_held_up(pair):
+    """A lock on one side keeps nobody waiting on the other: the comparison gives up, and lets go of what it has read."""
+    lock = pair.new.connect("shop", autocommit=False)
+    lock.cursor().execute("lock table still in access exclusive mode")
+    pair.call("verify", wait_ms=0)
+    eventually(lambda: pair.new.value("select 1 from pg_locks where relation = 'still'::regclass and not granted", "shop"),
+               "the comparison to wait")
+    pair.old.run("comment on table still is 'changed meanwhile'; lock table still in access exclusive mode", "shop")
+    verdict = pair.verify()
+    assert verdict["state"] == "failed" and "public.still" in verdict["error"] and "lock" in verdict["error"], verdict
+    assert "1. " in verdict["remedy"], verdict
+    lock.close()
+    assert pair.verify()["state"] == "equal"
+    print("ok   nobody is held up by a comparison that waits")
+
+
 def main():
     with Pair(sys.argv[1]) as pair:
         pair.old.psql(SETUP, "shop")
@@ -76,6 +92,7 @@ def main():
         thread.join()
         eventually(lambda: pair.verify()["state"] == "equal", "equality after the repairs")
         print("ok   duplicates of a table without a key")
+        nobody_is_held_up(pair)
 
 
 if __name__ == "__main__":

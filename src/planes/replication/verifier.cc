@@ -22,6 +22,7 @@ constexpr std::size_t kBucketsAtOnce = 8;      // unequal buckets read row by ro
 constexpr std::int64_t kRowsAtOnce = 10'000;   // of more of them
 constexpr std::size_t kDifferenceBytes = 400;  // of each version
 constexpr auto kRestMost = 5s;
+constexpr const char* kPatience = "set lock_timeout = '5s'";
 
 std::string joined(const std::vector<std::string>& parts, std::string_view separator) {
   std::string all;
@@ -280,6 +281,15 @@ TableVerdict missing_table(const ComparedTable& table) {
   return verdict;
 }
 
+// Of one side; nobody is kept waiting there for a lock of the other one.
+std::unexpected<Error> unread(Error error, const std::string& table) {
+  if (error.code() == Code::kTimeout) {
+    error = std::move(error).with_remedy(
+        "1. A session has locked the table for longer than that: let it end, then compare again.");
+  }
+  return std::unexpected(std::move(error).with_context(table));
+}
+
 }  // namespace
 
 Result<void> pin_formats(pg::Connection& db) {
@@ -291,6 +301,7 @@ Result<pg::Connection> open_pinned(const std::string& url) {
   options.application_name = "banyan_verify";
   TRY(auto db, pg::Connection::open(url, options));
   TRY_VOID(pin_formats(db));
+  TRY_VOID(db.exec(kPatience));
   return db;
 }
 
@@ -310,8 +321,8 @@ Result<TableVerdict> compare_table(SessionPairRef sides, const ComparedTable& ta
       on_both(sides, queries.active, queries.passive,
               [](pg::Connection& db, const Queries& words) { return db.query(words.total); });
   const auto& name = table.active.qualified;
-  if (!source) return std::unexpected(std::move(source).error().with_context(name));
-  if (!target) return std::unexpected(std::move(target).error().with_context(name));
+  if (!source) return unread(std::move(source).error(), name);
+  if (!target) return unread(std::move(target).error(), name);
   auto verdict = verdict_of(table);
   verdict.rows = source->integer(0, 0);
   verdict.equal =

@@ -98,7 +98,8 @@ Result<Verdict> compare_all(std::vector<SessionPair>& pairs, const VerifierOptio
 // after `until`. Tells only of tables of which there was something.
 Result<Verdict> compare_until(SessionPairRef sides, const VerifierOptions& options, Mono until);
 
-// A session of the verifier; the second sees an exported snapshot.
+// A session of the verifier; the second sees an exported snapshot. It waits 5 s for a lock at most:
+// whoever waits for what it has read on the other side would wait as long.
 Result<pg::Connection> open_pinned(const std::string& url);
 Result<pg::Connection> open_at(const std::string& url, const std::string& snapshot);
 
