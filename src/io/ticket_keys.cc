@@ -14,19 +14,6 @@ namespace {
 using Keys = std::array<TicketKeys::Key, 2>;
 static_assert(std::is_trivially_copyable_v<Keys>);  // `bytes` are its own
 
-void make(TicketKeys::Key& key) {
-  RAND_bytes(key.name.data(), static_cast<int>(key.name.size()));
-  RAND_bytes(key.cipher.data(), static_cast<int>(key.cipher.size()));
-  RAND_bytes(key.mac.data(), static_cast<int>(key.mac.size()));
-  key.since = SystemClock().now();
-}
-
-void rotate(Keys& keys) {
-  if (SystemClock().now() - keys[0].since < TicketKeys::kAge) return;
-  keys[1] = keys[0];
-  make(keys[0]);
-}
-
 int set_ticket_key(const TicketKeys::Key& key, unsigned char* iv, EVP_CIPHER_CTX* cipher,
                    EVP_MAC_CTX* mac, int seals) {
   std::array<OSSL_PARAM, 3> params = {
@@ -57,13 +44,28 @@ int on_ticket(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* 
 
 }  // namespace
 
+void TicketKeys::make(Key& key) const {
+  RAND_bytes(key.name.data(), static_cast<int>(key.name.size()));
+  RAND_bytes(key.cipher.data(), static_cast<int>(key.cipher.size()));
+  RAND_bytes(key.mac.data(), static_cast<int>(key.mac.size()));
+  key.since = clock_.now();
+}
+
+void TicketKeys::rotate(Keys& keys) const {
+  const auto age = clock_.now() - keys[0].since;
+  if (age < kAge) return;
+  keys[1] = keys[0];
+  make(keys[0]);
+  if (age >= 2 * kAge) make(keys[1]);
+}
+
 void TicketKeys::use_in(SSL_CTX& context) {
   SSL_CTX_set_app_data(&context, this);
   SSL_CTX_set_tlsext_ticket_key_evp_cb(&context, on_ticket);
 }
 
 TicketKeys::Key TicketKeys::present() {
-  return keys_.with([](Keys& keys) {
+  return keys_.with([this](Keys& keys) {
     rotate(keys);
     return keys[0];
   });
@@ -80,7 +82,7 @@ TicketKeys::Found TicketKeys::find(const unsigned char* name) {
 }
 
 void TicketKeys::forget() {
-  keys_.with([](Keys& keys) {
+  keys_.with([this](Keys& keys) {
     for (Key& key : keys) make(key);
   });
 }

@@ -2,7 +2,8 @@
 // TicketKeys: what TLS session tickets of one server are sealed with (RFC 5077, RFC 8446 4.6.1).
 //
 // Two keys: what either sealed is opened, and sealed anew under the present one, which is replaced
-// when it is kAge old; so a ticket opens for at least that long. Any thread.
+// when it is kAge old; so a ticket opens for at least that long, and for no more than twice as
+// long. Any thread.
 
 #include <array>
 #include <string>
@@ -30,7 +31,8 @@ class TicketKeys {
     bool known = false;
   };
 
-  TicketKeys() { forget(); }
+  // `clock` outlives it.
+  explicit TicketKeys(const Clock& clock) : clock_(clock) { forget(); }
 
   // Tickets of this context are sealed and opened here; the keys outlive it.
   void use_in(SSL_CTX& context);
@@ -43,6 +45,10 @@ class TicketKeys {
   bool take(std::string_view bytes);
 
  private:
+  void make(Key& key) const;
+  void rotate(std::array<Key, 2>& keys) const;
+
+  const Clock& clock_;
   Guarded<std::array<Key, 2>> keys_;
 };
 

@@ -17,6 +17,8 @@
 namespace banyan::io {
 namespace {
 
+const SystemClock kClock;
+
 // TLS 1.2 suites with forward secrecy and authenticated encryption only.
 constexpr const char* kCiphers =
     "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"
@@ -146,7 +148,7 @@ struct TlsServer::Loaded {
 };
 
 TlsServer::TlsServer(Passkey, TlsServerOptions options)
-    : options_(std::move(options)), ticket_keys_(std::make_unique<TicketKeys>()) {}
+    : options_(std::move(options)), ticket_keys_(std::make_unique<TicketKeys>(kClock)) {}
 
 TlsServer::~TlsServer() = default;
 
