@@ -4,16 +4,17 @@ One worker, because limits are divided over workers.
 """
 import asyncio
 import contextlib
+import random
 
 from harness import Backend, free_port, main, snapshot, until
 
 
-async def publish(gateway, endpoints, routes=None, health=None, zone=None, **traffic):
-    """One backend "b" of these endpoints (addresses or mappings)."""
+async def publish(gateway, endpoints, routes=None, health=None, zone=None, name="b", **traffic):
+    """One backend of these endpoints (addresses or mappings)."""
     gateway.epoch += 1
-    value = snapshot(gateway.port, {"b": []}, gateway.epoch, routes=routes, health=health)
-    value["backends"]["b"]["endpoints"] = [e if isinstance(e, dict) else {"address": e} for e in endpoints]
-    value["backends"]["b"].update(traffic)
+    value = snapshot(gateway.port, {name: []}, gateway.epoch, routes=routes, health=health)
+    value["backends"][name]["endpoints"] = [e if isinstance(e, dict) else {"address": e} for e in endpoints]
+    value["backends"][name].update(traffic)
     if zone:
         value["zone"] = zone
     await gateway.verb("snapshot.put", snapshot=value)
@@ -35,8 +36,8 @@ async def spread(gateway, count, **request):
     return seen
 
 
-async def state(gateway):
-    return next(b for b in (await gateway.status())["backends"] if b["name"] == "b")
+async def state(gateway, name="b"):
+    return next(b for b in (await gateway.status())["backends"] if b["name"] == name)
 
 
 async def dies(request, reader, writer):
@@ -86,8 +87,29 @@ async def a_backup_serves_when_the_others_are_down(gateway):
         assert await spread(gateway, 20) == {"backup": 20}
 
 
-async def _healthy(gateway, index, wanted):
-    return (await state(gateway))["endpoints"][index]["healthy"] is wanted
+async def _healthy(gateway, index, wanted, name="b"):
+    return (await state(gateway, name))["endpoints"][index]["healthy"] is wanted
+
+
+async def an_endpoint_starts_slowly(gateway):
+    """One that joins, and one that is healthy again, begin with a tenth of their share; the first ones do not."""
+    rules = {"name": "slow", "slow_start": 3_600_000, "health": {"interval": 20, "fall": 1, "rise": 1}}
+    async with Backend(name="one") as one, Backend(name="two") as two, Backend(name="new") as new:
+        await publish(gateway, [one.address, two.address], **rules)
+        seen = await spread(gateway, 200)
+        assert min(seen["one"], seen["two"]) > 50, seen
+        two.healthy = False
+        await until(lambda: _healthy(gateway, 1, False, "slow"), "the check to see it")
+        two.healthy = True
+        await until(lambda: _healthy(gateway, 1, True, "slow"), "the check to see it again")
+        seen = await spread(gateway, 200)
+        assert 0 < seen.get("two", 0) < 60 < seen["one"], seen
+        await publish(gateway, [one.address, new.address], **rules)
+        seen = await spread(gateway, 200)
+        assert 0 < seen.get("new", 0) < 60 < seen["one"], seen
+        await publish(gateway, [one.address, new.address], **rules | {"slow_start": 0})
+        seen = await spread(gateway, 200)
+        assert min(seen["one"], seen["new"]) > 50, seen
 
 
 async def an_endpoint_that_dies_is_passed_over(gateway):
@@ -218,6 +240,41 @@ async def a_route_has_its_own_limit(gateway):
         assert statuses.count(200) == 20 and (await inside).status == 200, statuses
 
 
+async def admitted(gateway, backend, count):
+    """Of `count` requests at once, how many the gateway lets in."""
+    backend.handler = slow = Slow()
+    asked = [asyncio.create_task(ask(gateway)) for _ in range(count)]
+    await until(lambda: _number(lambda: slow.inside + sum(task.done() for task in asked) == count), "all to be decided")
+    inside = slow.inside
+    slow.go.set()
+    statuses = [response.status for response in await asyncio.gather(*asked)]
+    assert statuses.count(200) == inside and statuses.count(503) == count - inside, statuses
+    return inside
+
+
+async def an_adaptive_limit_follows_the_response_times(gateway):
+    async def drive(clients, seconds, times):
+        async def answers(request, reader, writer):
+            await asyncio.sleep(seconds * random.uniform(0.8, 1.2))
+            await Backend.answer(writer, b"")
+        backend.handler = answers
+
+        async def one():
+            for _ in range(times):
+                if (await ask(gateway)).status == 503:
+                    await asyncio.sleep(seconds)
+        await asyncio.gather(*(one() for _ in range(clients)))
+    async with Backend() as backend:
+        await publish(gateway, [backend.address], [
+            {"id": "found", "path": "/*", "to": "b", "limits": {"adaptive": True}}])
+        await drive(40, 0.1, 15)
+        grown = await admitted(gateway, backend, 100)
+        await drive(150, 1, 4)  # more than are let in: an idle limit does not move
+        shrunk = await admitted(gateway, backend, 100)
+        print(f"  let in: {grown} when fast, {shrunk} when slow")
+        assert shrunk < 20 < grown, (grown, shrunk)
+
+
 async def retries_have_a_budget(gateway):
     async with Backend(dies) as dying:
         await publish(gateway, [dying.address, f"127.0.0.1:{free_port()}"],
@@ -228,8 +285,9 @@ async def retries_have_a_budget(gateway):
         assert 'banyan_gateway_backend_retries_refused_total{backend="b"} 1' in text
 
 
-main([weights_are_shares, a_key_stays_with_its_endpoint, the_own_zone_is_preferred,
+main([weights_are_shares, a_key_stays_with_its_endpoint, the_own_zone_is_preferred, an_endpoint_starts_slowly,
       a_backup_serves_when_the_others_are_down, an_endpoint_that_dies_is_passed_over, errors_in_a_row_are_seen_too,
       an_endpoint_comes_back_with_one_request, panic_is_seen,
       a_full_backend_makes_requests_wait_in_order_of_priority, waiting_ends_at_its_deadline_or_with_the_client,
-      a_route_has_its_own_limit, retries_have_a_budget], args=("--workers", "1"))
+      a_route_has_its_own_limit, an_adaptive_limit_follows_the_response_times,
+      retries_have_a_budget], args=("--workers", "1"))
