@@ -385,7 +385,7 @@ async def a_held_call_ends_at_its_own_deadline(gateway):
 async def a_silent_client_is_no_slow_one(gateway):
     """Neither the least rate of a body nor its idle time means a stream between two messages."""
     async with Server("old") as old, Caller(gateway) as caller:
-        limits = {"body_grace_ms": 100, "body_idle_ms": 100, "response_ms": 100, "stream_idle_ms": 800}
+        limits = {"body_grace_ms": 100, "body_idle_ms": 100, "response_ms": 100, "stream_idle_ms": 4000}
         await put(gateway, old, limits=limits)
         echo, late, watch = caller.echo(), caller.echo(), caller.down("Watch")
         await inside(old, 3)

@@ -17,12 +17,17 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// Debian's /usr/bin/pg_dump is a script that runs one of those we find ourselves.
+bool is_program(const fs::path& path) {
+  std::error_code absent;
+  const auto itself = fs::canonical(path, absent);
+  return !absent && itself.filename() != "pg_wrapper";
+}
+
 std::vector<std::string> pg_dump_candidates() {
   std::vector<std::string> found;
   const auto add = [&](const fs::path& directory) {
-    std::error_code ignored;
-    if (fs::exists(directory / "pg_dump", ignored))
-      found.push_back((directory / "pg_dump").string());
+    if (is_program(directory / "pg_dump")) found.push_back((directory / "pg_dump").string());
   };
   if (const char* chosen = std::getenv("BANYAN_PG_BIN")) add(chosen);
   std::error_code absent;

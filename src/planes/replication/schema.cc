@@ -4,61 +4,21 @@
 
 #include <algorithm>
 #include <atomic>
-#include <filesystem>
-#include <fstream>
 #include <set>
-#include <sstream>
 #include <thread>
 
 #include "base/guarded.h"
 #include "base/log.h"
 #include "planes/replication/made_objects.h"
-#include "planes/replication/pg_client.h"
 #include "planes/replication/roles.h"
-#include "planes/replication/source_snapshot.h"
 
 namespace banyan::replication {
 namespace {
 
-namespace fs = std::filesystem;
-
-// The section of a split that holds types and routines; taken from pre-data.
-const std::string kTypes = "types";
 const std::string kTables = "SECTION";  // what makes the tables, as one item
-
-constexpr std::string_view kHeader = "-- Name: ";
-
-// The value of `field` in "-- Name: t; Type: TABLE; Schema: public; Owner: -".
-std::string header_field(std::string_view line, std::string_view field) {
-  const auto start = line.rfind(field);
-  if (start == std::string_view::npos) return "";
-  const auto from = start + field.size();
-  const auto end = line.find("; ", from);
-  return std::string(line.substr(from, end == std::string_view::npos ? end : end - from));
-}
 
 std::string mark_of(const SchemaItem& item) {
   return item.type + " " + item.schema + "." + item.name;
-}
-
-bool is_header(std::string_view line) {
-  return line.starts_with(kHeader) && line.contains("; Type: ") && line.contains("; Schema: ");
-}
-
-bool is_psql_command(std::string_view line) {
-  return line.starts_with("\\restrict") || line.starts_with("\\unrestrict");
-}
-
-SchemaItem item_of(std::string_view line) {
-  SchemaItem item;
-  const auto type_at = line.rfind("; Type: ");
-  item.name = std::string(line.substr(kHeader.size(), type_at - kHeader.size()));
-  item.type = header_field(line, "; Type: ");
-  item.schema = header_field(line, "; Schema: ");
-  item.tablespace = header_field(line, "; Tablespace: ");
-  // Each role has its own, of one name.
-  if (item.type == "DEFAULT ACL") item.name += " OF " + header_field(line, "; Owner: ");
-  return item;
 }
 
 // "alter table X validate constraint Y" for an item that adds foreign key Y to X.
@@ -136,18 +96,6 @@ std::vector<SchemaItem> only(std::vector<SchemaItem> items, auto&& wanted) {
   return items;
 }
 
-// A server that went away in the middle of pg_dump comes back, and a lost snapshot is made anew;
-// everything else does not pass.
-bool lost_the_server(std::string_view said) {
-  constexpr std::string_view kSigns[] = {"server closed the connection", "connection to server",
-                                         "terminating connection",       "the database system is",
-                                         "no connection to the server",  kSnapshotGone};
-  for (const auto sign : kSigns) {
-    if (said.contains(sign)) return true;
-  }
-  return false;
-}
-
 bool has_target(const std::vector<TableMapping>& tables, const TableMapping& wanted) {
   return std::ranges::any_of(tables, [&](const TableMapping& table) {
     return table.target_name() == wanted.target_name();
@@ -155,22 +103,6 @@ bool has_target(const std::vector<TableMapping>& tables, const TableMapping& wan
 }
 
 }  // namespace
-
-std::vector<SchemaItem> split_dump(std::string_view dump) {
-  std::vector<SchemaItem> items{{"", "SETTINGS", "", ""}};
-  while (!dump.empty()) {
-    const auto end = dump.find('\n');
-    const auto line = dump.substr(0, end);
-    dump.remove_prefix(end == std::string_view::npos ? dump.size() : end + 1);
-    if (is_psql_command(line)) continue;
-    if (is_header(line)) {
-      items.push_back(item_of(line));
-    } else {
-      items.back().sql.append(line).append("\n");
-    }
-  }
-  return items;
-}
 
 bool is_key(const SchemaItem& item) {
   const bool primary = item.type == "CONSTRAINT" && item.sql.contains(" PRIMARY KEY (");
@@ -193,90 +125,56 @@ Result<std::vector<std::string>> missing_tablespaces(pg::Connection& source,
   return missing;
 }
 
-std::string SchemaCopy::path(const std::string& section) const {
-  return options_.directory + "/" + section + ".sql";
-}
-
-bool SchemaCopy::is_wanted(const FencedTable& table) const {
-  return options_.family == SchemaCopyOptions::Family::kWhole ||
-         std::ranges::find(options_.tables, table.qualified) != options_.tables.end();
-}
-
-Result<std::vector<std::string>> SchemaCopy::dump_arguments(pg::Connection& source,
-                                                            Objects which) const {
-  std::vector<std::string> arguments = {"--schema-only",     "--exclude-schema=banyan",
-                                        "--no-publications", "--no-subscriptions",
-                                        "--encoding=UTF8",   "--lock-wait-timeout=30000"};
-  if (!keeps_tablespaces_) arguments.push_back("--no-tablespaces");
-  if (!keeps_labels_) arguments.push_back("--no-security-labels");
-  if (!keeps_owners_) {
-    arguments.push_back("--no-owner");
-    arguments.push_back("--no-acl");
+Result<TableNames> SchemaCopy::listed_tables(pg::Connection& source) const {
+  if (options_.tables.empty()) return TableNames{};
+  TRY(const auto family, fenced_tables(source, options_.tables));
+  const bool whole = options_.family == SchemaCopyOptions::Family::kWhole;
+  TableNames listed;
+  for (const auto& table : family) {
+    const bool is_named =
+        std::ranges::find(options_.tables, table.qualified) != options_.tables.end();
+    if (whole || is_named) listed.push_back(table.qualified);
   }
-  for (const auto& table : excluded_) arguments.push_back("--exclude-table=" + table);
-  if (which == Objects::kAll) return arguments;
-  TRY(const auto tables, fenced_tables(source, options_.tables));
-  for (const auto& table : tables) {
-    if (is_wanted(table)) arguments.push_back("--table=" + table.qualified);
-  }
-  return arguments;
+  return listed;
 }
 
-Result<void> SchemaCopy::dump_section(const std::string& tool, const std::string& section,
-                                      const std::string& snapshot) const {
-  TRY(auto source, pg::Connection::open(options_.source_url));
-  const bool whole = section == kTypes || options_.tables.empty();
-  TRY(auto command, dump_arguments(source, whole ? Objects::kAll : Objects::kListedTables));
-  std::vector<std::string> settings;
-  command.insert(command.begin(), tool);
-  command.push_back("--section=" + (section == kTypes ? "pre-data" : section));
-  command.push_back("--file=" + path(section) + ".part");
-  if (!snapshot.empty()) command.push_back("--snapshot=" + snapshot);
-  TRY(const auto address, pg::tool_address(options_.source_url));
-  command.push_back("--dbname=" + address.conninfo);
-  if (!address.password.empty()) settings.push_back("PGPASSWORD=" + address.password);
-  TRY(const auto finished, run_program(command, settings));
-  if (finished.status != 0) {
-    const auto code = lost_the_server(finished.output) ? Code::kUnavailable : Code::kInternal;
-    return failure(code, "pg_dump: " + finished.output);
-  }
-  std::error_code trouble;
-  fs::rename(path(section) + ".part", path(section), trouble);
-  if (trouble) return failure(Code::kInternal, trouble.message());
-  return {};
-}
-
-Result<void> SchemaCopy::dump(const std::string& snapshot, Owners owners) {
-  std::error_code trouble;
-  fs::create_directories(options_.directory, trouble);
-  TRY(auto source, pg::Connection::open(options_.source_url));
-  TRY(const auto tool, find_pg_dump(source.server_version() / 10000));
-  TRY(auto target, open_target());
-  TRY_VOID(with_context(carry_roles(source, target), "reading the roles"));
-  TRY(const bool may_keep, can_keep_owners(source, target));
-  keeps_owners_ = owners == Owners::kKeep && may_keep;
-  TRY(const auto elsewhere, missing_tablespaces(source, target));
-  keeps_tablespaces_ = elsewhere.empty();
-  TRY(const auto unlabelled, missing_label_providers(source, target));
-  keeps_labels_ = unlabelled.empty();
+// Mapped tables that are there already, and the partitions of such.
+Result<TableNames> SchemaCopy::excluded_tables(pg::Connection& source,
+                                               pg::Connection& target) const {
   TRY(const auto absent, absent_there(target, options_.mapping));
-  excluded_.clear();
+  TableNames excluded;
   for (const auto& table : options_.mapping.tables()) {
-    const bool is_absent = has_target(absent, table);
-    if (!is_absent) excluded_.push_back(table.source_name());
+    if (!has_target(absent, table)) excluded.push_back(table.source_name());
   }
   TRY(const auto moved, fenced_tables(source, options_.tables));
   for (const auto& table : moved) {
     if (!options_.mapping.has_root_of(table)) continue;
     const auto root = parse_table_name(table.root);
-    const bool is_absent = has_target(absent, options_.mapping.of(root.schema, root.table));
-    if (!is_absent) excluded_.push_back(table.qualified);
+    if (!has_target(absent, options_.mapping.of(root.schema, root.table)))
+      excluded.push_back(table.qualified);
   }
-  if (!options_.tables.empty()) {
-    TRY_VOID(with_context(dump_section(tool, kTypes, snapshot), "reading the types"));
-  }
-  TRY_VOID(with_context(dump_section(tool, "pre-data", snapshot), "reading the schema"));
-  return with_context(dump_section(tool, "post-data", snapshot), "reading the schema");
+  return excluded;
+}
+
+Result<void> SchemaCopy::dump(const std::string& snapshot, Owners owners) {
+  TRY(auto source, pg::Connection::open(options_.source_url));
+  TRY(auto target, open_target());
+  TRY_VOID(with_context(carry_roles(source, target), "reading the roles"));
+  TRY(const bool may_keep, can_keep_owners(source, target));
+  keeps_owners_ = owners == Owners::kKeep && may_keep;
+  TRY(const auto elsewhere, missing_tablespaces(source, target));
+  TRY(const auto unlabelled, missing_label_providers(source, target));
+  TRY(auto listed, listed_tables(source));
+  TRY(auto excluded, excluded_tables(source, target));
+  return with_context(dump_schema(source, {.source_url = options_.source_url,
+                                           .snapshot = snapshot,
+                                           .directory = options_.directory,
+                                           .tables = std::move(listed),
+                                           .excluded = std::move(excluded),
+                                           .keeps_owners = keeps_owners_,
+                                           .keeps_tablespaces = elsewhere.empty(),
+                                           .keeps_labels = unlabelled.empty()}),
+                      "reading the schema");
 }
 
 // Crash-safe by repetition: what is dropped already is not found again, and the marks go last.
@@ -326,11 +224,7 @@ Result<void> SchemaCopy::carry_database() const {
 }
 
 Result<std::vector<SchemaItem>> SchemaCopy::load(const std::string& section) const {
-  std::ifstream file(path(section), std::ios::binary);
-  if (!file) return failure(Code::kNotFound, "no schema dump at " + path(section));
-  std::ostringstream text;
-  text << file.rdbuf();
-  auto items = split_dump(text.str());
+  TRY(auto items, read_section(options_.directory, section));
   TRY(auto target, open_target());
   const bool is_super = is_superuser(target);
   std::erase_if(items, [&](const SchemaItem& item) {
@@ -362,7 +256,7 @@ Result<pg::Connection> SchemaCopy::open_target() const {
 Result<std::vector<TableMapping>> SchemaCopy::tables_made() const {
   auto made = options_.mapping.tables();
   if (made.empty()) return made;
-  TRY(const auto items, load("pre-data"));
+  TRY(const auto items, load(kPreData));
   std::erase_if(made, [&](const TableMapping& table) {
     return std::ranges::none_of(items, [&](const SchemaItem& item) {
       return item.type == "TABLE" && item.schema == table.source_schema &&
@@ -375,7 +269,7 @@ Result<std::vector<TableMapping>> SchemaCopy::tables_made() const {
 // What is restored onto the tables: indexes, constraints, triggers.
 Result<std::vector<SchemaItem>> SchemaCopy::post_data() {
   TRY(shaped_, tables_made());
-  return load("post-data");
+  return load(kPostData);
 }
 
 // What stands on a column that is left out, or on a table that somebody else made there.
@@ -471,9 +365,9 @@ Result<bool> SchemaCopy::is_attached_late(pg::Connection& target, const SchemaIt
 }
 
 Result<void> SchemaCopy::restore_tables() {
-  TRY(const auto items, load("pre-data"));
+  TRY(const auto items, load(kPreData));
   // One transaction: the objects depend on one another, and nothing is worth keeping of a half.
-  SchemaItem all{"pre-data", kTables, "", ""};
+  SchemaItem all{kPreData, kTables, "", ""};
   attached_late_.clear();
   TRY(auto target, open_target());
   for (const auto& item : items) {
@@ -488,26 +382,48 @@ Result<void> SchemaCopy::restore_tables() {
   return restore({noted(std::move(all))});
 }
 
-Result<void> SchemaCopy::restore_in_parallel(const std::vector<SchemaItem>& items) const {
+Result<void> SchemaCopy::in_parallel(std::size_t count, const Work& work) const {
   std::atomic<std::size_t> next = 0;
   Guarded<Result<void>> outcome;
-  const auto work = [&] {
+  const auto run = [&] {
     auto target = open_target();
     while (target) {
       const auto mine = next++;
-      if (mine >= items.size() || options_.is_cancelled()) return;
-      auto done = restore_item(*target, items[mine]);
+      if (mine >= count || options_.is_cancelled()) return;
+      auto done = work(*target, mine);
       if (done) continue;
       outcome.with([&](Result<void>& result) { result = std::move(done); });
-      next = items.size();
+      next = count;
     }
     outcome.with([&](Result<void>& result) { result = std::unexpected(target.error()); });
   };
   std::vector<std::thread> workers;
-  for (int worker = 0; worker < std::max(1, options_.jobs); worker++) workers.emplace_back(work);
+  for (int worker = 0; worker < std::max(1, options_.jobs); worker++) workers.emplace_back(run);
   for (auto& worker : workers) worker.join();
   if (options_.is_cancelled()) return failure(Code::kCancelled, "cancelled");
   return outcome.with([](Result<void>& result) { return std::move(result); });
+}
+
+Result<void> SchemaCopy::restore_in_parallel(const std::vector<SchemaItem>& items) const {
+  return in_parallel(items.size(), [&](pg::Connection& target, std::size_t item) {
+    return restore_item(target, items[item]);
+  });
+}
+
+// A partitioned table is analyzed with its partitions; the server's own catalogs are left to it.
+Result<void> SchemaCopy::analyze() const {
+  TRY(auto target, open_target());
+  TRY(const auto tables,
+      target.query("select c.oid::pg_catalog.regclass from pg_catalog.pg_class c join "
+                   "pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.relkind in "
+                   "('r', 'p', 'm') and not c.relispartition and c.relpersistence <> 't' and "
+                   "n.nspname !~ '^pg_' and n.nspname <> 'information_schema' "
+                   "order by c.relpages desc"));
+  return in_parallel(tables.size(), [&](pg::Connection& session, std::size_t table) {
+    auto done = session.exec("analyze " + tables.str(table, 0));
+    const bool is_gone = !done && done.error().message().contains("[42P01]");
+    return is_gone ? Result<void>() : done;
+  });
 }
 
 Result<void> SchemaCopy::build_keys() {
@@ -560,7 +476,7 @@ Result<void> SchemaCopy::finish() {
   TRY(auto source, pg::Connection::open(options_.source_url));
   TRY_VOID(refresh_materialized_views(source, target));
   TRY_VOID(carry_database());
-  return target.exec("analyze");
+  return analyze();
 }
 
 }  // namespace banyan::replication

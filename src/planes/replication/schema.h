@@ -14,22 +14,11 @@
 #include <string>
 #include <vector>
 
+#include "planes/replication/schema_dump.h"
 #include "planes/replication/schema_mapping.h"
 
 namespace banyan::replication {
 
-// One object of a plain pg_dump, in dump order.
-struct SchemaItem {
-  std::string name;  // "orders orders_pkey"
-  std::string type;  // "CONSTRAINT"
-  std::string schema;
-  std::string sql;
-  std::string tablespace{};  // empty: the default one
-};
-
-// Splits the text of a plain pg_dump at its "-- Name: ...; Type: ...;" headers; psql's own commands
-// (\restrict) are dropped. What stands before the first header becomes an item of type "SETTINGS".
-std::vector<SchemaItem> split_dump(std::string_view dump);
 // Whether applying changes needs it: primary keys and replica identity indexes.
 bool is_key(const SchemaItem& item);
 
@@ -68,7 +57,6 @@ class SchemaCopy {
   Result<void> finish();
 
  private:
-  enum class Objects : std::uint8_t { kAll, kListedTables };
   enum class Owners : std::uint8_t { kKeep, kLeaveOut };
   Result<void> take_back_earlier() const;
   Result<void> dump(const std::string& snapshot, Owners owners);
@@ -77,28 +65,25 @@ class SchemaCopy {
   Result<void> restore_types();
   Result<void> restore_tables();
   Result<bool> is_attached_late(pg::Connection& target, const SchemaItem& item) const;
-  Result<void> dump_section(const std::string& tool, const std::string& section,
-                            const std::string& snapshot) const;
+  Result<TableNames> listed_tables(pg::Connection& source) const;
+  Result<TableNames> excluded_tables(pg::Connection& source, pg::Connection& target) const;
   Result<std::vector<SchemaItem>> load(const std::string& section) const;
   Result<std::vector<SchemaItem>> post_data();
   Result<std::vector<TableMapping>> tables_made() const;
   bool may_be_left_out(const SchemaItem& item, const Error& error) const;
-  Result<std::vector<std::string>> dump_arguments(pg::Connection& source, Objects which) const;
-  bool is_wanted(const FencedTable& table) const;
   Result<pg::Connection> open_target() const;
   Result<void> restore(const std::vector<SchemaItem>& items) const;
+  using Work = std::function<Result<void>(pg::Connection& target, std::size_t index)>;
+  Result<void> in_parallel(std::size_t count, const Work& work) const;
+  Result<void> analyze() const;
   Result<void> restore_in_parallel(const std::vector<SchemaItem>& items) const;
   SchemaItem noted(SchemaItem item) const;
   Result<void> restore_item(pg::Connection& target, const SchemaItem& item) const;
   Result<void> restore_in_transaction(pg::Connection& target, const SchemaItem& item) const;
   Result<void> restore_foreign_keys(const std::vector<SchemaItem>& items) const;
-  std::string path(const std::string& section) const;
 
   SchemaCopyOptions options_;
   bool keeps_owners_ = false;
-  bool keeps_tablespaces_ = false;
-  bool keeps_labels_ = false;
-  std::vector<std::string> excluded_;      // mapped tables that are there already
   std::vector<TableMapping> shaped_;       // mapped tables that we made; known after the tables
   std::vector<SchemaItem> attached_late_;  // partitions that join a table which has its keys
 };
