@@ -11,7 +11,8 @@ constexpr auto kRelationsEvery = 10s;
 constexpr std::int64_t kForgottenAfterMs = 24L * 3600 * 1000;
 constexpr std::size_t kWritersKept = 200;
 
-constexpr std::string_view kWriters = R"sql(
+constexpr std::string_view kPrepare = R"sql(
+prepare banyan_writers(oid[]) as
 select coalesce(a.application_name, ''), coalesce(pg_catalog.host(a.client_addr),
          case when a.client_port = -1 then 'local' else '?' end), coalesce(a.usename::text, '?'),
        min(l.relation::pg_catalog.regclass::text), l.pid, coalesce(a.client_port, -1)
@@ -19,7 +20,7 @@ from pg_catalog.pg_locks l join pg_catalog.pg_stat_activity a on a.pid = l.pid
 where l.locktype = 'relation' and l.mode = 'RowExclusiveLock' and l.granted
   and l.database = (select oid from pg_catalog.pg_database
                     where datname = pg_catalog.current_database())
-  and l.relation = any ('{{{}}}'::oid[]) and coalesce(a.application_name, '') !~ '^banyan'
+  and l.relation = any ($1) and coalesce(a.application_name, '') !~ '^banyan'
 group by 1, 2, 3, l.pid, a.client_port)sql";
 
 std::int64_t now_ms() {
@@ -62,9 +63,13 @@ Result<void> Census::read_relations(pg::Connection& db, const TableNames& tables
   return {};
 }
 
+Result<void> Census::begin(pg::Connection& db) {
+  return db.exec(std::string(kPrepare));
+}
+
 Result<void> Census::look(pg::Connection& db, const TableNames& tables) {
   TRY_VOID(read_relations(db, tables));
-  TRY(const auto rows, db.query(fmt::format(kWriters, relations_)));
+  TRY(const auto rows, db.query(fmt::format("execute banyan_writers('{{{}}}')", relations_)));
   auto all = read_met(rows);
   std::vector<Client> clients;
   for (const auto& met : all) clients.push_back(met.client);

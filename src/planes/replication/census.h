@@ -35,6 +35,8 @@ class Census {
   // `app_listen` as in WriterOrigins.
   explicit Census(std::string app_listen) : origins_(std::move(app_listen)) {}
 
+  // Makes a session one to look with: the query is planned once, or planning would be most of it.
+  static Result<void> begin(pg::Connection& db);
   // One look. `tables` as in the migration; their relations are read anew now and then.
   Result<void> look(pg::Connection& db, const TableNames& tables);
   // Most often seen first; those not seen for a day are left out.

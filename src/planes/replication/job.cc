@@ -19,9 +19,11 @@ namespace {
 
 using nlohmann::json;
 
-constexpr auto kRetryPause = 1s;
+constexpr Duration kRetryPause = 1s;
 constexpr auto kSequencePause = 5s;
-constexpr auto kCensusPause = 100ms;
+constexpr Duration kCensusPause = 40ms;
+constexpr int kCensusShare = 50;   // on a server full of locks: a look takes a 50th of the time
+constexpr int kLooksPerSide = 25;  // until it is asked again which side applications write
 
 // Sleeps, but no longer than until a stop is asked for.
 void pause(const std::stop_token& stop, Duration how_long) {
@@ -144,8 +146,12 @@ Result<void> Job::keep_schema() {
 void Job::watch_writers(const std::stop_token& stop) {
   std::optional<pg::Connection> session;
   std::optional<SideName> watched;
-  for (int turn = 0; !stop.stop_requested(); turn++, pause(stop, kCensusPause)) {
-    if (turn % 10 == 0 || !session) {
+  Duration took{};
+  const auto rest = [&] {
+    pause(stop, std::clamp(kCensusShare * took, kCensusPause, kRetryPause));
+  };
+  for (int turn = 0; !stop.stop_requested(); turn++, rest()) {
+    if (turn % kLooksPerSide == 0 || !session) {
       const auto now = observer_.with([](Act& act) { return act.state(); });
       if (!now) {
         pause(stop, kRetryPause);
@@ -158,10 +164,12 @@ void Job::watch_writers(const std::stop_token& stop) {
     if (!session || !session->is_alive()) {
       auto opened =
           pg::Connection::open(config_.sides.of(*watched), {.application_name = "banyan_census"});
-      if (opened) session = std::move(*opened);
+      if (opened && Census::begin(*opened)) session = std::move(*opened);
     }
+    const auto begun = std::chrono::steady_clock::now();
     // A server that does not answer has no writers; the streams report it.
     if (session && !census_.look(*session, config_.tables_of(*watched))) session.reset();
+    took = std::chrono::steady_clock::now() - begun;
     if (!session) pause(stop, kRetryPause);
   }
 }
