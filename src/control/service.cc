@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "base/fail_point.h"
 #include "base/log.h"
 #include "control/admission.h"
 #include "control/database_config.h"
@@ -22,6 +23,7 @@ namespace {
 
 constexpr Duration kKeeperPause = 300ms;
 constexpr Duration kKeeperPatience = 2s;
+constexpr Duration kStartPatience = 10s;
 constexpr long kVerifyWaitMs = 600'000;
 
 std::string name_in(const json& in) {
@@ -149,9 +151,11 @@ ControlService::~ControlService() {
 // ---- acts
 
 void ControlService::resume_acts() {
+  (void)fail_point("control.resume");  // to be waited at; nothing can fail yet
   if (const auto spec = project_.spec())
     for (const auto& [name, migration] : spec->migrations) resume(name);
   busy_ = false;
+  has_resumed_ = true;
 }
 
 void ControlService::resume(const std::string& name) {
@@ -173,6 +177,8 @@ Error ControlService::busy() const {
 }
 
 Result<void> ControlService::refuse_while_busy() const {
+  const auto until = clock_.now() + kStartPatience;
+  while (!has_resumed_ && clock_.now() < until) std::this_thread::sleep_for(5ms);
   if (busy_) return std::unexpected(busy());
   return {};
 }

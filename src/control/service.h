@@ -66,6 +66,7 @@ class ControlService {
   Result<json> stop_parts(const spec::Migration& migration, const std::string& verb,
                           const std::string& copies);
   Error busy() const;
+  // kConflict while an act is carried out. Waits for the start of this process to end.
   Result<void> refuse_while_busy() const;
   Result<void> set_removed(const std::string& name);
 
@@ -76,7 +77,8 @@ class ControlService {
   Records records_;
   std::mutex change_;             // held by whoever changes routes: an act, apply, the keeper
   std::atomic<bool> busy_{true};  // an act is being carried out
-  json kept_;                     // the snapshot the keeper put last; its thread only
+  std::atomic<bool> has_resumed_{false};  // what was under way at the start is brought back
+  json kept_;                             // the snapshot the keeper put last; its thread only
   std::jthread conductor_;
   std::jthread keeper_;
 };

@@ -8,6 +8,7 @@ import os
 import pathlib
 import sys
 import unittest
+import unittest.mock
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from project import Project, eventually  # noqa: E402
@@ -75,6 +76,17 @@ class Create(unittest.TestCase):
         self.banyan("migrate", "create", "lift", "--detach")
         self.assertEqual(self.status()["accepted"], [])
         self.follow()
+
+    def test_a_call_right_after_the_start_waits_for_it(self):
+        """`up --detach` returns when the roles answer, not when all that was under way is brought back."""
+        self.banyan("down")
+        orders = self.directory / "orders"
+        orders.mkdir()
+        (orders / "control.resume").write_text("delay 1500")
+        with unittest.mock.patch.dict(os.environ, BANYAN_CHECKPOINTS=str(orders)):
+            self.banyan("up", "--detach")
+        self.assertTrue((orders / "control.resume.reached").exists())
+        self.banyan("apply")
 
     def test_a_cancelled_migration_leaves_nothing_and_may_be_created_again(self):
         for _ in range(2):
