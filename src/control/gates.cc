@@ -245,4 +245,11 @@ Parts parts_of(const Sight& sight, const MigrationRecord& record, Wall now) {
   return parts;
 }
 
+nlohmann::json gates_json(const std::vector<migration::Gate>& gates) {
+  nlohmann::json out = nlohmann::json::array();
+  for (const auto& gate : gates)
+    out.push_back({{"name", gate.name}, {"green", gate.green}, {"seen", gate.seen}});
+  return out;
+}
+
 }  // namespace banyan::control

@@ -28,4 +28,6 @@ std::vector<migration::Gate> gates_for(const spec::Spec& spec, const spec::Migra
 
 migration::Parts parts_of(const Sight& sight, const MigrationRecord& record, Wall now);
 
+nlohmann::json gates_json(const std::vector<migration::Gate>& gates);
+
 }  // namespace banyan::control

@@ -40,6 +40,22 @@ std::string key_of(const std::string& name) {
 
 }  // namespace
 
+std::string ending_command(const MigrationRecord& record, const std::string& name) {
+  if (record.cancelled) return "banyan migrate cancel " + name;
+  return "banyan migrate complete " + name + " --confirm " + name;
+}
+
+Result<void> require_under_way(const MigrationRecord& record, const std::string& name) {
+  if (record.is_under_way()) return {};
+  const auto refuse = [&](const std::string& why, const std::string& way) {
+    return std::unexpected(Error(Code::kConflict, name + " " + why).with_remedy(way));
+  };
+  if (record.is_ending()) return refuse("is being ended", ending_command(record, name));
+  if (record.completed) return refuse("is completed", "banyan migrate report " + name);
+  return refuse(record.cancelled ? "is cancelled" : "was not created",
+                "banyan migrate create " + name);
+}
+
 Result<std::int64_t> Records::next_epoch(std::int64_t seen) {
   TRY(const auto stored, store_.get("epoch"));
   const std::int64_t last = stored ? stored->value.get<std::int64_t>() : 0;

@@ -32,6 +32,11 @@ struct MigrationRecord {
   bool is_ending() const { return (cancelled || completed) && !removed; }
 };
 
+// What ends a migration whose cancel or complete was begun.
+std::string ending_command(const MigrationRecord& record, const std::string& name);
+// kConflict, with the way on, unless it was created and nothing ends it.
+Result<void> require_under_way(const MigrationRecord& record, const std::string& name);
+
 class Records {
  public:
   explicit Records(store::StateStore& store) : store_(store) {}

@@ -3,7 +3,8 @@
 //
 // Long work runs on the service's own threads: one conductor for acts, one keeper that follows the
 // fleet with the gateway's routes. On start the open act of every migration is finished first;
-// until then verbs that change something are refused.
+// until then verbs that change something wait, and are refused when it takes long. The verbs of
+// migrations are in service_migrations.cc.
 
 #include <atomic>
 #include <memory>
@@ -65,6 +66,8 @@ class ControlService {
   Result<json> discard_files(const json& named);
   Result<json> stop_parts(const spec::Migration& migration, const std::string& verb,
                           const std::string& copies);
+  static std::string name_in(const json& in);
+  static Result<spec::Migration> find_migration(const spec::Spec& spec, const std::string& name);
   Error busy() const;
   // kConflict while an act is carried out. Waits for the start of this process to end.
   Result<void> refuse_while_busy() const;
