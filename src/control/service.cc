@@ -145,8 +145,16 @@ Result<migration::Attempt> ControlService::new_attempt(const std::string& name, 
       .migration = name, .act_id = verb + std::to_string(epoch), .to = to, .epoch = epoch};
 }
 
-Result<json> ControlService::cut_over(const json& in) {
+// Whoever changes routes does it with this: with no epoch above an act's before the act's own.
+Result<std::unique_lock<std::mutex>> ControlService::lock_routes() {
   TRY_VOID(refuse_while_busy());
+  std::unique_lock lock(change_);
+  if (busy_) return std::unexpected(busy());
+  return lock;
+}
+
+Result<json> ControlService::cut_over(const json& in) {
+  TRY(const auto lock, lock_routes());
   TRY(const auto spec, project_.spec());
   TRY(const auto migration, find_migration(spec, name_in(in)));
   const Side to = in.value("to", "new") == "new" ? Side::kNew : Side::kOld;
@@ -159,15 +167,11 @@ Result<json> ControlService::cut_over(const json& in) {
   if (in.value("dry_run", false))
     return json{{"gates", gates_json(gates)}, {"steps", steps_json(migration)}, {"dry_run", true}};
   if (!migration::all_green(gates)) return std::unexpected(not_green(gates, migration.name));
-  if (busy_.exchange(true)) return std::unexpected(busy());
-  auto attempt = new_attempt(migration.name, to);
-  if (!attempt) {
-    busy_ = false;
-    return std::unexpected(attempt.error());
-  }
+  TRY(const auto attempt, new_attempt(migration.name, to));
   if (conductor_.joinable()) conductor_.join();
-  conductor_ = std::jthread([this, spec, a = *attempt] { run_attempt(spec, a); });
-  return json{{"act_id", attempt->act_id}, {"gates", gates_json(gates)}};
+  busy_ = true;  // before the lock is given back: nobody changes routes until the act has it
+  conductor_ = std::jthread([this, spec, attempt] { run_attempt(spec, attempt); });
+  return json{{"act_id", attempt.act_id}, {"gates", gates_json(gates)}};
 }
 
 void ControlService::run_attempt(spec::Spec spec, migration::Attempt attempt) {
@@ -217,6 +221,7 @@ Result<void> ControlService::keep_routes_once() {
       std::ranges::all_of(gateways, [&](const json& one) { return epoch_of(one) == newest; });
   const json wanted = route_snapshot(spec, fleet, sides, newest);
   if (wanted != kept_) {
+    TRY_VOID(fail_point("control.new_routes"));
     TRY(const auto epoch, records_.next_epoch(newest));
     kept_ = route_snapshot(spec, fleet, sides, epoch);
   }
@@ -249,8 +254,7 @@ Result<json> ControlService::plan() {
 }
 
 Result<json> ControlService::apply(const json& in) {
-  TRY_VOID(refuse_while_busy());
-  const std::lock_guard lock(change_);
+  TRY(const auto lock, lock_routes());
   TRY(const auto spec, project_.spec());
   TRY(const auto plan, make_plan(project_, spec, records_));
   const std::string expected = in.value("hash", plan.hash);

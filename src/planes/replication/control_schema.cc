@@ -93,9 +93,10 @@ where c.relkind in ('r', 'p') order by c.oid
 
 // The topmost table above a partition.
 constexpr std::string_view kRoot =
+    "case when c.relispartition then "
     "(select pg_catalog.quote_ident(s.nspname) || '.' || pg_catalog.quote_ident(r.relname) from "
     "pg_catalog.pg_class r join pg_catalog.pg_namespace s on s.oid = r.relnamespace "
-    "where r.oid = pg_catalog.pg_partition_root(c.oid) and r.oid <> c.oid)";
+    "where r.oid = pg_catalog.pg_partition_root(c.oid)) end";
 
 constexpr std::string_view kEveryUserTable =
     "n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'banyan') and not exists "
