@@ -119,7 +119,7 @@ class Fleet(unittest.TestCase):
         for pid in before:
             os.kill(pid, signal.SIGKILL)
         self.agent.start()
-        self.assertTrue({i["pid"] for i in self.settle(3)}.isdisjoint(before))
+        eventually(lambda: before.isdisjoint(i["pid"] for i in self.settle(3)), "three others")  # dying takes a moment
         eventually(lambda: len(processes_with(self.colour)) == 6, "no worker left over")
 
     def test_an_agent_killed_again_and_again_starts_nothing_twice(self):
