@@ -153,10 +153,10 @@ Result<json> LiveWorld::put_routes(const Attempt& attempt, Side side) {
 
 // The side is recorded before the routes lead there: whoever rebuilds the routes later agrees.
 Result<json> LiveWorld::flip(const Attempt& attempt) {
-  TRY(auto record, records_.migration(attempt.migration));
-  record.side = attempt.to;
-  record.ever_switched = true;
-  TRY_VOID(records_.put(attempt.migration, record));
+  TRY_VOID(records_.change(attempt.migration, [&](MigrationRecord& record) {
+    record.side = attempt.to;
+    record.ever_switched = true;
+  }));
   TRY_VOID(put_routes(attempt, attempt.to));
   return json{{"note", fmt::format("epoch {}", attempt.epoch)}};
 }

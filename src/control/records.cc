@@ -70,8 +70,17 @@ Result<MigrationRecord> Records::migration(const std::string& name) {
   return stored ? from_json(stored->value) : MigrationRecord{};
 }
 
-Result<void> Records::put(const std::string& name, const MigrationRecord& record) {
-  return store_.put(key_of(name), to_json(record));
+Result<MigrationRecord> Records::change(const std::string& name,
+                                        const std::function<void(MigrationRecord&)>& how) {
+  while (true) {
+    TRY(const auto stored, store_.get(key_of(name)));
+    auto record = stored ? from_json(stored->value) : MigrationRecord{};
+    how(record);
+    const auto kept =
+        store_.compare_and_swap(key_of(name), stored ? stored->version : 0, to_json(record));
+    if (kept) return record;
+    if (kept.error().code() != Code::kConflict) return std::unexpected(kept.error());
+  }
 }
 
 Result<Sides> Records::sides() {

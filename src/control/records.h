@@ -5,6 +5,7 @@
 // written before the routes are flipped.
 
 #include <cstdint>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -44,7 +45,10 @@ class Records {
   // A number above every epoch given before and above `seen`.
   Result<std::int64_t> next_epoch(std::int64_t seen);
   Result<MigrationRecord> migration(const std::string& name);
-  Result<void> put(const std::string& name, const MigrationRecord& record);
+  // Changes what is remembered in one step and gives it: of two changes at once both are kept.
+  // `how` may be called again, with what somebody else has changed.
+  Result<MigrationRecord> change(const std::string& name,
+                                 const std::function<void(MigrationRecord&)>& how);
   Result<Sides> sides();
   // The plan that was last applied, by hash; empty when none was.
   Result<std::string> applied();

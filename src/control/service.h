@@ -73,6 +73,9 @@ class ControlService {
   Result<void> refuse_while_busy() const;
   // The right to change routes outside an act; kConflict while one is carried out.
   Result<std::unique_lock<std::mutex>> lock_routes();
+  // Whether there was anything.
+  Result<bool> mark_cancelled(const std::string& name);
+  Result<void> mark_completed(const std::string& name);
   Result<void> set_removed(const std::string& name);
 
   Project project_;

@@ -85,18 +85,19 @@ Result<void> ControlService::start_parts(const spec::Spec& spec, const spec::Mig
 // The answer when it is refused, null when not; what was found and accepted is recorded.
 Result<json> ControlService::admit(const spec::Spec& spec, const spec::Migration& migration,
                                    const json& in) {
-  TRY(auto record, records_.migration(migration.name));
+  TRY(const auto record, records_.migration(migration.name));
   if (record.completed || record.is_ending()) {
     TRY_VOID(require_under_way(record, migration.name));
   }
   if (record.created && !record.cancelled) return json();  // under way: this is only a resumption
   const auto accept = in.value("accept", std::set<std::string>());
   TRY(const auto admission, examine(project_, spec, migration, accept));
-  record = {};
-  record.adoption = admission.adoption;
-  record.accepted = admission.accepted;
-  record.assessed = admission.is_granted();
-  TRY_VOID(records_.put(migration.name, record));
+  TRY_VOID(records_.change(migration.name, [&](MigrationRecord& anew) {
+    anew = {};
+    anew.adoption = admission.adoption;
+    anew.accepted = admission.accepted;
+    anew.assessed = admission.is_granted();
+  }));
   if (admission.is_granted()) return json();
   return json{{"name", migration.name},
               {"refused", true},
@@ -115,9 +116,7 @@ Result<json> ControlService::create_migration(const json& in) {
         Error(Code::kConflict, "nothing was applied yet").with_remedy("banyan apply"));
   TRY(json refused, admit(spec, migration, in));
   if (!refused.is_null()) return refused;
-  TRY(auto record, records_.migration(migration.name));
-  record.created = true;
-  TRY_VOID(records_.put(migration.name, record));
+  TRY_VOID(records_.change(migration.name, [](MigrationRecord& record) { record.created = true; }));
   TRY_VOID(start_parts(spec, migration));
   return migration_status(in);
 }
@@ -180,17 +179,17 @@ Result<json> ControlService::verify(const json& in) {
   TRY_VOID(refuse_while_busy());
   TRY(const auto spec, project_.spec());
   TRY(const auto migration, find_migration(spec, name_in(in)));
-  TRY(auto record, records_.migration(migration.name));
+  TRY(const auto record, records_.migration(migration.name));
   TRY_VOID(require_under_way(record, migration.name));
   TRY(json parts, verify_parts(migration, in.value("scope", "all")));
   const auto equal = [](const json& part) { return part.value("state", "") == "equal"; };
   bool all = !parts.contains("database") || equal(parts["database"]);
   for (const auto& [name, part] : parts["files"].items()) all = all && equal(part);
   if (parts.contains("sessions")) all = all && equal(parts["sessions"]);
-  TRY(record, records_.migration(migration.name));  // an act may have ended meanwhile
-  record.verified = parts;
-  record.verified_at_ms = all ? to_ms(clock_.wall().time_since_epoch()) : 0;
-  TRY_VOID(records_.put(migration.name, record));
+  TRY_VOID(records_.change(migration.name, [&](MigrationRecord& now) {
+    now.verified = parts;
+    now.verified_at_ms = all ? to_ms(clock_.wall().time_since_epoch()) : 0;
+  }));
   parts["equal"] = all;
   TRY(const json now, migration_status(in));
   parts["next"] = now["next"];
@@ -226,7 +225,7 @@ Result<json> ControlService::repair(const json& in) {
   if (!migration.database) {
     return failure(Code::kInvalidArgument, "migration " + migration.name + " moves no database");
   }
-  TRY(auto record, records_.migration(migration.name));
+  TRY(const auto record, records_.migration(migration.name));
   TRY_VOID(require_under_way(record, migration.name));
   json order = in;
   order["wait_ms"] = kVerifyWaitMs;
@@ -234,9 +233,7 @@ Result<json> ControlService::repair(const json& in) {
       project_.replicate().call("repair", order, std::chrono::milliseconds(kVerifyWaitMs) + 5s));
   if (!in.value("dry_run", false)) {
     // What was verified before says nothing about rows that are written anew.
-    TRY(record, records_.migration(migration.name));
-    record.verified_at_ms = 0;
-    TRY_VOID(records_.put(migration.name, record));
+    TRY_VOID(records_.change(migration.name, [](MigrationRecord& now) { now.verified_at_ms = 0; }));
   }
   return out;
 }
@@ -273,45 +270,55 @@ Result<json> ControlService::discard_files(const json& named) {
   }
 }
 
-Result<json> ControlService::cancel(const json& in) {
-  TRY_VOID(refuse_while_busy());
-  TRY(const auto spec, project_.spec());
-  TRY(const auto migration, find_migration(spec, name_in(in)));
-  TRY(auto record, records_.migration(migration.name));
+// With the right to change routes: no act begins between the look and the mark.
+Result<bool> ControlService::mark_cancelled(const std::string& name) {
+  TRY(const auto lock, lock_routes());
+  TRY(const auto record, records_.migration(name));
   if (record.side == Side::kNew || record.completed)
     return std::unexpected(Error(Code::kConflict, "the new side serves; nothing to cancel")
-                               .with_remedy("banyan migrate reverse " + migration.name));
-  const bool was_created = record.created;
-  if (was_created) {
-    record.cancelled = true;
-    record.removed = false;
-    TRY_VOID(records_.put(migration.name, record));
-  }
+                               .with_remedy("banyan migrate reverse " + name));
+  if (!record.created) return false;
+  TRY_VOID(records_.change(name, [](MigrationRecord& now) {
+    now.cancelled = true;
+    now.removed = false;
+  }));
+  return true;
+}
+
+Result<void> ControlService::mark_completed(const std::string& name) {
+  TRY(const auto lock, lock_routes());
+  TRY(const auto record, records_.migration(name));
+  if (record.side != Side::kNew)
+    return std::unexpected(
+        Error(Code::kConflict, "the old side serves").with_remedy("banyan migrate switch " + name));
+  TRY_VOID(records_.change(name, [](MigrationRecord& now) {
+    now.completed = true;
+    now.removed = false;
+  }));
+  return {};
+}
+
+Result<void> ControlService::set_removed(const std::string& name) {
+  TRY_VOID(records_.change(name, [](MigrationRecord& record) { record.removed = true; }));
+  return {};
+}
+
+Result<json> ControlService::cancel(const json& in) {
+  TRY(const auto spec, project_.spec());
+  TRY(const auto migration, find_migration(spec, name_in(in)));
+  TRY(const bool was_created, mark_cancelled(migration.name));
   TRY(json out, stop_parts(migration, "cancel", "end"));
   if (was_created) TRY_VOID(set_removed(migration.name));
   out["cancelled"] = true;
   return out;
 }
 
-Result<void> ControlService::set_removed(const std::string& name) {
-  TRY(auto record, records_.migration(name));
-  record.removed = true;
-  return records_.put(name, record);
-}
-
 Result<json> ControlService::complete(const json& in) {
-  TRY_VOID(refuse_while_busy());
   TRY(const auto spec, project_.spec());
   TRY(const auto migration, find_migration(spec, name_in(in)));
   if (in.value("typed", "") != migration.name)
     return failure(Code::kPermission, "the typed name is not " + migration.name);
-  TRY(auto record, records_.migration(migration.name));
-  if (record.side != Side::kNew)
-    return std::unexpected(Error(Code::kConflict, "the old side serves")
-                               .with_remedy("banyan migrate switch " + migration.name));
-  record.completed = true;
-  record.removed = false;
-  TRY_VOID(records_.put(migration.name, record));
+  TRY_VOID(mark_completed(migration.name));
   TRY(const json parts, stop_parts(migration, "complete", in.value("copies", "keep")));
   TRY_VOID(set_removed(migration.name));
   const json copies = parts.value("database", json::object()).value("copies", json::array());
