@@ -245,8 +245,8 @@ Parts parts_of(const Sight& sight, const MigrationRecord& record, Wall now) {
   return parts;
 }
 
-nlohmann::json gates_json(const std::vector<migration::Gate>& gates) {
-  nlohmann::json out = nlohmann::json::array();
+json gates_json(const std::vector<migration::Gate>& gates) {
+  json out = json::array();
   for (const auto& gate : gates)
     out.push_back({{"name", gate.name}, {"green", gate.green}, {"seen", gate.seen}});
   return out;

@@ -115,7 +115,7 @@ void ControlService::resume(const std::string& name) {
   const auto spec = project_.spec();
   if (!spec) return;
   const auto record = records_.migration(name);
-  if (record && record->created && !record->cancelled && !record->completed)
+  if (record && record->is_under_way())
     if (const auto started = start_parts(*spec, spec->migrations.at(name)); !started)
       log_warn("parts of a migration did not start", {{"error", started.error().message()}});
   LiveWorld world(project_, *spec, records_);
@@ -145,7 +145,6 @@ Result<migration::Attempt> ControlService::new_attempt(const std::string& name, 
       .migration = name, .act_id = verb + std::to_string(epoch), .to = to, .epoch = epoch};
 }
 
-// Whoever changes routes does it with this: with no epoch above an act's before the act's own.
 Result<std::unique_lock<std::mutex>> ControlService::lock_routes() {
   TRY_VOID(refuse_while_busy());
   std::unique_lock lock(change_);

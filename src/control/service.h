@@ -71,7 +71,8 @@ class ControlService {
   Error busy() const;
   // kConflict while an act is carried out. Waits for the start of this process to end.
   Result<void> refuse_while_busy() const;
-  // The right to change routes outside an act; kConflict while one is carried out.
+  // The right to change routes outside an act, and to begin one: nobody else's epoch comes between.
+  // kConflict while an act is carried out.
   Result<std::unique_lock<std::mutex>> lock_routes();
   // Whether there was anything.
   Result<bool> mark_cancelled(const std::string& name);

@@ -86,7 +86,7 @@ int on_alpn(SSL*, const unsigned char** out, unsigned char* out_size, const unsi
 
 int on_ocsp(SSL* ssl, void* stapled) {
   const auto& staple = *static_cast<const OcspStaple*>(stapled);
-  if (!staple.is_current(SystemClock().wall())) return SSL_TLSEXT_ERR_NOACK;
+  if (!staple.is_current(kClock.wall())) return SSL_TLSEXT_ERR_NOACK;
   void* const copy = OPENSSL_memdup(staple.der.data(), staple.der.size());
   if (copy == nullptr) return SSL_TLSEXT_ERR_NOACK;
   SSL_set_tlsext_status_ocsp_resp(ssl, copy, static_cast<long>(staple.der.size()));
@@ -243,8 +243,7 @@ std::optional<std::int64_t> TlsServer::staple_expires_in_s() const {
   const auto loaded = loaded_.with([](const auto& in_use) { return in_use; });
   std::optional<std::int64_t> least;
   for (const auto& staple : loaded->staples) {
-    const auto left =
-        std::chrono::floor<std::chrono::seconds>(staple->until - SystemClock().wall());
+    const auto left = std::chrono::floor<std::chrono::seconds>(staple->until - kClock.wall());
     least = std::min(least.value_or(left.count()), left.count());
   }
   return least;

@@ -186,6 +186,10 @@ async def run(gateway, talk, inputs):
     await asyncio.gather(*(one(*of_one) for of_one in inputs))
 
 
+def trace_of(request):
+    return request["trace"].split("-")[1]
+
+
 def compare(name, mode, forwarded, taken):
     """`forwarded`: the gateway's log, by trace; `taken`: the server's record."""
     times = collections.Counter()
@@ -198,7 +202,7 @@ def compare(name, mode, forwarded, taken):
         if request in refused:
             continue
         assert request.get("via") == "1.1 banyan", (name, mode, "not written by the gateway", request)
-        trace = request["trace"].split("-")[1]
+        trace = trace_of(request)
         assert trace in forwarded, (name, mode, "never forwarded", request)
         line = forwarded[trace]
         times[trace] += 1
@@ -220,7 +224,7 @@ def record(server, forwarded):
     taken = []
     def whole():
         taken.extend(server.requests())
-        recorded = {request["trace"].split("-")[1] for request in taken if request.get("trace")}
+        recorded = {trace_of(request) for request in taken if request.get("trace")}
         return all(trace in recorded for trace, line in forwarded.items() if line["status"] == 200)
     with contextlib.suppress(TimeoutError):  # what is missing then is named by compare()
         eventually(whole, "the record", timeout_s=10)

@@ -125,12 +125,12 @@ Result<std::vector<std::string>> missing_tablespaces(pg::Connection& source,
   return missing;
 }
 
-Result<TableNames> SchemaCopy::listed_tables(pg::Connection& source) const {
-  if (options_.tables.empty()) return TableNames{};
-  TRY(const auto family, fenced_tables(source, options_.tables));
+// Of those that move; none where the whole database does.
+TableNames SchemaCopy::listed_tables(const std::vector<FencedTable>& moved) const {
+  if (options_.tables.empty()) return {};
   const bool whole = options_.family == SchemaCopyOptions::Family::kWhole;
   TableNames listed;
-  for (const auto& table : family) {
+  for (const auto& table : moved) {
     const bool is_named =
         std::ranges::find(options_.tables, table.qualified) != options_.tables.end();
     if (whole || is_named) listed.push_back(table.qualified);
@@ -139,14 +139,13 @@ Result<TableNames> SchemaCopy::listed_tables(pg::Connection& source) const {
 }
 
 // Mapped tables that are there already, and the partitions of such.
-Result<TableNames> SchemaCopy::excluded_tables(pg::Connection& source,
+Result<TableNames> SchemaCopy::excluded_tables(const std::vector<FencedTable>& moved,
                                                pg::Connection& target) const {
   TRY(const auto absent, absent_there(target, options_.mapping));
   TableNames excluded;
   for (const auto& table : options_.mapping.tables()) {
     if (!has_target(absent, table)) excluded.push_back(table.source_name());
   }
-  TRY(const auto moved, fenced_tables(source, options_.tables));
   for (const auto& table : moved) {
     if (!options_.mapping.has_root_of(table)) continue;
     const auto root = parse_table_name(table.root);
@@ -164,12 +163,12 @@ Result<void> SchemaCopy::dump(const std::string& snapshot, Owners owners) {
   keeps_owners_ = owners == Owners::kKeep && may_keep;
   TRY(const auto elsewhere, missing_tablespaces(source, target));
   TRY(const auto unlabelled, missing_label_providers(source, target));
-  TRY(auto listed, listed_tables(source));
-  TRY(auto excluded, excluded_tables(source, target));
+  TRY(const auto moved, fenced_tables(source, options_.tables));
+  TRY(auto excluded, excluded_tables(moved, target));
   return with_context(dump_schema(source, {.source_url = options_.source_url,
                                            .snapshot = snapshot,
                                            .directory = options_.directory,
-                                           .tables = std::move(listed),
+                                           .tables = listed_tables(moved),
                                            .excluded = std::move(excluded),
                                            .keeps_owners = keeps_owners_,
                                            .keeps_tablespaces = elsewhere.empty(),

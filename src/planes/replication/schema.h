@@ -65,8 +65,9 @@ class SchemaCopy {
   Result<void> restore_types();
   Result<void> restore_tables();
   Result<bool> is_attached_late(pg::Connection& target, const SchemaItem& item) const;
-  Result<TableNames> listed_tables(pg::Connection& source) const;
-  Result<TableNames> excluded_tables(pg::Connection& source, pg::Connection& target) const;
+  TableNames listed_tables(const std::vector<FencedTable>& moved) const;
+  Result<TableNames> excluded_tables(const std::vector<FencedTable>& moved,
+                                     pg::Connection& target) const;
   Result<std::vector<SchemaItem>> load(const std::string& section) const;
   Result<std::vector<SchemaItem>> post_data();
   Result<std::vector<TableMapping>> tables_made() const;
