@@ -242,13 +242,17 @@ Result<std::vector<SchemaItem>> SchemaCopy::load(const std::string& section) con
 
 Result<pg::Connection> SchemaCopy::open_target() const {
   TRY(auto target, pg::Connection::open(options_.target_url));
-  // The server gives an index as many workers as its table is large, within these limits.
+  // The server gives an index as many workers as its table is large, within these limits. A quarter
+  // of what the server takes for its cache is for sorting; a sort takes of its share what it needs.
   TRY_VOID(target.exec(fmt::format(
       "set client_min_messages = warning; create table if not exists banyan.schema_item("
       "migration text, item text, primary key (migration, item)); set check_function_bodies = off; "
-      "set maintenance_work_mem = '256MB'; set max_parallel_maintenance_workers = {}; set "
+      "select pg_catalog.set_config('maintenance_work_mem', greatest(max(setting::bigint) filter "
+      "(where unit = 'kB'), least(1048576, max(setting::bigint) filter (where unit = '8kB') * 8 / "
+      "{}))::text, false) from pg_catalog.pg_settings where name in ('maintenance_work_mem', "
+      "'effective_cache_size'); set max_parallel_maintenance_workers = {}; set "
       "default_table_access_method = heap",
-      std::max(0, options_.jobs - 1))));
+      4 * std::max(1, options_.jobs), std::max(0, options_.jobs - 1))));
   return target;
 }
 

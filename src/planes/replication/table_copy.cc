@@ -20,6 +20,12 @@ namespace {
 
 constexpr std::size_t kWriteBytes = 64 << 10;
 
+// Tables below so many chunks are copied in one piece, which costs both servers less: the table is
+// read in the order of its pages, and its rows are written frozen. It is also what a crash repeats,
+// and without the slot's snapshot how long the source keeps dead rows.
+constexpr int kWhole = 2;
+constexpr int kWholeWhenShared = 16;
+
 // A row of applied_chunks that says that the table is complete: no chunk will be added.
 constexpr int kDoneMarker = -1;
 
@@ -243,7 +249,7 @@ class Copy {
   Copy(const TableCopyConfig& config, Guarded<CopyProgress>& progress)
       : config_(config), progress_(progress) {}
 
-  Result<void> plan(const std::vector<const Table*>& tables);
+  Result<void> plan(std::vector<const Table*> tables);
   Result<void> run(const std::stop_token& stop);
 
  private:
@@ -265,7 +271,7 @@ class Copy {
   Guarded<Work> work_;
 };
 
-Result<void> Copy::plan(const std::vector<const Table*>& tables) {
+Result<void> Copy::plan(std::vector<const Table*> tables) {
   TRY(auto source, pg::Connection::open(config_.source_url, {.application_name = "banyan_copy"}));
   TRY(auto target, pg::Connection::open(config_.target_url, {.application_name = "banyan_copy"}));
   TRY_VOID(pass_fence(target, config_.migration));
@@ -276,6 +282,8 @@ Result<void> Copy::plan(const std::vector<const Table*>& tables) {
     TRY(shared_, SourceSnapshot::import(config_.source_url, config_.exported_snapshot));
   }
   TRY(const auto finished, read_finished(*target_, config_.stream));
+  // The largest first: what is left at the end are short ones, and no session waits for another.
+  std::ranges::sort(tables, std::greater(), &Table::bytes);
   for (const Table* table : tables) {
     const auto found = finished.find(table->display());
     TRY_VOID(plan_table(*table, found == finished.end() ? Finished() : found->second));
@@ -303,8 +311,8 @@ Result<std::vector<Chunk>> Copy::cut(const Table& table, const Finished& finishe
     return cut_by_keys(*source_, table, *key, gaps_between(key->order, finished.ranges),
                        config_.chunk_bytes);
   }
-  const bool is_small = table.bytes < 2 * config_.chunk_bytes;
-  if (is_small) return std::vector{whole_chunk(table)};
+  const auto whole = config_.chunk_bytes * (has_shared_snapshot() ? kWholeWhenShared : kWhole);
+  if (table.bytes < whole) return std::vector{whole_chunk(table)};
   if (key) {
     TRY(const bool by_keys, should_cut_by_keys(table, *key));
     if (by_keys)
@@ -484,10 +492,10 @@ Result<std::vector<const Table*>> load_copied(pg::Connection& target, const std:
 Result<void> copy_tables(const TableCopyConfig& config, Guarded<CopyProgress>& progress,
                          const std::stop_token& stop) {
   TRY(auto target, pg::Connection::open(config.target_url, {.application_name = "banyan_copy"}));
-  TRY(const auto left, load_copied(target, config.stream, config.tables, progress));
+  TRY(auto left, load_copied(target, config.stream, config.tables, progress));
   if (left.empty()) return {};
   Copy copy(config, progress);
-  TRY_VOID(copy.plan(left));
+  TRY_VOID(copy.plan(std::move(left)));
   return copy.run(stop);
 }
 

@@ -18,7 +18,7 @@ def finished(move):
 
 def run(world):
     with world.migration(SETUP, begin=False) as move:
-        move.start(chunk_bytes=300_000)
+        move.start(chunk_bytes=200_000)
         kept = set()
         for _ in range(4):
             eventually(lambda: len(finished(move)) > len(kept) or move.call("status")["state"] == "following", "a range", pause_s=0.002)

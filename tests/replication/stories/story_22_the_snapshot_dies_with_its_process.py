@@ -11,7 +11,7 @@ create table b(x int, v int); insert into b select g, 0 from generate_series(1, 
 def run(world):
     with world.migration(SETUP, begin=False) as move:
         writer = Background(lambda: move.old.run("update a set v = v + 1 where id in (1, 5000, 10000, 14999); update b set v = v + 1 where x = 77", move.name))
-        move.start(chunk_bytes=200_000, throttle={"bytes_per_s": 2_000_000})
+        move.start(chunk_bytes=100_000, throttle={"bytes_per_s": 2_000_000})
         eventually(lambda: move.call("status")["copied_bytes"] > 0, "some rows")
         world.role.kill9()
         world.role.start()
