@@ -16,7 +16,7 @@ add_test(NAME replication_stories
 set_tests_properties(replication_stories PROPERTIES TIMEOUT 900 LABELS integration)
 
 # The stream and its applying.
-foreach(name batches beside streaming spool mapping wal_guard long_copy mapped_switch metrics shared_slot)
+foreach(name batches reconnects beside streaming spool mapping wal_guard long_copy mapped_switch metrics shared_slot)
   add_test(NAME replication_${name}
            COMMAND /usr/bin/python3 ${CMAKE_SOURCE_DIR}/tests/replication/${name}.py $<TARGET_FILE:banyan>)
   set_tests_properties(replication_${name} PROPERTIES TIMEOUT 900 LABELS integration)

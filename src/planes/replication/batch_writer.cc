@@ -55,6 +55,7 @@ Result<void> BatchWriter::write(std::span<const Fragment> fragments, Way way,
   parts_.clear();
   refetched_.clear();
   former_rows_.clear();
+  former_plans_.clear();
   for (const auto& fragment : fragments) {
     for (const auto& change : fragment.changes) {
       if (change.operation == Operation::kTruncate) {
@@ -64,7 +65,7 @@ Result<void> BatchWriter::write(std::span<const Fragment> fragments, Way way,
       }
       TRY(const Change* left, left_to_apply(change, fragment.xid));
       if (left == nullptr) continue;
-      TRY(auto* plan, plan_for(change.relation));
+      TRY(auto* plan, plan_for(change.relation, way, beside));
       ++rows_;
       items_.push_back({&fragment, left, plan});
     }
@@ -340,7 +341,8 @@ Result<void> BatchWriter::reset() {
   items_.clear();
   for (auto* plan : in_use_) plan->net.clear();
   in_use_.clear();
-  for (auto& [relation, plan] : plans_) {
+  for (auto& [id, plan] : plans_) {
+    if (!plan) continue;
     plan->statements.clear();
     plan->is_row_wise = false;
   }
@@ -349,6 +351,7 @@ Result<void> BatchWriter::reset() {
     former->filter->set_row(former->row, former->snapshot);
   }
   former_rows_.clear();
+  failed_.reset();
   failed_on_rows_ = false;
   rows_ = 0;
   return left;
@@ -388,11 +391,18 @@ std::optional<Misfit> BatchWriter::misfit() {
   return out;
 }
 
-Result<BatchWriter::Plan*> BatchWriter::plan_for(const RelationPtr& relation) {
-  const auto found = plans_.find(relation.get());
-  if (found != plans_.end()) return found->second.get();
+Result<BatchWriter::Plan*> BatchWriter::plan_for(const RelationPtr& relation, Way way,
+                                                 const Beside* beside) {
+  auto& plan = plans_[relation->id];
+  if (plan && plan->table.relation == relation) return plan.get();
   TRY(const auto* table, tables_.of(relation));
-  return (plans_[relation.get()] = std::make_unique<Plan>(*table)).get();
+  if (plan) {
+    // Two plans of one table in a batch would be written one after the other, whatever the order.
+    TRY_VOID(flush(way, beside));
+    former_plans_.push_back(std::move(plan));
+  }
+  plan = std::make_unique<Plan>(*table);
+  return plan.get();
 }
 
 ChunkFilter* BatchWriter::filter_of(const Relation& relation) {

@@ -129,7 +129,8 @@ class BatchWriter {
   std::string describe(const Step& step) const;
   Result<const std::string*> prepared(Plan& plan, const std::string& shape,
                                       const std::function<Result<std::string>()>& text);
-  Result<Plan*> plan_for(const RelationPtr& relation);
+  // A relation that is described anew: what came before it is written first.
+  Result<Plan*> plan_for(const RelationPtr& relation, Way way, const Beside* beside);
   // Null: the table was copied under the slot's snapshot.
   ChunkFilter* filter_of(const Relation& relation);
   // What of `change` the copy does not hold already: null, it, or a part of it kept in parts_.
@@ -140,7 +141,8 @@ class BatchWriter {
   const BatchWriterConfig config_;
   TablePlans& tables_;
   pg::Pipeline pipeline_;
-  std::unordered_map<const Relation*, std::unique_ptr<Plan>> plans_;
+  std::unordered_map<std::uint32_t, std::unique_ptr<Plan>> plans_;  // by the relation's id
+  std::vector<std::unique_ptr<Plan>> former_plans_;  // described anew since; until the next write()
   int next_statement_ = 0;
   std::vector<Item> items_;  // not written yet
   ChunkFilters filters_;

@@ -78,8 +78,15 @@ void TransactionAssembler::commit(const pg::message::Commit& commit, const Fragm
   current_ = Fragment();
 }
 
-// The stream describes a relation again after each reconnection of its cache: one that has not
-// changed stays the same object, so that what is known of it stays valid.
+void TransactionAssembler::begin_anew() {
+  for (auto& [id, known] : relations_) known.is_described = false;
+  in_transaction_ = false;
+  arena_.reset();
+  current_ = Fragment();
+}
+
+// The stream describes a relation again whenever its cache forgot it: one that has not changed
+// stays the same object, so that what is known of it stays valid.
 Result<void> TransactionAssembler::describe(const pg::message::Relation& described) {
   auto relation = std::make_shared<Relation>();
   relation->id = described.id;
@@ -90,18 +97,19 @@ Result<void> TransactionAssembler::describe(const pg::message::Relation& describ
     relation->columns.push_back({.name = std::string(column.name), .is_key = column.is_key});
   }
   auto& known = relations_[described.id];
+  known.is_described = true;
   if (known.relation && *known.relation == *relation) return {};
   bool is_carried = true;
   if (is_carried_ && !relation->is_ours()) {
     TRY(is_carried, is_carried_(*relation));
   }
-  known = {std::move(relation), is_carried};
+  known = {std::move(relation), is_carried, true};
   return {};
 }
 
 Result<TransactionAssembler::Known> TransactionAssembler::relation(std::uint32_t id) const {
   const auto found = relations_.find(id);
-  if (found != relations_.end() && found->second.relation) return found->second;
+  if (found != relations_.end() && found->second.is_described) return found->second;
   return failure(Code::kCorruption, "a change of a relation that was not described");
 }
 
@@ -208,7 +216,10 @@ Result<void> ChangeStream::handle(const LogEntry& entry, DeliveryQueue& queue) {
     TRY(const auto head, decode_head(entry.record));
     if (assembler_ && !head.is_join) return {};
     decoder_ = {};
-    assembler_.emplace(config_.migration, config_.opposite_stream, config_.is_carried);
+    if (!assembler_) {
+      assembler_.emplace(config_.migration, config_.opposite_stream, config_.is_carried);
+    }
+    assembler_->begin_anew();
     in_progress_.clear();
     return {};
   }

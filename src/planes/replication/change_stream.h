@@ -38,6 +38,9 @@ class TransactionAssembler {
   // Takes the message's rows; their bytes are copied.
   Result<void> feed(pg::PgOutputMessage message, const FragmentSink& sink);
   bool is_in_transaction() const { return in_transaction_; }
+  // A new connection: what was not whole is sent again, and every relation described again. One
+  // that has not changed stays the same object.
+  void begin_anew();
 
  private:
   void begin(const pg::message::Begin& begin);
@@ -49,6 +52,7 @@ class TransactionAssembler {
   struct Known {
     RelationPtr relation;
     bool is_carried = true;
+    bool is_described = false;  // in this connection
   };
   Result<Known> relation(std::uint32_t id) const;
   void keep(pg::Tuple& tuple);

@@ -51,6 +51,29 @@ TEST(TransactionAssembler, GivesATransactionOnceItIsCommitted) {
   EXPECT_STREQ(fed.out[0].changes[0].row[1].bytes.data(), "x");
 }
 
+TEST(TransactionAssembler, KeepsARelationThatANewConnectionDescribesAlike) {
+  Fed fed;
+  const auto insert = [&] {
+    fed.begin();
+    fed.feed(m::Insert{.relation = 1, .row = {text("1"), text("x")}});
+    fed.commit();
+    return fed.out.back().changes[0].relation;
+  };
+  const auto before = insert();
+  fed.assembler.begin_anew();
+  fed.feed(m::Begin{.commit_lsn = pg::Lsn(100), .commit_time_us = 7, .xid = 6});
+  const auto sink = [](const Fragment&) {};
+  EXPECT_FALSE(fed.assembler.feed(m::Insert{.relation = 1, .row = {text("2"), text("y")}}, sink));
+  fed.assembler.begin_anew();
+  EXPECT_EQ(insert(), before);
+  fed.assembler.begin_anew();
+  fed.feed(m::Begin{.commit_lsn = pg::Lsn(100), .commit_time_us = 7, .xid = 7});
+  fed.describe(1, "public", "orders", "id", "remark");
+  fed.feed(m::Insert{.relation = 1, .row = {text("3"), text("z")}});
+  fed.commit();
+  EXPECT_NE(fed.out.back().changes[0].relation, before);
+}
+
 TEST(TransactionAssembler, TellsChangesOfTheSchemaButNotThoseItRepeated) {
   for (const bool is_ours : {false, true}) {
     Fed fed;
