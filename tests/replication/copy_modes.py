@@ -1,8 +1,13 @@
 """Every way to copy, under load and killed at any moment: the shared snapshot, a snapshot for each table, a
 snapshot for each range of a key. Finished chunks are never copied again, changes that a chunk's snapshot has
 seen are not applied twice, rows that move between chunks are kept."""
+import contextlib
+import http.client
+import os
+import pathlib
 import random
 import sys
+import tempfile
 import threading
 import time
 
@@ -144,6 +149,27 @@ def whole(pair):
     print("ok   whole")
 
 
+def dies_behind_a_whole_table(pair, orders):
+    """A table that was copied in one piece is done with it: it is not copied again by who comes after."""
+    for server in (pair.old, pair.new):
+        server.run('drop database if exists shop with (force)')
+        server.create_database("shop")
+    pair.old.psql(SETUP, "shop")
+    (pathlib.Path(orders) / "chunk.committed").write_text("kill", encoding="ascii")
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        pair.call("start", config={"source": pair.old.url("shop"), "target": pair.new.url("shop"), "tables": "all", "jobs": 1})
+    eventually(lambda: pair.role.process.poll() is not None, "death behind a table")
+    pieces = "select table_name, xmin::text from banyan.applied_chunks where chunk >= 0"
+    done = pair.new.run(pieces, "shop")
+    assert len(done) == 1, done
+    pair.role.start()
+    pair.wait_following()
+    assert set(done) < set(pair.new.run(pieces, "shop")), "copied again"
+    pair.assert_equal(TABLES)
+    pair.call("cancel")
+    print("ok   dies behind a whole table")
+
+
 def throttled(pair):
     """A limit by hand slows the copy down, a pause stops it, and both can be taken back."""
     for server in (pair.old, pair.new):
@@ -167,16 +193,23 @@ def throttled(pair):
     print("ok   throttled")
 
 
+def every_way(pair, orders):
+    copy_with(pair, "auto", 0, lambda cut, snapshots: snapshots <= 2 and {"public.n", "public.f"} <= cut, chunk_bytes=40_000)
+    copy_with(pair, "chunk", 0, lambda cut, snapshots: KEYED <= cut and snapshots > 10)
+    copy_with(pair, "table", 0, lambda cut, snapshots: not cut and snapshots > 2)
+    copy_with(pair, "chunk", 8, lambda cut, snapshots: KEYED <= cut)
+    copy_with(pair, "auto", 8, lambda cut, snapshots: snapshots > 1, chunk_bytes=40_000)
+    whole(pair)
+    dies_behind_a_whole_table(pair, orders)
+    copy_with(pair, "table", 3, lambda cut, snapshots: not cut)
+    throttled(pair)
+
+
 def main():
-    with Pair(sys.argv[1]) as pair:
-        copy_with(pair, "auto", 0, lambda cut, snapshots: snapshots <= 2 and {"public.n", "public.f"} <= cut, chunk_bytes=40_000)
-        copy_with(pair, "chunk", 0, lambda cut, snapshots: KEYED <= cut and snapshots > 10)
-        copy_with(pair, "table", 0, lambda cut, snapshots: not cut and snapshots > 2)
-        copy_with(pair, "chunk", 8, lambda cut, snapshots: KEYED <= cut)
-        copy_with(pair, "auto", 8, lambda cut, snapshots: snapshots > 1, chunk_bytes=40_000)
-        whole(pair)
-        copy_with(pair, "table", 3, lambda cut, snapshots: not cut)
-        throttled(pair)
+    with tempfile.TemporaryDirectory(prefix="banyan-points-") as orders:
+        os.environ["BANYAN_CHECKPOINTS"] = orders
+        with Pair(sys.argv[1]) as pair:
+            every_way(pair, orders)
 
 
 if __name__ == "__main__":

@@ -183,6 +183,10 @@ Result<void> Copier::into_target(const Chunk& chunk, const std::string& snapshot
        has_pages ? Param(std::to_string(chunk.to_page)) : chunk.keys.hi, snapshot,
        std::to_string(rows), has_keys ? Param(chunk.key_column) : std::nullopt,
        has_keys ? Param(std::string(order_name(key->order))) : std::nullopt}));
+  // The only one of its table: else a death before the table's mark would have it copied again.
+  if (chunk.cut == Cut::kWhole) {
+    TRY_VOID(mark_copied(*target_, config_.stream, {*chunk.table}));
+  }
   TRY_VOID(fail_point("chunk.recorded"));
   TRY_VOID(target_->exec("commit"));
   TRY_VOID(fail_point("chunk.committed"));
