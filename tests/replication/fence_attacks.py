@@ -109,9 +109,71 @@ def test_attacks(pair):
     pair.old.run("update t set v = 77 where id = 7", "shop")
 
 
+def fences(server):
+    """How the fences of the moved tables are enabled, as pg_trigger says."""
+    return {row[0] for row in server.run("select distinct tgenabled::text from pg_trigger where tgname = 'banyan_fence'", "shop")}
+
+
+def test_armed(pair):
+    """Before the pause every table's fence asks the gate. While it is open everybody writes, and is waited for all the same;
+    nobody but the owner touches the gate; once no act comes the fences ask no more, also after a death in between."""
+    pair.call("act.prepare")
+    assert fences(pair.old) == {"A"}, fences(pair.old)
+    writer = pair.old.connect("shop", user="app", autocommit=False)
+    with writer.cursor() as cursor:
+        cursor.execute("set transaction isolation level serializable")
+        cursor.execute("insert into t values (6100, 1)")
+        cursor.execute("update child set tid = tid where id = 1")
+    pair.old.run("set session_replication_role = replica; insert into t values (6101, 1)", "shop")
+    epoch = pair.next_epoch()
+    try:
+        pair.call("act.fence", epoch=epoch, lock_timeout_ms=50)
+        raise AssertionError("fenced over a writer that passed the gate")
+    except RpcError as error:
+        assert error.code == "timeout" and str(writer.info.backend_pid) in error.remedy, (error, error.remedy)
+    writer.commit()
+    intruder = pair.old.connect("shop", user="app", autocommit=False)
+    for sql in ('alter table banyan."gate of shop" disable trigger banyan_gate', 'delete from banyan."gate of shop"',
+                'lock table banyan."gate of shop"', 'drop table banyan."gate of shop"'):
+        try:
+            intruder.cursor().execute(sql)
+            raise AssertionError(f"{sql} was allowed")
+        except psycopg2.errors.InsufficientPrivilege:
+            intruder.rollback()
+    pair.fence(epoch)
+    try:
+        pair.old.run("set banyan.writes_to = 'nothing'; insert into t values (6102, 1)", "shop")
+        raise AssertionError("written behind the fence")
+    except psycopg2.errors.ReadOnlySqlTransaction as error:
+        assert "table public.t is closed for writing" in str(error), error
+    pair.role.kill9()
+    pair.role.start()
+    pair.call("act.abort", epoch=epoch)
+    pair.old.run("insert into t values (6102, 1)", "shop")
+    eventually(lambda: fences(pair.old) == {"D"}, "the fences to be disarmed")
+    assert fences(pair.new) == {"A"}, fences(pair.new)
+
+
+def test_arming_names_who_stays(pair):
+    """A writer that does not end is named before anything is held, and nothing is closed."""
+    writer = pair.old.connect("shop", autocommit=False)
+    with writer.cursor() as cursor:
+        cursor.execute("insert into t values (6200, 1)")
+    try:
+        pair.call("act.prepare")
+        raise AssertionError("armed over an open writer")
+    except RpcError as error:
+        assert error.code == "timeout" and str(writer.info.backend_pid) in error.remedy, (error, error.remedy)
+    pair.old.run("insert into t values (6201, 1)", "shop")
+    writer.commit()
+    pair.call("act.prepare")
+    assert fences(pair.old) == {"A"}, fences(pair.old)
+
+
 def test_passive_side_is_closed(pair):
     session = pair.new.connect("shop")
     attack(session, "the passive side", "update t set v = 1 where id = 1")
+    attack(session, "the passive side as a replica", "set session_replication_role = replica; update t set v = 1 where id = 1")
 
 
 def test_writer_in_flight(pair):
@@ -208,9 +270,9 @@ def main():
         pair.start()
         pair.wait_following()
         pair.call("act.prepare")
-        for test in (test_attacks, test_passive_side_is_closed, test_writer_in_flight,
-                     test_prepared_transaction_blocks, test_spent_epochs, test_handover_needs_the_barrier,
-                     test_abort_without_the_passive_side, test_new_partition_is_fenced):
+        for test in (test_attacks, test_armed, test_arming_names_who_stays, test_passive_side_is_closed,
+                     test_writer_in_flight, test_prepared_transaction_blocks, test_spent_epochs,
+                     test_handover_needs_the_barrier, test_abort_without_the_passive_side, test_new_partition_is_fenced):
             test(pair)
             print("ok  ", test.__name__)
         pair.assert_equal(["t", "child", "p", "parent"])

@@ -15,6 +15,11 @@ namespace {
 constexpr int kFenceTries = 3;
 constexpr auto kBetweenTries = 20ms;  // lets the writers queued behind the failed try through
 constexpr auto kBarrierPoll = 1ms;
+constexpr auto kArmPatience = 5s;
+constexpr auto kArmLockTimeout = 200ms;  // how long writers of a table may wait behind a try
+constexpr auto kBetweenArms = 100ms;
+constexpr auto kDisarmPatience = 1s;
+constexpr auto kDisarmLockTimeout = 50ms;
 
 std::string number(Epoch epoch) {
   return std::to_string(epoch.value());
@@ -32,7 +37,8 @@ select distinct coalesce('pid ' || a.pid, 'prepared transaction') || ' (' ||
   coalesce(nullif(a.application_name, ''), a.backend_type, '?') || ', ' ||
   coalesce(a.state, '?') || ')'
 from pg_locks l left join pg_stat_activity a on a.pid = l.pid
-where l.locktype = 'relation' and l.granted and l.relation = any ('{{{}}}'::oid[])
+where l.locktype = 'relation' and l.granted
+  and l.relation = any (pg_catalog.to_regclass({})::oid || '{{{}}}'::oid[])
   and l.database = (select oid from pg_database where datname = current_database())
   and l.mode in ('RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareLock',
                  'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
@@ -138,12 +144,45 @@ std::string Act::blockers(SideName side) {
   if (!db) return "unknown";
   auto fenced = fenced_tables(**db, out_of(side).from);
   if (!fenced) return "unknown";
-  auto rows = (*db)->query(fmt::format(kBlockers, oid_list(*fenced)));
+  auto rows = (*db)->query(
+      fmt::format(kBlockers, pg::quote_literal(gate_of(migration_)), oid_list(*fenced)));
   std::string list;
   for (std::size_t row = 0; rows && row < rows->size(); row++) {
     list += (row > 0 ? ", " : "") + rows->str(row, 0);
   }
   return list.empty() ? "already gone" : list;
+}
+
+Error Act::writers_stay(SideName side) {
+  return Error(Code::kTimeout, "open writers did not end in time; nothing is fenced")
+      .with_remedy("End these sessions or wait for them: " + blockers(side));
+}
+
+Result<void> Act::arm() {
+  TRY(const auto now, state());
+  if (now.act == ActState::kFenced || now.act == ActState::kHandedOver) return {};
+  TRY_VOID(fail_point("arm.start"));
+  TRY(auto* db, session(now.active));
+  const Patience patience{kArmLockTimeout, SystemClock().now() + kArmPatience};
+  while (SystemClock().now() < patience.until) {
+    TRY(const bool done,
+        set_fences_one_by_one(*db, migration_, out_of(now.active), FenceMode::kArmed, patience));
+    if (done) return {};
+    cancel_autovacuum(now.active);
+    std::this_thread::sleep_for(kBetweenArms);
+  }
+  return std::unexpected(writers_stay(now.active));
+}
+
+Result<bool> Act::disarm() {
+  TRY(const auto now, state());
+  if (now.act == ActState::kFenced || now.act == ActState::kHandedOver) return false;
+  TRY(auto* db, session(now.active));
+  const Patience patience{kDisarmLockTimeout, SystemClock().now() + kDisarmPatience};
+  TRY(const bool done,
+      set_fences_one_by_one(*db, migration_, out_of(now.active), FenceMode::kDisarmed, patience));
+  TRY_VOID(fail_point("disarm.done"));
+  return done;
 }
 
 Result<void> Act::fence_in_transaction(SideName active, Epoch epoch) {
@@ -156,7 +195,9 @@ Result<void> Act::fence_in_transaction(SideName active, Epoch epoch) {
   TRY_VOID(change_row(active, before, *after));
   TRY_VOID(fail_point("fence.row_changed"));
   TRY(auto* db, session(active));
-  TRY_VOID(set_fence(*db, migration_, out_of(active), FenceMode::kAlways));
+  TRY_VOID(set_fences(*db, migration_, out_of(active), FenceMode::kArmed));
+  TRY_VOID(fail_point("fence.armed"));
+  TRY_VOID(set_gate(*db, migration_, Gate::kClosed));
   TRY_VOID(fail_point("fence.triggers_set"));
   TRY_VOID(close_sequences(*db, migration_, out_of(active)));
   TRY_VOID(fail_point("fence.sequences_closed"));
@@ -184,11 +225,8 @@ Result<pg::Lsn> Act::fence(Epoch epoch, Duration lock_timeout) {
     log_warn("fence waits for writers", {{"attempt", attempt}});
     if (attempt < kFenceTries) std::this_thread::sleep_for(kBetweenTries);
   }
-  if (!fenced && fenced.error().code() == Code::kTimeout) {
-    return std::unexpected(
-        Error(Code::kTimeout, "open writers did not end in time; nothing is fenced")
-            .with_remedy("End these sessions or wait for them: " + blockers(now.active)));
-  }
+  if (!fenced && fenced.error().code() == Code::kTimeout)
+    return std::unexpected(writers_stay(now.active));
   if (!fenced) return std::unexpected(std::move(fenced).error());
   TRY(auto* db, session(now.active));
   TRY_VOID(fail_point("fence.committed"));
@@ -244,7 +282,7 @@ Result<void> Act::open_in_transaction(SideName side, Epoch epoch) {
   TRY_VOID(change_row(side, before, *after));
   TRY_VOID(fail_point("open.row_changed"));
   TRY(auto* db, session(side));
-  TRY_VOID(set_fence(*db, migration_, out_of(side), FenceMode::kDisabled));
+  TRY_VOID(set_gate(*db, migration_, Gate::kOpen));
   TRY_VOID(give_back_sequences(*db, migration_));
   TRY_VOID(fail_point("open.triggers_set"));
   // Nothing an application writes can commit before this position: the tables are still ours.
@@ -269,7 +307,7 @@ Result<void> Act::abort_in_transaction(SideName side, Epoch epoch) {
   TRY(auto* db, session(side));
   TRY_VOID(give_back_sequences(*db, migration_));
   TRY_VOID(fail_point("abort.row_changed"));
-  return set_fence(*db, migration_, out_of(side), FenceMode::kDisabled);
+  return set_gate(*db, migration_, Gate::kOpen);
 }
 
 Error Act::handed_over(Epoch epoch) const {

@@ -2,15 +2,15 @@
 // Act: moves the right to be written from the active database to the passive one, and back. The
 // protocol and its states are in act_rules.h; here are the transactions that perform it:
 //
-//   fence     active:  one transaction: row -> fenced, ALWAYS triggers on every moved table (waits
-//   for
-//                      open writers, at most lock_timeout, 3 tries), barrier row
+//   arm       active:  before the pause: every moved table's fence asks the gate from now on
+//   fence     active:  one transaction: row -> fenced, gate closed (waits for open writers, at most
+//                      lock_timeout, 3 tries), barrier row
 //   await     passive: the barrier row has arrived, and is on its disk
 //   handover  active:  row -> handed_over; the point of no return
-//   open      passive: one transaction: row -> running, triggers off, open_lsn noted. Nothing
-//   inbound
+//   open      passive: one transaction: row -> running, gate open, open_lsn noted. Nothing inbound
 //                      can be applied any more: appliers ask the other side's row (applier.h)
-//   abort     active:  one transaction: row -> running, triggers off; needs the active side only
+//   abort     active:  one transaction: row -> running, gate open; needs the active side only
+//   disarm    active:  afterwards: nobody asks the gate any more
 //
 // Everything is symmetric and idempotent; each verb finds out by itself from the two rows which
 // side is active. Keeps one warm session per side, reopened when it died. One thread at a time.
@@ -41,6 +41,11 @@ class Act {
         backward_{forward_.to, forward_.from, forward_.mapping.reversed()} {}
 
   Result<Standing> state();
+  // Waits for the writers of each table, some seconds at most: kTimeout names those that did not
+  // end. A table that the fence finds unarmed is armed in its transaction.
+  Result<void> arm();
+  // Whether all is disarmed: never waits long for a table. Nothing to do while a side is closed.
+  Result<bool> disarm();
   // The position of the barrier in the active side's log (all of it lies before).
   Result<pg::Lsn> fence(Epoch epoch, Duration lock_timeout);
   // kTimeout when the barrier did not arrive; the fence then still stands.
@@ -73,6 +78,7 @@ class Act {
   Result<void> in_transaction(SideName side, const std::string& settings, auto&& body);
   Error handed_over(Epoch epoch) const;
   Error refused(std::string_view verb, Epoch epoch, const ArbiterRow& row) const;
+  Error writers_stay(SideName side);
   void cancel_autovacuum(SideName side);
   std::string blockers(SideName side);
 

@@ -11,7 +11,7 @@
 namespace banyan::replication {
 namespace {
 
-constexpr std::size_t kCopyLeast = 256;        // so many rows are copied rather than inserted
+constexpr std::size_t kCopyLeast = 256;  // so many rows are copied rather than inserted
 constexpr std::size_t kCopyWrite = 1 << 16;
 constexpr std::size_t kStepsMost = 2048;
 

@@ -52,20 +52,54 @@ create table if not exists banyan.sequence_part(
 create table if not exists banyan.sequence_rights(
   name text not null, sequence text not null, grantee text not null, privilege text not null,
   is_grantable boolean not null);
-create or replace function banyan.fence() returns trigger language plpgsql security definer
-set search_path = pg_catalog as $fence$
+create or replace function banyan.may_pass(migration text) returns boolean language sql
+security definer set search_path = pg_catalog as $pass$
+  select exists (select 1 from banyan.secret s where s.name = migration
+                 and s.nonce = current_setting('banyan.apply', true))
+$pass$;
+create or replace function banyan.closed() returns trigger language plpgsql security definer
+set search_path = pg_catalog as $closed$
+declare
+  closed text := format('STATEMENT %s.%s', tg_table_schema, tg_table_name);
 begin
-  if exists (select 1 from banyan.secret s
-             where s.name = tg_argv[0] and s.nonce = current_setting('banyan.apply', true)) then
-    return null;
-  end if;
-  raise exception '%table %.% is closed for writing: its data is moving or has moved',
-    case tg_level when 'ROW' then 'this row of ' else '' end, tg_table_schema, tg_table_name
+  if banyan.may_pass(tg_argv[0]) then return null; end if;
+  if tg_table_schema = 'banyan' then closed := current_setting('banyan.writes_to', true); end if;
+  raise exception '% is closed for writing: its data is moving or has moved',
+    replace(replace(closed, 'STATEMENT ', 'table '), 'ROW ', 'this row of table ')
     using errcode = '25006',
     hint = 'Migration ' || tg_argv[0] || ' of Banyan decides which database is written.';
-end $fence$;
+end $closed$;
 grant usage on schema banyan to public;
 commit
+)sql";
+
+// Closed where the row says that applications do not write. A gate that is there stands as it does.
+// The fence's function runs at every write while an act is near: so it has a plan of its own, which
+// is kept, and no SET, which would cost half as much again. Hence no operator in it: these would be
+// found by the search path of whoever writes.
+constexpr std::string_view kGate = R"sql(
+do $gate$ begin
+  if pg_catalog.to_regclass({0}) is null then
+    create table {1}();
+    create trigger banyan_gate before insert or update or delete or truncate on {1}
+      for each statement execute procedure banyan.closed({2});
+    if exists (select 1 from banyan.migration where name = {2} and state = 'running') then
+      alter table {1} disable trigger banyan_gate;
+    else
+      alter table {1} enable always trigger banyan_gate;
+    end if;
+  end if;
+  create or replace function {3}() returns trigger language plpgsql security definer as $fence$
+  begin
+    if pg_catalog.current_setting('banyan.apply', true) is not null then
+      if banyan.may_pass({2}) then return null; end if;
+    end if;
+    perform pg_catalog.set_config('banyan.writes_to',
+      pg_catalog.format('%s %s.%s', tg_level, tg_table_schema, tg_table_name), true);
+    delete from {1} where false;
+    return null;
+  end $fence$;
+end $gate$
 )sql";
 
 std::string random_nonce() {
@@ -84,8 +118,8 @@ with recursive moved(oid) as (
     select case when i.inhparent = m.oid then i.inhrelid else i.inhparent end
     from moved m join pg_catalog.pg_inherits i on m.oid in (i.inhparent, i.inhrelid))
 select c.oid, pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname),
-       exists (select 1 from pg_catalog.pg_trigger t
-               where t.tgrelid = c.oid and t.tgname = 'banyan_fence'), c.relkind = 'p', {}
+       (select t.tgenabled from pg_catalog.pg_trigger t
+        where t.tgrelid = c.oid and t.tgname = 'banyan_fence'), c.relkind = 'p', {}
 from moved m join pg_catalog.pg_class c on c.oid = m.oid
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 where c.relkind in ('r', 'p') order by c.oid
@@ -131,6 +165,9 @@ Result<void> create_control_schema(pg::Connection& db, const std::string& migrat
                {migration, std::string(side_name(side)), first_state}));
   TRY_VOID(db.query("insert into banyan.secret values ($1, $2) on conflict (name) do nothing",
                     {migration, random_nonce()}));
+  const auto gate = gate_of(migration);
+  TRY_VOID(db.exec(fmt::format(kGate, pg::quote_literal(gate), gate, pg::quote_literal(migration),
+                               fence_of(migration))));
   // Both rows exist on both sides before any slot does, so later heartbeats are plain updates.
   TRY_VOID(
       db.query("insert into banyan.heartbeat(name, side) values ($1, 'old'), ($1, 'new') "
@@ -147,7 +184,7 @@ Result<std::vector<FencedTable>> fenced_tables(pg::Connection& db, const TableNa
   for (std::size_t row = 0; row < rows.size(); row++) {
     found.push_back({.oid = static_cast<std::uint32_t>(rows.integer(row, 0)),
                      .qualified = rows.str(row, 1),
-                     .has_trigger = rows.boolean(row, 2),
+                     .fence = rows.is_null(row, 2) ? '\0' : rows.text(row, 2).front(),
                      .is_partitioned = rows.boolean(row, 3),
                      .root = rows.is_null(row, 4) ? "" : rows.str(row, 4)});
   }
@@ -160,7 +197,17 @@ std::string oid_list(const std::vector<FencedTable>& tables) {
   return list;
 }
 
+std::string gate_of(const std::string& migration) {
+  return "banyan." + pg::quote_ident("gate of " + migration);
+}
+
+std::string fence_of(const std::string& migration) {
+  return "banyan." + pg::quote_ident("fence of " + migration);
+}
+
 Result<void> drop_control_schema(pg::Connection& db, const std::string& migration) {
+  TRY_VOID(
+      db.exec("set client_min_messages = warning; drop table if exists " + gate_of(migration)));
   TRY_VOID(db.query("delete from banyan.migration where name = $1", {migration}));
   TRY(const auto made, db.query("select to_regclass('banyan.made')"));
   if (!made.is_null(0, 0))
@@ -169,7 +216,7 @@ Result<void> drop_control_schema(pg::Connection& db, const std::string& migratio
                  {migration}));
   TRY(const auto left, db.query("select 1 from banyan.migration"));
   if (!left.empty()) return {};
-  return db.exec("set client_min_messages = warning; drop schema banyan cascade");
+  return db.exec("drop schema banyan cascade");
 }
 
 }  // namespace banyan::replication

@@ -3,6 +3,7 @@
 // sides, created idempotently, with no more than ownership of the moved tables (no superuser).
 //
 //   migration       one row per migration and side: the arbiter (states: act.h)
+//   gate of NAME    empty; its trigger closes a migration's tables, all at once (fence.h)
 //   secret          one nonce per migration and side; readable by its owner only
 //   barrier         published: the row that travels behind the last write of a fenced side
 //   heartbeat       published: keeps a quiet database's slot moving; `side` is who wrote it
@@ -39,14 +40,18 @@ using TableNames = std::vector<std::string>;
 
 struct FencedTable {
   std::uint32_t oid = 0;
-  std::string qualified;     // quoted, ready for SQL
-  bool has_trigger = false;  // its fence (fence.h) is there, in whatever mode
+  std::string qualified;  // quoted, ready for SQL
+  char fence = '\0';  // how its trigger (fence.h) is enabled, as in pg_trigger; zero: there is none
   bool is_partitioned = false;
   std::string root;  // of a partition: the topmost table above it, quoted; from 13 on
 };
 
 // Creates or completes schema `banyan` and this migration's rows.
 Result<void> create_control_schema(pg::Connection& db, const std::string& migration, SideName side);
+
+// Its gate, and the function by which its fences ask that; quoted.
+std::string gate_of(const std::string& migration);
+std::string fence_of(const std::string& migration);
 
 // The moved tables with all partitions, inheritance children and parents, in oid order: everything
 // through which one of their rows can be written.

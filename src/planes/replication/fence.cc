@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <cctype>
-#include <set>
+#include <map>
 
 #include "planes/replication/catalog.h"
 
@@ -16,7 +16,8 @@ constexpr std::string_view kDrops = R"sql(
 with fences as (
   select g.tgname, g.tgrelid from pg_catalog.pg_trigger g
   where g.tgrelid = any ('{{{0}}}'::oid[])
-    and g.tgfoid = pg_catalog.to_regprocedure('banyan.fence()')
+    and g.tgfoid in (pg_catalog.to_regprocedure({2}),
+                     pg_catalog.to_regprocedure('banyan.closed()'))
     and g.tgargs = pg_catalog.convert_to({1}, pg_catalog.getdatabaseencoding()) || '\x00'::bytea)
 select pg_catalog.format('drop trigger %I on %s;', tgname, tgrelid::pg_catalog.regclass) from fences
 union all
@@ -45,26 +46,29 @@ struct SliceNames {
 };
 
 std::string_view mode_words(FenceMode mode) {
-  switch (mode) {
-    case FenceMode::kDisabled:
-      return "disable trigger";
-    case FenceMode::kEnabled:
-      return "enable trigger";
-    case FenceMode::kAlways:
-      return "enable always trigger";
-  }
-  return "";
+  return mode == FenceMode::kDisarmed ? "disable trigger" : "enable always trigger";
 }
 
-// Slices whose fence is there, by the table's oid.
-Result<std::set<std::uint32_t>> fenced_slices(pg::Connection& db, const std::string& migration) {
-  TRY(const auto rows, db.query("select tgrelid from pg_catalog.pg_trigger where tgname = $1",
-                                {"banyan_fence " + migration + " all"}));
-  std::set<std::uint32_t> oids;
+bool has_fence(const Fenced& one) {
+  return one.table.fence != '\0';
+}
+
+bool stands(const Fenced& one, FenceMode mode) {
+  if (mode != FenceMode::kDisarmed) return one.table.fence == 'A';
+  return one.table.fence == 'D' || !has_fence(one);
+}
+
+// How the fences of slices are enabled, by the table's oid.
+Result<std::map<std::uint32_t, char>> fenced_slices(pg::Connection& db,
+                                                    const std::string& migration) {
+  TRY(const auto rows,
+      db.query("select tgrelid, tgenabled from pg_catalog.pg_trigger where tgname = $1",
+               {"banyan_fence " + migration + " all"}));
+  std::map<std::uint32_t, char> slices;
   for (std::size_t row = 0; row < rows.size(); row++) {
-    oids.insert(static_cast<std::uint32_t>(rows.integer(row, 0)));
+    slices[static_cast<std::uint32_t>(rows.integer(row, 0))] = rows.text(row, 1).front();
   }
-  return oids;
+  return slices;
 }
 
 Result<std::vector<Fenced>> read_fenced(pg::Connection& db, const std::string& migration,
@@ -77,9 +81,9 @@ Result<std::vector<Fenced>> read_fenced(pg::Connection& db, const std::string& m
     fenced.push_back({std::move(table), mapped == nullptr ? "" : mapped->where});
   }
   if (std::ranges::all_of(fenced, &std::string::empty, &Fenced::where)) return fenced;
-  TRY(const auto slices, fenced_slices(db, migration));
+  TRY(auto slices, fenced_slices(db, migration));
   for (auto& one : fenced) {
-    if (!one.where.empty()) one.table.has_trigger = slices.contains(one.table.oid);
+    if (!one.where.empty()) one.table.fence = slices[one.table.oid];
   }
   return fenced;
 }
@@ -100,11 +104,12 @@ std::vector<Column> named_columns(const std::vector<Column>& columns, const std:
   return named;
 }
 
-std::string create_whole(const FencedTable& table, const std::string& migration) {
+std::string create_whole(const FencedTable& table, const std::string& migration, FenceMode mode) {
   return fmt::format(
       "create trigger banyan_fence before insert or update or delete or truncate on {} "
-      "for each statement execute procedure banyan.fence({});",
-      table.qualified, pg::quote_literal(migration));
+      "for each statement execute procedure {}({});",
+      table.qualified, mode == FenceMode::kCopy ? "banyan.closed" : fence_of(migration),
+      pg::quote_literal(migration));
 }
 
 Result<std::string> create_slice(pg::Connection& db, const Fenced& fenced,
@@ -124,7 +129,7 @@ Result<std::string> create_slice(pg::Connection& db, const Fenced& fenced,
   };
   const SliceNames triggers(migration);
   const auto raises =
-      fmt::format("execute function banyan.fence({});", pg::quote_literal(migration));
+      fmt::format("execute function {}({});", fence_of(migration), pg::quote_literal(migration));
   return row_test_sql(test, columns, fenced.where) +
          fmt::format(
              "create trigger {} after insert or update on {} for each row when ({}) {}"
@@ -145,19 +150,33 @@ std::string set_mode(const Fenced& fenced, const std::string& migration, FenceMo
                      names.became, names.was, names.all);
 }
 
+// What brings one table's fence into `mode`, creating it if it is missing.
+Result<std::string> fence_sql(pg::Connection& db, const Fenced& one, const std::string& migration,
+                              FenceMode mode) {
+  std::string made;
+  if (!has_fence(one) && one.where.empty()) made = create_whole(one.table, migration, mode);
+  if (!has_fence(one) && !one.where.empty()) {
+    TRY(made, create_slice(db, one, migration));
+  }
+  return made + set_mode(one, migration, mode);
+}
+
 // Joined by semicolons: one round trip.
-Result<std::string> fence_sql(pg::Connection& db, const std::vector<Fenced>& tables,
-                              const std::string& migration, FenceMode mode) {
+Result<std::string> fences_sql(pg::Connection& db, const std::vector<Fenced>& tables,
+                               const std::string& migration, FenceMode mode) {
   std::string sql;
   for (const auto& one : tables) {
-    if (!one.table.has_trigger && one.where.empty()) sql += create_whole(one.table, migration);
-    if (!one.table.has_trigger && !one.where.empty()) {
-      TRY(const auto slice, create_slice(db, one, migration));
-      sql += slice;
-    }
-    sql += set_mode(one, migration, mode);
+    TRY(const auto own, fence_sql(db, one, migration, mode));
+    sql += own;
   }
   return sql.empty() ? "select 1" : sql;
+}
+
+Result<std::vector<Fenced>> standing_otherwise(pg::Connection& db, const std::string& migration,
+                                               const Direction& out, FenceMode mode) {
+  TRY(auto tables, read_fenced(db, migration, out));
+  std::erase_if(tables, [&](const Fenced& one) { return stands(one, mode); });
+  return tables;
 }
 
 Result<TableNames> still_there(pg::Connection& db, TableNames tables) {
@@ -194,20 +213,52 @@ std::string row_test_sql(const std::string& name, const std::vector<Column>& col
       name, parameters, where);
 }
 
-Result<void> set_fence(pg::Connection& db, const std::string& migration, const Direction& out,
-                       FenceMode mode) {
-  TRY(const auto fenced, read_fenced(db, migration, out));
-  TRY(const auto sql, fence_sql(db, fenced, migration, mode));
+Result<void> set_gate(pg::Connection& db, const std::string& migration, Gate gate) {
+  const auto mode = gate == Gate::kOpen ? FenceMode::kDisarmed : FenceMode::kArmed;
+  return db.exec(
+      fmt::format("alter table {} {} banyan_gate", gate_of(migration), mode_words(mode)));
+}
+
+Result<void> set_fences(pg::Connection& db, const std::string& migration, const Direction& out,
+                        FenceMode mode) {
+  TRY(const auto tables, standing_otherwise(db, migration, out, mode));
+  TRY(const auto sql, fences_sql(db, tables, migration, mode));
   return db.exec(sql);
+}
+
+// Not worth a wait for the disk: what is lost in a crash is done again.
+Result<bool> set_fence_alone(pg::Connection& db, const std::string& migration, const Fenced& one,
+                             FenceMode mode, Duration lock_timeout) {
+  TRY(const auto sql, fence_sql(db, one, migration, mode));
+  auto done = db.exec(
+      fmt::format("begin; set local synchronous_commit = off; set local lock_timeout = {}; {} "
+                  "commit",
+                  std::max(1L, to_ms(lock_timeout)), sql));
+  if (done) return true;
+  TRY_VOID(db.exec("rollback"));
+  if (done.error().code() == Code::kTimeout) return false;
+  return std::unexpected(std::move(done).error());
+}
+
+Result<bool> set_fences_one_by_one(pg::Connection& db, const std::string& migration,
+                                   const Direction& out, FenceMode mode, const Patience& patience) {
+  TRY(const auto tables, standing_otherwise(db, migration, out, mode));
+  bool is_done = true;
+  for (const auto& one : tables) {
+    if (SystemClock().now() > patience.until) return false;
+    TRY(const bool stands, set_fence_alone(db, migration, one, mode, patience.lock_timeout));
+    is_done = is_done && stands;
+  }
+  return is_done;
 }
 
 Result<void> add_missing_fences(pg::Connection& db, const std::string& migration,
                                 const Direction& out, FenceMode mode) {
   TRY(auto missing, read_fenced(db, migration, out));
-  std::erase_if(missing, [](const Fenced& one) { return one.table.has_trigger; });
+  std::erase_if(missing, has_fence);
   if (missing.empty()) return {};
   // A short wait per attempt: a queued ALTER TABLE holds up every writer behind it.
-  TRY(const auto sql, fence_sql(db, missing, migration, mode));
+  TRY(const auto sql, fences_sql(db, missing, migration, mode));
   auto done = db.exec("set lock_timeout = '2s';" + sql);
   (void)db.exec("set lock_timeout = 0");  // a dead session is reported by the next call
   return with_context(std::move(done), "creating the fence triggers");
@@ -218,8 +269,8 @@ Result<void> drop_fences(pg::Connection& db, const std::string& migration,
   TRY(const auto left, still_there(db, tables));
   if (left.empty() && !tables.empty()) return {};
   TRY(const auto fenced, fenced_tables(db, left));
-  TRY(const auto drops,
-      db.query(fmt::format(kDrops, oid_list(fenced), pg::quote_literal(migration))));
+  TRY(const auto drops, db.query(fmt::format(kDrops, oid_list(fenced), pg::quote_literal(migration),
+                                             pg::quote_literal(fence_of(migration) + "()"))));
   std::string sql;
   for (std::size_t row = 0; row < drops.size(); row++) sql += drops.str(row, 0);
   return sql.empty() ? Result<void>() : db.exec(sql);

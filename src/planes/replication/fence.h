@@ -7,35 +7,57 @@
 //   (a slice), on the side      banyan_fence NAME old  after a row that was one of them was written
 //   they come from              banyan_fence NAME all  before TRUNCATE, which tells of no rows
 //
-// All call banyan.fence(), which raises 25006 unless the session knows the secret: `pass_fence`
-// sets banyan.apply to the nonce. The nonce is not in the function's source (which everyone may
-// read) but in a table of its owner, read by the function as SECURITY DEFINER. A session that
-// opened its snapshot before the nonce existed is refused, never let through. So our apply sessions
-// need no role of their own and no session_replication_role, and pass ALWAYS triggers too.
+// All ask the gate of their migration: an empty table with one trigger, which raises 25006 while it
+// is closed. They delete nothing from it, and hold its lock for that until their transaction ends.
+// So the fences are armed table by table before the pause, each waiting for the writers of its
+// table, and the pause closes one table, however many there are: that waits for all who passed it
+// and did not end. What is closed is read from the table's definition, never by a snapshot.
+//
+// A session passes that knows the secret: `pass_fence` sets banyan.apply to the nonce. It is not in
+// a function's source (which everyone may read) but in a table of its owner, read as SECURITY
+// DEFINER. A session that opened its snapshot before the nonce existed is refused, never let
+// through. So our apply sessions need no role of their own and no session_replication_role, and
+// pass ALWAYS triggers too.
 //
 // A slice's condition is a function over the columns that it names, which the server inlines into
 // the triggers' WHEN: rows outside cost its evaluation and nothing else. Triggers of rows fire
 // after the write, when no other trigger can change the row any more. The names hold the migration,
 // so several slices of one table have their own. Needs 15, as a condition's stream does.
 
+#include "base/clock.h"
 #include "planes/replication/mapping.h"
 
 namespace banyan::replication {
 
-// How the fence triggers of a side stand.
+// How the fence of a table stands. It fires for replica-role sessions too.
 enum class FenceMode : std::uint8_t {
-  kDisabled,  // applications write here
-  kEnabled,   // fires for ordinary sessions: the passive side before its first opening
-  kAlways,    // fires for replica-role sessions too: a side that was active
+  kDisarmed,  // anybody writes
+  kArmed,     // who may write is the gate's to say
+  kCopy,      // nobody may, whatever the gate says: a copy that is only read here
 };
+
+enum class Gate : std::uint8_t { kOpen, kClosed };
 
 // Lets this session write fenced tables of this side (SET for the session, not the transaction).
 Result<void> pass_fence(pg::Connection& db, const std::string& migration);
 
-// Brings the fence of what moves out of this side, by `out`, into `mode`, creating what is missing.
-// Inside the caller's transaction.
-Result<void> set_fence(pg::Connection& db, const std::string& migration, const Direction& out,
-                       FenceMode mode);
+// Inside the caller's transaction. Closing waits for all who wrote through an armed fence.
+Result<void> set_gate(pg::Connection& db, const std::string& migration, Gate gate);
+
+// Brings the fences of what moves out of this side, by `out`, into `mode`, creating what is
+// missing. Inside the caller's transaction.
+Result<void> set_fences(pg::Connection& db, const std::string& migration, const Direction& out,
+                        FenceMode mode);
+
+// The same, each table in a transaction of its own: it waits up to `lock_timeout` for the writers
+// of the table, while others wait behind it. Whether all stand so; a table that was not free does
+// not keep it from the next.
+struct Patience {
+  Duration lock_timeout;
+  Mono until;
+};
+Result<bool> set_fences_one_by_one(pg::Connection& db, const std::string& migration,
+                                   const Direction& out, FenceMode mode, const Patience& patience);
 
 // Creates missing triggers, in `mode`, leaving existing ones as they are. Own transaction.
 Result<void> add_missing_fences(pg::Connection& db, const std::string& migration,

@@ -122,6 +122,9 @@ void Job::tend(const std::stop_token& stop) {
         log_warn("sequences are not set ahead", {{"error", done.error().message()}});
       }
     }
+    if (auto done = disarm_when_due(); !done) {
+      log_warn("the fences are not disarmed yet", {{"error", done.error().message()}});
+    }
     if (auto done = prove_switch(); !done) {
       log_warn("the switch is not proven yet", {{"error", done.error().message()}});
     }
@@ -132,6 +135,22 @@ void Job::tend(const std::stop_token& stop) {
       log_warn("the schemas are not compared", {{"error", done.error().message()}});
     }
   }
+}
+
+void Job::disarm_in(Duration delay) {
+  disarm_at_.with([&](std::optional<Mono>& at) { at = SystemClock().now() + delay; });
+}
+
+Result<void> Job::disarm_when_due() {
+  return act_.with([&](Act& act) -> Result<void> {
+    const auto due = disarm_at_.with([](const std::optional<Mono>& at) { return at; });
+    if (!due || *due > SystemClock().now()) return {};
+    TRY(const bool done, act.disarm());
+    disarm_at_.with([&](std::optional<Mono>& at) {
+      if (done && at == due) at.reset();
+    });
+    return {};
+  });
 }
 
 Result<void> Job::keep_schema() {
@@ -216,12 +235,11 @@ SchemaCopy Job::schema_copy() const {
 // From the first moment on nobody but us writes to the new side's tables, until it is opened.
 Result<void> Job::fence_target(pg::Connection& target) const {
   if (has_copies()) {
-    TRY_VOID(add_missing_fences(target, config_.name,
-                                config_.direction(SideName::kNew, config_.copies),
-                                FenceMode::kAlways));
+    TRY_VOID(add_missing_fences(
+        target, config_.name, config_.direction(SideName::kNew, config_.copies), FenceMode::kCopy));
   }
   return add_missing_fences(target, config_.name, config_.direction(SideName::kNew),
-                            FenceMode::kEnabled);
+                            FenceMode::kArmed);
 }
 
 Result<void> Job::restore_pre_data(const std::string& snapshot) {

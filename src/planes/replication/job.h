@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -94,6 +95,9 @@ class Job {
   void run(const std::stop_token& stop);
   void tend(const std::stop_token& stop);
   Result<void> keep_schema();
+  // An act armed the fences: they are taken back by tend() once it has ended, or never came.
+  void disarm_in(Duration delay);
+  Result<void> disarm_when_due();
   void watch_writers(const std::stop_token& stop);
   Result<void> hold_proof(Act& act);
   nlohmann::json writers_json() const;
@@ -129,10 +133,11 @@ class Job {
   Guarded<Act> observer_;  // for what must not wait behind a verb of the act
   Proof proof_;
   Engine engine_;
-  SchemaKeeper keeper_;           // while the old side is followed
-  SchemaKeeper back_keeper_;      // after the switch
-  Guarded<std::string> ended_;    // "cancelled", "completed" or empty
-  Guarded<std::string> trouble_;  // why the preparation does not succeed yet
+  SchemaKeeper keeper_;                             // while the old side is followed
+  SchemaKeeper back_keeper_;                        // after the switch
+  Guarded<std::optional<Mono>> disarm_at_{Mono{}};  // none: nothing is armed on the active side
+  Guarded<std::string> ended_;                      // "cancelled", "completed" or empty
+  Guarded<std::string> trouble_;                    // why the preparation does not succeed yet
   Census census_;
   BarrierProof barrier_{proof_};
   Guarded<std::jthread> runner_;

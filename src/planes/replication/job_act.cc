@@ -16,6 +16,7 @@ namespace {
 using nlohmann::json;
 
 constexpr auto kCheckBudget = 50ms;
+constexpr auto kArmedAtMost = 60s;  // without an act: writers pay for it
 
 Result<json> empty_answer(const Result<void>& done) {
   if (!done) return std::unexpected(done.error());
@@ -71,9 +72,9 @@ Result<json> Job::prepare() {
     TRY(auto* there, act.session(other_side(active)));
     const auto direction = config_.direction(active);
     TRY_VOID(keeper(active).check(*here, *there, direction));
-    TRY_VOID(add_missing_fences(*here, config_.name, direction, FenceMode::kDisabled));
+    TRY_VOID(add_missing_fences(*here, config_.name, direction, FenceMode::kDisarmed));
     return add_missing_fences(*there, config_.name, config_.direction(other_side(active)),
-                              FenceMode::kEnabled);
+                              FenceMode::kArmed);
   }));
   TRY_VOID(act_.with([&](Act& act) -> Result<void> {
     TRY(const auto now, act.state());
@@ -83,6 +84,11 @@ Result<json> Job::prepare() {
   TRY_VOID(fail_point("prepare.fences_laid"));
   TRY(const auto report, carry());
   TRY_VOID(carry_outside_log());
+  // Last: from here on every statement that writes asks the gate.
+  TRY_VOID(act_.with([&](Act& act) {
+    disarm_in(kArmedAtMost);
+    return act.arm();
+  }));
   return json{{"sequences", report.count}};
 }
 
@@ -192,6 +198,7 @@ Result<json> Job::handover(Epoch epoch) {
 Result<json> Job::open(Epoch epoch) {
   auto opened = act_.with([&](Act& act) { return act.open(epoch); });
   TRY_VOID(fail_point("open.answer"));
+  disarm_in(0s);
   if (opened) barrier_.prove();
   return empty_answer(opened);
 }
@@ -199,6 +206,7 @@ Result<json> Job::open(Epoch epoch) {
 Result<json> Job::abort(Epoch epoch) {
   const auto aborted = observer_.with([&](Act& act) { return act.abort(epoch); });
   TRY_VOID(fail_point("abort.answer"));
+  disarm_in(0s);
   if (aborted) barrier_.drop();
   return empty_answer(aborted);
 }

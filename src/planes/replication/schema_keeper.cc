@@ -115,7 +115,7 @@ Result<void> SchemaKeeper::join(const TableNames& names, const std::string& mark
                      .fence = [&](pg::Connection& there) {
                        return add_missing_fences(there, config_.name,
                                                  config_.direction(other_side(from_), names),
-                                                 passive_fence());
+                                                 FenceMode::kArmed);
                      }});
   TRY_VOID(schema.bring_pre_data(""));
   TRY_VOID(fail_point("join.tables_made"));
@@ -184,7 +184,7 @@ Result<void> SchemaKeeper::copy_left(pg::Connection& source, pg::Connection& tar
   std::vector<Table> joining;
   for (const auto* table : left) joining.push_back(*table);
   TRY_VOID(add_missing_fences(target, config_.name, config_.direction(other_side(from_), names),
-                              passive_fence()));
+                              FenceMode::kArmed));
   return engine_.without_stream(from_, [&] { return publish_and_copy(source, target, joining); });
 }
 

@@ -69,10 +69,6 @@ class SchemaKeeper {
   Result<Found> repeat(Look& look) const;
   Result<void> go_on(const Direction& direction) const;
   std::string stream() const { return stream_name(config_.name, from_); }
-  // How a table's fence stands there: a side that was written before is closed to everybody.
-  FenceMode passive_fence() const {
-    return from_ == SideName::kOld ? FenceMode::kEnabled : FenceMode::kAlways;
-  }
   Error stopped(pg::Connection& source, const std::vector<SchemaDifference>& found) const;
 
   const EngineConfig& config_;
