@@ -8,7 +8,7 @@ moved are as they were.
 import sys
 import time
 
-from steps import Pair, eventually
+from steps import Pair, eventually, past_the_fence
 from stories.world import Background
 
 SETUP = """
@@ -90,14 +90,8 @@ def test_shape(pair):
     assert {("orders",), ("hr.staff",)} <= set(fenced), fenced
 
 
-def write_sealed(pair, sql):
-    """As a saboteur who knows the secret and fires nothing."""
-    pair.new.run("select set_config('banyan.apply', nonce, false) from banyan.secret; "
-                 f"set session_replication_role = replica; {sql}", "shop")
-
-
 def test_sabotage(pair):
-    write_sealed(pair, "update hr.staff set called = 'other' where staff_id = 7; delete from orders where id = 1")
+    past_the_fence(pair.new, "update hr.staff set called = 'other' where staff_id = 7; delete from orders where id = 1")
     verdict = pair.verify()
     wrong = {(t["table"], t["table_there"]): [d["key"] for d in t["differences"]]
              for t in verdict["tables"] if not t["equal"]}

@@ -3,7 +3,7 @@ stream that cannot go on (a row it needs is gone, its slot is lost) goes on from
 after the switch the old side is repaired the same way; a repair that dies in the middle is found and done again."""
 import sys
 
-from steps import Pair, RpcError, eventually
+from steps import Pair, RpcError, eventually, past_the_fence
 from stories.world import Background, refused
 
 SETUP = """
@@ -16,12 +16,6 @@ create table ident(id int generated always as identity primary key, p int refere
 insert into ident(p) select g from generate_series(1, 100) g;
 create table noise(id int primary key); insert into noise values (1);
 """
-
-
-def sabotage(server, sql):
-    """As only the owner can, with the pass that the fence asks for."""
-    server.run("select set_config('banyan.apply', nonce, false) from banyan.secret; "
-               f"set session_replication_role = replica; {sql}", "shop")
 
 
 def repair(pair, **order):
@@ -56,7 +50,7 @@ CHANGES = ["update t set b = 'wrong' where id in (5, 6)", "delete from t where i
 
 def test_differences(pair, passive):
     for change in CHANGES:
-        sabotage(passive, change)
+        past_the_fence(passive, change)
     dry = repair(pair, dry_run=True)
     found = {table["table"]: len(table["differences"]) for table in dry["tables"]}
     assert dry["state"] == "different" and found["public.two"] == 11 and found["public.ident"] == 1, found
@@ -70,7 +64,7 @@ def test_differences(pair, passive):
 
 
 def test_whole_table(pair, passive):
-    sabotage(passive, "insert into bag values (3, 'extra'), (3, 'extra')")
+    past_the_fence(passive, "insert into bag values (3, 'extra'), (3, 'extra')")
     done = repair(pair)
     assert [t["table"] for t in done["tables"] if t["whole"]] == ["public.bag"], done
     equal(pair)
@@ -78,7 +72,7 @@ def test_whole_table(pair, passive):
 
 def test_row_missing_for_the_stream(pair, active, passive):
     """Apply meets no row: it stops, names the repair, and goes on after it."""
-    sabotage(passive, "delete from t where id = 500")
+    past_the_fence(passive, "delete from t where id = 500")
     active.run("update t set v = -1 where id = 500", "shop")
     status = eventually(lambda: (s := pair.call("status"))["state"] == "failed" and s, "the stop")
     assert "repair" in status["remedy"], status
@@ -113,7 +107,7 @@ def test_lost_slot(pair, active):
 
 def test_killed_in_the_middle(pair, active, passive):
     """A lock holds the repair in its middle; the role dies; the next start says so, and repair ends it."""
-    sabotage(passive, "delete from t where id = 700")
+    past_the_fence(passive, "delete from t where id = 700")
     active.run("update t set v = -2 where id = 700", "shop")
     eventually(lambda: pair.call("status")["state"] == "failed", "the stop")
     blocker = passive.connect("shop", autocommit=False)

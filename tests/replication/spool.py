@@ -68,6 +68,11 @@ def spooled_and_released(pair):
     print(f"ok   released: {spool['bytes'] // MEGA} MB in the spool, {pair.kept() // MEGA} MB kept on the source", flush=True)
 
 
+def wait_until_durable(pair):
+    """Nothing that the source was told to forget is in the spool alone."""
+    eventually(lambda: pair.spool()["confirm"] == "applied", "everything to be durable in the target")
+
+
 def killed_as_the_only_copy(pair):
     pair.role.kill9()
     pair.old.restart()  # its shutdown waits for nobody, and nothing of it is in its memory
@@ -77,7 +82,7 @@ def killed_as_the_only_copy(pair):
     pair.wait_following()
     pair.assert_equal(TABLES)
     assert pair.verify()["state"] == "equal"
-    eventually(lambda: pair.spool()["confirm"] == "applied", "everything to be durable in the target")
+    wait_until_durable(pair)
     print("ok   killed as the only copy", flush=True)
 
 
@@ -97,6 +102,7 @@ def stopped_waits_for_nobody(pair):
     write(pair, 160_000, 100)
     pair.old.restart()
     pair.assert_equal(TABLES)
+    wait_until_durable(pair)
     print("ok   a source that is stopped waits for nobody", flush=True)
 
 

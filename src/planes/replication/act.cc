@@ -25,12 +25,6 @@ std::string number(Epoch epoch) {
   return std::to_string(epoch.value());
 }
 
-// A message ends with its SQLSTATE. (The session's last_sqlstate() may be of an earlier failure.)
-bool is_lock_trouble(const Error& error) {
-  const auto& message = error.message();
-  return message.contains("[55P03]") || message.contains("[40P01]");  // lock_timeout, deadlock
-}
-
 // Sessions that hold locks with which the fence's SHARE ROW EXCLUSIVE conflicts.
 constexpr std::string_view kBlockers = R"sql(
 select distinct coalesce('pid ' || a.pid, 'prepared transaction') || ' (' ||

@@ -46,6 +46,10 @@ Result<void> Feed::open(const ReceiverConfig& config, pg::Lsn applied) {
   const auto allowed = allowed_.find(config.migration);
   open_[config.migration] = allowed == allowed_.end() ? config.spool_limit : allowed->second;
   set_limit();
+  // What has failed for one has failed for all who read it, until it is asked for again.
+  if (auto now = half_.standing(); now.state == StreamState::kFailed && now.error) {
+    return std::unexpected(*std::move(now.error));
+  }
   const bool has_it = is_shared || (config_.identity == config.identity && log_.covers(applied));
   if (!is_receiving() || !has_it) TRY_VOID(start_receiving(config, applied));
   return is_shared ? check_shared(config, applied) : Result<void>();
@@ -134,6 +138,11 @@ Result<void> Feed::receive(const std::stop_token& stop) {
   TRY(auto receiver, Receiver::open(config_, log_, signals_));
   half_.set(StreamState::kRunning);
   return receiver.run(stop);
+}
+
+void Feed::retry() {
+  const std::lock_guard lock(mutex_);
+  if (half_.standing().state == StreamState::kFailed) stop_receiving();
 }
 
 void Feed::close(const std::string& migration) {

@@ -45,6 +45,8 @@ class Feed {
     std::string remedy;
   };
   std::optional<Full> full() const;
+  // Receiving that has failed is tried again by the next open(), which gives its error otherwise.
+  void retry();
   // It does not read for now. After the last one nothing is received.
   void close(const std::string& migration);
   // The log of this generation is damaged: what is lost is asked for again.

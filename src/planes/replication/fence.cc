@@ -190,6 +190,12 @@ Result<TableNames> still_there(pg::Connection& db, TableNames tables) {
 
 }  // namespace
 
+// A message ends with its SQLSTATE. (The session's last_sqlstate() may be of an earlier failure.)
+bool is_lock_trouble(const Error& error) {
+  const auto& message = error.message();
+  return message.contains("[55P03]") || message.contains("[40P01]");  // lock_timeout, deadlock
+}
+
 Result<void> pass_fence(pg::Connection& db, const std::string& migration) {
   TRY(const auto rows,
       db.query("select pg_catalog.set_config('banyan.apply', nonce, false) from banyan.secret "
@@ -236,7 +242,7 @@ Result<bool> set_fence_alone(pg::Connection& db, const std::string& migration, c
                   std::max(1L, to_ms(lock_timeout)), sql));
   if (done) return true;
   TRY_VOID(db.exec("rollback"));
-  if (done.error().code() == Code::kTimeout) return false;
+  if (is_lock_trouble(done.error())) return false;
   return std::unexpected(std::move(done).error());
 }
 

@@ -41,6 +41,9 @@ enum class Gate : std::uint8_t { kOpen, kClosed };
 // Lets this session write fenced tables of this side (SET for the session, not the transaction).
 Result<void> pass_fence(pg::Connection& db, const std::string& migration);
 
+// Whether a lock was not got in time, or a deadlock was ended: then it may be tried again.
+bool is_lock_trouble(const Error& error);
+
 // Inside the caller's transaction. Closing waits for all who wrote through an armed fence.
 Result<void> set_gate(pg::Connection& db, const std::string& migration, Gate gate);
 

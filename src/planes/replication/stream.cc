@@ -28,6 +28,7 @@ StreamHalf::Standing Stream::standing() const {
 void Stream::start() {
   if (applying_.joinable() && standing().state != StreamState::kFailed) return;
   stop();
+  feed_->retry();
   half_.set(StreamState::kWaiting);
   applying_ = std::jthread([this](const std::stop_token& stop) {
     half_.run(

@@ -2,16 +2,14 @@
 
 The native apply worker skips it, with a message that nobody's log level shows.
 """
-from world import eventually, mark
+from world import eventually, mark, past_the_fence
 
 SETUP = """create table mark(id int primary key); create table t(id int primary key, v int, body text);
            insert into t select g, 0, 'b' from generate_series(1, 100) g"""
 
 
 def sabotage(move, sql):
-    """As only the owner can, with the pass that the fence asks for."""
-    move.new.run(f"select set_config('banyan.apply', nonce, false) from banyan.secret where name = '{move.name}'; "
-                 f"set session_replication_role = replica; {sql}", move.name)
+    past_the_fence(move.new, sql, move.name)
 
 
 def stopped(move):

@@ -6,7 +6,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from steps import Banyan, Migration, Postgres, RpcError, eventually  # noqa: E402, F401
+from steps import Banyan, Migration, Postgres, RpcError, eventually, past_the_fence  # noqa: E402, F401
 
 SETTINGS = {"autovacuum_naptime": "1s", "max_replication_slots": "40", "max_wal_senders": "40"}
 
