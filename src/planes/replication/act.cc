@@ -15,10 +15,11 @@ namespace {
 constexpr int kFenceTries = 3;
 constexpr auto kBetweenTries = 20ms;  // lets the writers queued behind the failed try through
 constexpr auto kBarrierPoll = 1ms;
-constexpr auto kArmPatience = 5s;
+constexpr auto kArmPatience = 5s;  // since a table was armed the last time
+constexpr auto kArmPass = 2s;
 constexpr auto kArmLockTimeout = 200ms;  // how long writers of a table may wait behind a try
 constexpr auto kBetweenArms = 100ms;
-constexpr auto kDisarmPatience = 1s;
+constexpr auto kDisarmPass = 1s;
 constexpr auto kDisarmLockTimeout = 50ms;
 
 std::string number(Epoch epoch) {
@@ -157,11 +158,14 @@ Result<void> Act::arm() {
   if (now.act == ActState::kFenced || now.act == ActState::kHandedOver) return {};
   TRY_VOID(fail_point("arm.start"));
   TRY(auto* db, session(now.active));
-  const Patience patience{kArmLockTimeout, SystemClock().now() + kArmPatience};
-  while (SystemClock().now() < patience.until) {
-    TRY(const bool done,
-        set_fences_one_by_one(*db, migration_, out_of(now.active), FenceMode::kArmed, patience));
-    if (done) return {};
+  std::size_t least = SIZE_MAX;
+  for (auto until = SystemClock().now() + kArmPatience; SystemClock().now() < until;) {
+    TRY(const auto left,
+        set_fences_one_by_one(*db, migration_, out_of(now.active), FenceMode::kArmed,
+                              {kArmLockTimeout, SystemClock().now() + kArmPass}));
+    if (left == 0) return {};
+    if (left < least) until = SystemClock().now() + kArmPatience;
+    least = std::min(least, left);
     cancel_autovacuum(now.active);
     std::this_thread::sleep_for(kBetweenArms);
   }
@@ -172,11 +176,11 @@ Result<bool> Act::disarm() {
   TRY(const auto now, state());
   if (now.act == ActState::kFenced || now.act == ActState::kHandedOver) return false;
   TRY(auto* db, session(now.active));
-  const Patience patience{kDisarmLockTimeout, SystemClock().now() + kDisarmPatience};
-  TRY(const bool done,
-      set_fences_one_by_one(*db, migration_, out_of(now.active), FenceMode::kDisarmed, patience));
+  TRY(const auto left,
+      set_fences_one_by_one(*db, migration_, out_of(now.active), FenceMode::kDisarmed,
+                            {kDisarmLockTimeout, SystemClock().now() + kDisarmPass}));
   TRY_VOID(fail_point("disarm.done"));
-  return done;
+  return left == 0;
 }
 
 Result<void> Act::fence_in_transaction(SideName active, Epoch epoch) {

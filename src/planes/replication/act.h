@@ -41,8 +41,8 @@ class Act {
         backward_{forward_.to, forward_.from, forward_.mapping.reversed()} {}
 
   Result<Standing> state();
-  // Waits for the writers of each table, some seconds at most: kTimeout names those that did not
-  // end. A table that the fence finds unarmed is armed in its transaction.
+  // Waits for the writers of each table, some seconds while none gives way: kTimeout names those
+  // that did not end. A table that the fence finds unarmed is armed in its transaction.
   Result<void> arm();
   // Whether all is disarmed: never waits long for a table. Nothing to do while a side is closed.
   Result<bool> disarm();

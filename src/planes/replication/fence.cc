@@ -246,16 +246,17 @@ Result<bool> set_fence_alone(pg::Connection& db, const std::string& migration, c
   return std::unexpected(std::move(done).error());
 }
 
-Result<bool> set_fences_one_by_one(pg::Connection& db, const std::string& migration,
-                                   const Direction& out, FenceMode mode, const Patience& patience) {
+Result<std::size_t> set_fences_one_by_one(pg::Connection& db, const std::string& migration,
+                                          const Direction& out, FenceMode mode,
+                                          const Patience& patience) {
   TRY(const auto tables, standing_otherwise(db, migration, out, mode));
-  bool is_done = true;
+  std::size_t left = tables.size();
   for (const auto& one : tables) {
-    if (SystemClock().now() > patience.until) return false;
+    if (SystemClock().now() > patience.until) break;
     TRY(const bool stands, set_fence_alone(db, migration, one, mode, patience.lock_timeout));
-    is_done = is_done && stands;
+    left -= stands ? 1 : 0;
   }
-  return is_done;
+  return left;
 }
 
 Result<void> add_missing_fences(pg::Connection& db, const std::string& migration,

@@ -53,14 +53,15 @@ Result<void> set_fences(pg::Connection& db, const std::string& migration, const 
                         FenceMode mode);
 
 // The same, each table in a transaction of its own: it waits up to `lock_timeout` for the writers
-// of the table, while others wait behind it. Whether all stand so; a table that was not free does
-// not keep it from the next.
+// of the table, while others wait behind it. How many do not stand so yet; a table that was not
+// free does not keep it from the next.
 struct Patience {
   Duration lock_timeout;
   Mono until;
 };
-Result<bool> set_fences_one_by_one(pg::Connection& db, const std::string& migration,
-                                   const Direction& out, FenceMode mode, const Patience& patience);
+Result<std::size_t> set_fences_one_by_one(pg::Connection& db, const std::string& migration,
+                                          const Direction& out, FenceMode mode,
+                                          const Patience& patience);
 
 // Creates missing triggers, in `mode`, leaving existing ones as they are. Own transaction.
 Result<void> add_missing_fences(pg::Connection& db, const std::string& migration,
