@@ -149,8 +149,9 @@ std::string Act::blockers(SideName side) {
 }
 
 Error Act::writers_stay(SideName side) {
-  return Error(Code::kTimeout, "open writers did not end in time; nothing is fenced")
-      .with_remedy("End these sessions or wait for them: " + blockers(side));
+  const auto who = blockers(side);
+  return Error(Code::kTimeout, "open writers did not end in time; nothing is fenced: " + who)
+      .with_remedy("End these sessions or wait for them: " + who);
 }
 
 Result<void> Act::arm() {

@@ -72,7 +72,6 @@ Result<json> Job::prepare() {
     TRY(auto* there, act.session(other_side(active)));
     const auto direction = config_.direction(active);
     TRY_VOID(keeper(active).check(*here, *there, direction));
-    TRY_VOID(add_missing_fences(*here, config_.name, direction, FenceMode::kDisarmed));
     return add_missing_fences(*there, config_.name, config_.direction(other_side(active)),
                               FenceMode::kArmed);
   }));
