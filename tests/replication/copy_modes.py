@@ -103,11 +103,15 @@ def kill_after_each_chunk(pair, kills):
 KEYED = {"public.n", "public.u", "public.c", "public.two", "public.f"}
 
 
-def copy_with(pair, mode, kills, expected, **config):
+def begin_afresh(pair):
     for server in (pair.old, pair.new):
         server.run('drop database if exists shop with (force)')
         server.create_database("shop")
     pair.old.psql(SETUP, "shop")
+
+
+def copy_with(pair, mode, kills, expected, **config):
+    begin_afresh(pair)
     load = [Load(pair.old, seed) for seed in range(2)]
     for thread in load:
         thread.start()
@@ -133,10 +137,7 @@ def copy_with(pair, mode, kills, expected, **config):
 
 def whole(pair):
     """Under the slot's snapshot a table of a few chunks is copied in one piece, and its rows are frozen."""
-    for server in (pair.old, pair.new):
-        server.run('drop database if exists shop with (force)')
-        server.create_database("shop")
-    pair.old.psql(SETUP, "shop")
+    begin_afresh(pair)
     pair.call("start", config={"source": pair.old.url("shop"), "target": pair.new.url("shop"), "tables": "all", "chunk_bytes": 1_000_000})
     pair.wait_following()
     pieces = pair.new.run("select table_name, count(*), sum(rows) from banyan.applied_chunks where chunk >= 0 group by 1", "shop")
@@ -151,10 +152,7 @@ def whole(pair):
 
 def dies_behind_a_whole_table(pair, orders):
     """A table that was copied in one piece is done with it: it is not copied again by who comes after."""
-    for server in (pair.old, pair.new):
-        server.run('drop database if exists shop with (force)')
-        server.create_database("shop")
-    pair.old.psql(SETUP, "shop")
+    begin_afresh(pair)
     (pathlib.Path(orders) / "chunk.committed").write_text("kill", encoding="ascii")
     with contextlib.suppress(OSError, http.client.HTTPException):
         pair.call("start", config={"source": pair.old.url("shop"), "target": pair.new.url("shop"), "tables": "all", "jobs": 1})
@@ -172,10 +170,7 @@ def dies_behind_a_whole_table(pair, orders):
 
 def throttled(pair):
     """A limit by hand slows the copy down, a pause stops it, and both can be taken back."""
-    for server in (pair.old, pair.new):
-        server.run('drop database if exists shop with (force)')
-        server.create_database("shop")
-    pair.old.psql(SETUP, "shop")
+    begin_afresh(pair)
     pair.call("start", config={"source": pair.old.url("shop"), "target": pair.new.url("shop"), "tables": "all",
                                "chunk_bytes": 100_000, "throttle": {"bytes_per_s": 1000}})
     eventually(lambda: pair.call("status")["state"] == "copying", "copying")

@@ -156,7 +156,7 @@ Error Act::writers_stay(SideName side) {
 
 Result<void> Act::arm() {
   TRY(const auto now, state());
-  if (now.act == ActState::kFenced || now.act == ActState::kHandedOver) return {};
+  if (now.is_closed()) return {};
   TRY_VOID(fail_point("arm.start"));
   TRY(auto* db, session(now.active));
   std::size_t least = SIZE_MAX;
@@ -175,7 +175,7 @@ Result<void> Act::arm() {
 
 Result<bool> Act::disarm() {
   TRY(const auto now, state());
-  if (now.act == ActState::kFenced || now.act == ActState::kHandedOver) return false;
+  if (now.is_closed()) return false;
   TRY(auto* db, session(now.active));
   TRY(const auto left,
       set_fences_one_by_one(*db, migration_, out_of(now.active), FenceMode::kDisarmed,
@@ -194,7 +194,7 @@ Result<void> Act::fence_in_transaction(SideName active, Epoch epoch) {
   TRY_VOID(change_row(active, before, *after));
   TRY_VOID(fail_point("fence.row_changed"));
   TRY(auto* db, session(active));
-  TRY_VOID(set_fences(*db, migration_, out_of(active), FenceMode::kArmed));
+  TRY_VOID(arm_fences(*db, migration_, out_of(active)));
   TRY_VOID(fail_point("fence.armed"));
   TRY_VOID(set_gate(*db, migration_, Gate::kClosed));
   TRY_VOID(fail_point("fence.triggers_set"));

@@ -50,6 +50,8 @@ struct Standing {
   SideName active = SideName::kOld;  // from the handover on the side that will be opened
   ActState act = ActState::kRunning;
   Epoch epoch;
+  // Nobody may write: a fence was closed, and no side opened since.
+  bool is_closed() const { return act == ActState::kFenced || act == ActState::kHandedOver; }
   friend bool operator==(const Standing&, const Standing&) = default;
 };
 

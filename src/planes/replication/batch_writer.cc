@@ -342,7 +342,6 @@ Result<void> BatchWriter::reset() {
   for (auto* plan : in_use_) plan->net.clear();
   in_use_.clear();
   for (auto& [id, plan] : plans_) {
-    if (!plan) continue;
     plan->statements.clear();
     plan->is_row_wise = false;
   }
@@ -393,9 +392,12 @@ std::optional<Misfit> BatchWriter::misfit() {
 
 Result<BatchWriter::Plan*> BatchWriter::plan_for(const RelationPtr& relation, Way way,
                                                  const Beside* beside) {
-  auto& plan = plans_[relation->id];
-  if (plan && plan->table.relation == relation) return plan.get();
+  const auto known = plans_.find(relation->id);
+  if (known != plans_.end() && known->second->table.relation == relation) {
+    return known->second.get();
+  }
   TRY(const auto* table, tables_.of(relation));
+  auto& plan = plans_[relation->id];
   if (plan) {
     // Two plans of one table in a batch would be written one after the other, whatever the order.
     TRY_VOID(flush(way, beside));

@@ -179,6 +179,20 @@ Result<std::vector<Fenced>> standing_otherwise(pg::Connection& db, const std::st
   return tables;
 }
 
+// Not worth a wait for the disk: what is lost in a crash is done again.
+Result<bool> set_fence_alone(pg::Connection& db, const std::string& migration, const Fenced& one,
+                             FenceMode mode, Duration lock_timeout) {
+  TRY(const auto sql, fence_sql(db, one, migration, mode));
+  auto done = db.exec(
+      fmt::format("begin; set local synchronous_commit = off; set local lock_timeout = {}; {} "
+                  "commit",
+                  std::max(1L, to_ms(lock_timeout)), sql));
+  if (done) return true;
+  TRY_VOID(db.exec("rollback"));
+  if (is_lock_trouble(done.error())) return false;
+  return std::unexpected(std::move(done).error());
+}
+
 Result<TableNames> still_there(pg::Connection& db, TableNames tables) {
   TableNames left;
   for (auto& table : tables) {
@@ -225,25 +239,10 @@ Result<void> set_gate(pg::Connection& db, const std::string& migration, Gate gat
       fmt::format("alter table {} {} banyan_gate", gate_of(migration), mode_words(mode)));
 }
 
-Result<void> set_fences(pg::Connection& db, const std::string& migration, const Direction& out,
-                        FenceMode mode) {
-  TRY(const auto tables, standing_otherwise(db, migration, out, mode));
-  TRY(const auto sql, fences_sql(db, tables, migration, mode));
+Result<void> arm_fences(pg::Connection& db, const std::string& migration, const Direction& out) {
+  TRY(const auto tables, standing_otherwise(db, migration, out, FenceMode::kArmed));
+  TRY(const auto sql, fences_sql(db, tables, migration, FenceMode::kArmed));
   return db.exec(sql);
-}
-
-// Not worth a wait for the disk: what is lost in a crash is done again.
-Result<bool> set_fence_alone(pg::Connection& db, const std::string& migration, const Fenced& one,
-                             FenceMode mode, Duration lock_timeout) {
-  TRY(const auto sql, fence_sql(db, one, migration, mode));
-  auto done = db.exec(
-      fmt::format("begin; set local synchronous_commit = off; set local lock_timeout = {}; {} "
-                  "commit",
-                  std::max(1L, to_ms(lock_timeout)), sql));
-  if (done) return true;
-  TRY_VOID(db.exec("rollback"));
-  if (is_lock_trouble(done.error())) return false;
-  return std::unexpected(std::move(done).error());
 }
 
 Result<std::size_t> set_fences_one_by_one(pg::Connection& db, const std::string& migration,

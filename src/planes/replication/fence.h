@@ -47,14 +47,13 @@ bool is_lock_trouble(const Error& error);
 // Inside the caller's transaction. Closing waits for all who wrote through an armed fence.
 Result<void> set_gate(pg::Connection& db, const std::string& migration, Gate gate);
 
-// Brings the fences of what moves out of this side, by `out`, into `mode`, creating what is
-// missing. Inside the caller's transaction.
-Result<void> set_fences(pg::Connection& db, const std::string& migration, const Direction& out,
-                        FenceMode mode);
+// Arms the fences of what moves out of this side, by `out`, creating what is missing. Inside the
+// caller's transaction.
+Result<void> arm_fences(pg::Connection& db, const std::string& migration, const Direction& out);
 
-// The same, each table in a transaction of its own: it waits up to `lock_timeout` for the writers
-// of the table, while others wait behind it. How many do not stand so yet; a table that was not
-// free does not keep it from the next.
+// Brings them into `mode`, each table in a transaction of its own: it waits up to `lock_timeout`
+// for the writers of the table, while others wait behind it. How many do not stand so yet; a table
+// that was not free does not keep it from the next.
 struct Patience {
   Duration lock_timeout;
   Mono until;

@@ -366,7 +366,7 @@ Result<json> Job::complete_but_copies() {
 Result<json> Job::complete(Copies copies) {
   if (ended_.with([](const std::string& how) { return !how.empty(); })) return json::object();
   TRY(const auto now, observer_.with([](Act& act) { return act.state(); }));
-  if (now.act == ActState::kFenced || now.act == ActState::kHandedOver) {
+  if (now.is_closed()) {
     return failure(Code::kConflict, "a switch is under way: finish or abort it first");
   }
   const bool keeps = has_copies() && now.active == SideName::kNew && copies == Copies::kKeep;

@@ -77,7 +77,7 @@ Result<json> Job::prepare() {
   }));
   TRY_VOID(act_.with([&](Act& act) -> Result<void> {
     TRY(const auto now, act.state());
-    if (now.act == ActState::kFenced || now.act == ActState::kHandedOver) return {};
+    if (now.is_closed()) return {};
     return barrier_.warm(config_.sides, now.active, config_.direction(now.active));
   }));
   TRY_VOID(fail_point("prepare.fences_laid"));

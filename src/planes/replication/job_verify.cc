@@ -223,7 +223,7 @@ Result<json> Job::repair_leg(const Leg& leg, const RepairOrder& order,
 
 Result<json> Job::repair_once(const RepairOrder& order, const std::stop_token& stop) {
   TRY(const auto now, observer_.with([](Act& act) { return act.state(); }));
-  if (now.act == ActState::kFenced || now.act == ActState::kHandedOver) {
+  if (now.is_closed()) {
     return failure(Code::kConflict, "a switch is under way: finish or abort it first");
   }
   json all;

@@ -247,10 +247,11 @@ Result<pg::Connection> SchemaCopy::open_target() const {
   TRY_VOID(target.exec(fmt::format(
       "set client_min_messages = warning; create table if not exists banyan.schema_item("
       "migration text, item text, primary key (migration, item)); set check_function_bodies = off; "
-      "select pg_catalog.set_config('maintenance_work_mem', greatest(max(setting::bigint) filter "
-      "(where unit = 'kB'), least(1048576, max(setting::bigint) filter (where unit = '8kB') * 8 / "
-      "{}))::text, false) from pg_catalog.pg_settings where name in ('maintenance_work_mem', "
-      "'effective_cache_size'); set max_parallel_maintenance_workers = {}; set "
+      "select pg_catalog.set_config('maintenance_work_mem', greatest("
+      "pg_catalog.pg_size_bytes(pg_catalog.current_setting('maintenance_work_mem')), least(1 << "
+      "30, "
+      "pg_catalog.pg_size_bytes(pg_catalog.current_setting('effective_cache_size')) / {})) / 1024 "
+      "|| 'kB', false); set max_parallel_maintenance_workers = {}; set "
       "default_table_access_method = heap",
       4 * std::max(1, options_.jobs), std::max(0, options_.jobs - 1))));
   return target;
